@@ -1,0 +1,4 @@
+//! The client and server sessions behind the `towpath` and `towpathd` binaries.
+
+pub mod client;
+pub mod server;

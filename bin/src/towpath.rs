@@ -1,0 +1,3 @@
+//! The Towpath client.
+
+fn main() {}

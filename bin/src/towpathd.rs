@@ -1,0 +1,3 @@
+//! The Towpath server.
+
+fn main() {}

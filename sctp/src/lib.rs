@@ -1,0 +1,1 @@
+//! Sans-IO SCTP (RFC 9260) with multi-homing.

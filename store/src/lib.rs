@@ -1,0 +1,1 @@
+//! What a Towpath server keeps on disk.

@@ -1,0 +1,3 @@
+//! Development tasks of Towpath.
+
+fn main() {}
