@@ -1,21 +1,35 @@
 //! Sans-IO state machines of the Towpath secure file transfer protocol.
 
-mod link;
-
-pub use link::{LinkChange, Transmit};
+mod channel;
+mod chunk;
+pub mod client;
+mod close;
+mod control;
 mod hex;
+mod ids;
 mod key;
 pub mod limits;
+mod link;
 mod manifest;
 mod name;
 mod role;
+pub mod server;
 mod sshsig;
 mod statement;
 mod text;
 mod timestamp;
 
+pub use channel::{
+    ALPN, ServerKey, ServerKeyError, TlsConfigError, tls_client_config, tls_server_config,
+};
+pub use chunk::{CHUNK_LEN, Chunk, TAILROOM};
+pub use close::{CloseCode, CloseReason, Deadline, ProtocolError, UsageError, WriteError};
+pub use control::{KeyEntry, ListEntry, Refusal, RefusalCode, Reply, Request, UserEntry};
 pub use hex::HexError;
+pub use ids::{RequestId, TransferId};
 pub use key::{Fingerprint, FingerprintError, KeyError, PublicKey, SigningKey};
+pub use limits::Limits;
+pub use link::{LinkChange, Transmit};
 pub use manifest::{
     Blake3Hash, Content, Manifest, ManifestError, ManifestHash, SignedManifest, SignedManifestError,
 };

@@ -1,5 +1,7 @@
 //! Every bound of the protocol, with its reason.
 
+use std::time::Duration;
+
 // Formats: names, manifests, signatures, keys, statements.
 
 /// Longest part of a path, in bytes: leaves room in the 255 bytes of a file name for `.age` and for the suffix of a temporary file.
@@ -40,3 +42,111 @@ pub const MAX_KDF_ROUNDS: u32 = 4_096;
 
 /// bcrypt-pbkdf rounds of the private keys that we write: what OpenSSH uses since 9.4.
 pub const KDF_ROUNDS: u32 = 24;
+
+// Connections.
+
+/// Version of the protocol, in the hello of both sides.
+pub const PROTOCOL_VERSION: u16 = 1;
+
+/// Longest piece of the TLS byte stream in one message: one full TLS record, so that control traffic interleaves with data.
+pub const TLS_MESSAGE_LEN: usize = 16_384;
+
+/// Longest control message before login, in bytes: a user name, a padded password or a signature.
+pub const MAX_LOGIN_LEN: usize = 2_048;
+
+/// Longest control message of a client, in bytes: the longest key statement and its signature.
+pub const MAX_REQUEST_LEN: usize = 24_576;
+
+/// Longest control message of a server, in bytes: a full list, or some twenty thousand users. Longer answers are refused as too large.
+pub const MAX_REPLY_LEN: usize = 1 << 20;
+
+/// Longest text for a person in a refusal or close message, in bytes.
+pub const MAX_MESSAGE_LEN: usize = 512;
+
+/// Longest user name that a login may claim, in bytes; a longer one could not be logged.
+pub const MAX_CLAIMED_NAME_LEN: usize = 255;
+
+/// Longest password on the wire, in bytes. Stores refuse them far sooner; this bounds the memory.
+pub const MAX_PASSWORD_LEN: usize = 1_000;
+
+/// Longest comment of a key, in bytes: what fits on a public key line.
+pub const MAX_COMMENT_LEN: usize = 512;
+
+/// Most entries in one list reply: with the longest paths they fill 150 KiB.
+pub const MAX_LIST_ENTRIES: u32 = 128;
+
+/// Most requests of a client that may be unanswered: enough to hide the round trip, and it bounds the replies that wait.
+pub const MAX_PENDING_REQUESTS: usize = 16;
+
+/// Most transfers at once in a connection: each may hold a window of memory on both sides.
+pub const MAX_STREAMS: u16 = 256;
+
+/// Least window of a transfer, in bytes: with less than 1 1/3 chunks a sender could wait for credit that the receiver saves up.
+pub const MIN_WINDOW: u32 = 131_072;
+
+/// Most data that waits in the connection for each transfer, in bytes: enough for the carrier's next turn, whatever the credit.
+pub const OUT_QUEUE_LEN: usize = 1 << 20;
+
+/// Control bytes that wait to be sent before nothing more is read from the peer, in bytes.
+pub const CONTROL_QUEUE_LEN: usize = 262_144;
+
+/// Events that wait for the application before nothing more is read from the peer.
+pub const EVENT_QUEUE_LEN: usize = 1_024;
+
+/// What one side of a connection allows the other, and how long it waits.
+///
+/// Every number is brought into its permitted range when a connection is made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Most transfers at once, to [`MAX_STREAMS`]; the smaller number of both sides counts, and the link must have a stream for each.
+    pub streams: u16,
+    /// Bytes of a transfer that the peer may send before the application has consumed any, from [`MIN_WINDOW`].
+    pub window: u32,
+    /// Login attempts in one connection, from 1.
+    pub login_attempts: u8,
+    /// Longest wait for the association.
+    pub link_timeout: Duration,
+    /// Longest wait for TLS handshake and hello together.
+    pub handshake_timeout: Duration,
+    /// Longest wait for a whole login: a person compares a fingerprint and types a password.
+    pub login_timeout: Duration,
+    /// Silence of the peer after which it is asked for a sign of life.
+    pub keepalive: Duration,
+    /// Longest wait for that sign: time for SCTP to fail over to another path several times.
+    pub keepalive_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            streams: 64,
+            window: 4 << 20,
+            login_attempts: 3,
+            link_timeout: Duration::from_secs(60),
+            handshake_timeout: Duration::from_secs(20),
+            login_timeout: Duration::from_secs(180),
+            keepalive: Duration::from_secs(30),
+            keepalive_timeout: Duration::from_secs(60),
+        }
+    }
+}
+
+impl Limits {
+    /// The same with every number in its range.
+    pub(crate) fn clamped(mut self) -> Self {
+        self.streams = self.streams.min(MAX_STREAMS);
+        self.window = self.window.max(MIN_WINDOW);
+        self.login_attempts = self.login_attempts.max(1);
+        let shortest = Duration::from_millis(1);
+        for timeout in [
+            &mut self.link_timeout,
+            &mut self.handshake_timeout,
+            &mut self.login_timeout,
+            &mut self.keepalive,
+            &mut self.keepalive_timeout,
+        ] {
+            *timeout = (*timeout).max(shortest);
+        }
+        self
+    }
+}

@@ -1,0 +1,7 @@
+//! The secure channel: TLS 1.3 on stream 0, and records keyed from it on the streams of the transfers.
+
+mod config;
+
+pub use config::{
+    ALPN, ServerKey, ServerKeyError, TlsConfigError, tls_client_config, tls_server_config,
+};

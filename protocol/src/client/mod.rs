@@ -1,0 +1,5 @@
+//! The client's side of a connection.
+
+mod event;
+
+pub use event::Event;

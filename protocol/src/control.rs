@@ -1,0 +1,292 @@
+//! What clients ask and servers answer outside of transfers.
+
+use std::fmt;
+
+use crate::{
+    FilePath, Fingerprint, ManifestHash, PublicKey, Role, SignedManifest, SignedStatement,
+    Timestamp, UserId, UserName,
+};
+
+/// A command of a client that is logged in. Whether the user may do it is for the server's application to decide.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// Who am I?
+    Whoami,
+    /// The files whose path starts with `prefix`, in the order of their paths, deleted ones left out.
+    List {
+        /// Start of the path, not necessarily a whole part; at most [`MAX_PATH_LEN`](crate::limits::MAX_PATH_LEN) bytes.
+        prefix: String,
+        /// Only paths after this one.
+        after: Option<FilePath>,
+        /// Most entries wanted; a server gives at most [`MAX_LIST_ENTRIES`](crate::limits::MAX_LIST_ENTRIES).
+        limit: u32,
+    },
+    /// The newest manifest at a path, of a deleted file too.
+    Stat {
+        /// The path.
+        path: FilePath,
+    },
+    /// Publish a manifest that says "deleted".
+    Delete {
+        /// The manifest, on top of the present one.
+        signed: SignedManifest,
+    },
+    /// All users.
+    Users,
+    /// The keys of a user.
+    Keys {
+        /// The user.
+        user: UserName,
+    },
+    /// Append a statement to the key log of the user.
+    AddKey {
+        /// The statement; its action is `add`, and it is signed by the key that it adds.
+        statement: SignedStatement,
+    },
+}
+
+/// The answer to a [`Request`], of the same name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// Who the user of this connection is.
+    Whoami {
+        /// Name.
+        name: UserName,
+        /// Identity, which outlives the name.
+        uid: UserId,
+        /// Role at this moment.
+        role: Role,
+        /// Whether the login was with a key.
+        by_key: bool,
+    },
+    /// Files.
+    List {
+        /// The files, in the order of their paths.
+        entries: Vec<ListEntry>,
+        /// Whether there are more after the last one.
+        more: bool,
+    },
+    /// The newest manifest, if there ever was one.
+    Stat {
+        /// The manifest, verified.
+        current: Option<SignedManifest>,
+    },
+    /// Done.
+    Deleted,
+    /// All users, in the order of their names.
+    Users(Vec<UserEntry>),
+    /// The keys of the user.
+    Keys(Vec<KeyEntry>),
+    /// Done.
+    KeyAdded,
+}
+
+/// A file in a list: a summary of its manifest by the server. Only the manifest itself is proof.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ListEntry {
+    /// Path.
+    pub path: FilePath,
+    /// Size in bytes.
+    pub size: u64,
+    /// Time of last modification, as the uploader said.
+    pub mtime: Timestamp,
+    /// Permission bits, as the uploader said.
+    pub mode: u32,
+    /// Version, from 1.
+    pub version: u64,
+    /// Name of the uploader at the time.
+    pub owner: UserName,
+    /// Identity of the uploader.
+    pub uid: UserId,
+    /// Fingerprint of the key that signed.
+    pub signer: Fingerprint,
+    /// Hash of the manifest.
+    pub manifest: ManifestHash,
+}
+
+/// A user in the list of users.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserEntry {
+    /// Name.
+    pub name: UserName,
+    /// Identity.
+    pub uid: UserId,
+    /// Role.
+    pub role: Role,
+    /// Number of keys.
+    pub keys: u32,
+}
+
+/// A key of a user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyEntry {
+    /// The key.
+    pub key: PublicKey,
+    /// What the user calls it; at most [`MAX_COMMENT_LEN`](crate::limits::MAX_COMMENT_LEN) bytes. Not to be trusted on a terminal.
+    pub comment: String,
+    /// The statement that added it, if it was not added by the administrator.
+    pub statement: Option<SignedStatement>,
+}
+
+/// Why a request or a transfer failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// For programs.
+    pub code: RefusalCode,
+    /// For a person; cut to [`MAX_MESSAGE_LEN`](crate::limits::MAX_MESSAGE_LEN) bytes on the wire. Not to be trusted on a terminal.
+    pub message: String,
+}
+
+impl Refusal {
+    /// A refusal with a message.
+    pub fn new(code: RefusalCode, message: impl Into<String>) -> Self {
+        Self {
+            code,
+            message: message.into(),
+        }
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.code)?;
+        if !self.message.is_empty() {
+            f.write_str(": ")?;
+            escaped(f, &self.message)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+/// Writes what the peer sent without the characters that command terminals.
+pub(crate) fn escaped(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
+    for c in text.chars() {
+        if c.is_control() {
+            write!(f, "{}", c.escape_default())?;
+        } else {
+            fmt::Write::write_char(f, c)?;
+        }
+    }
+    Ok(())
+}
+
+/// The kinds of failure that programs tell apart.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum RefusalCode {
+    /// There is no such file, user or key.
+    NotFound,
+    /// The role of the user does not allow it.
+    Denied,
+    /// The manifest is not on top of the current one.
+    Conflict,
+    /// The request makes no sense.
+    BadRequest,
+    /// The manifest is malformed or not the one this place takes.
+    BadManifest,
+    /// The signature does not verify.
+    BadSignature,
+    /// What is stored does not match its hash or its seal.
+    Corrupt,
+    /// Disk or quota is full.
+    NoSpace,
+    /// Too much is going on; try later.
+    Busy,
+    /// The answer or the file is too large.
+    TooLarge,
+    /// The server failed; its log says how.
+    Internal,
+    /// Given up by the side that says so.
+    Cancelled,
+}
+
+impl RefusalCode {
+    /// Every code.
+    pub const ALL: [Self; 12] = [
+        Self::NotFound,
+        Self::Denied,
+        Self::Conflict,
+        Self::BadRequest,
+        Self::BadManifest,
+        Self::BadSignature,
+        Self::Corrupt,
+        Self::NoSpace,
+        Self::Busy,
+        Self::TooLarge,
+        Self::Internal,
+        Self::Cancelled,
+    ];
+
+    /// The byte on the wire.
+    pub(crate) const fn byte(self) -> u8 {
+        match self {
+            Self::NotFound => 1,
+            Self::Denied => 2,
+            Self::Conflict => 3,
+            Self::BadRequest => 4,
+            Self::BadManifest => 5,
+            Self::BadSignature => 6,
+            Self::Corrupt => 7,
+            Self::NoSpace => 8,
+            Self::Busy => 9,
+            Self::TooLarge => 10,
+            Self::Internal => 11,
+            Self::Cancelled => 12,
+        }
+    }
+
+    pub(crate) fn from_byte(byte: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|code| code.byte() == byte)
+    }
+
+    /// A few words for a person.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::NotFound => "not found",
+            Self::Denied => "not allowed",
+            Self::Conflict => "changed meanwhile",
+            Self::BadRequest => "bad request",
+            Self::BadManifest => "bad manifest",
+            Self::BadSignature => "bad signature",
+            Self::Corrupt => "stored data is damaged",
+            Self::NoSpace => "no space left",
+            Self::Busy => "server busy",
+            Self::TooLarge => "too large",
+            Self::Internal => "server failure",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+impl fmt::Display for RefusalCode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusal_codes_map_both_ways() {
+        let bytes: Vec<u8> = RefusalCode::ALL.iter().map(|code| code.byte()).collect();
+        assert_eq!(bytes, (1..=12).collect::<Vec<u8>>());
+        for code in RefusalCode::ALL {
+            assert_eq!(RefusalCode::from_byte(code.byte()), Some(code));
+        }
+        assert_eq!(RefusalCode::from_byte(0), None);
+        assert_eq!(RefusalCode::from_byte(13), None);
+    }
+
+    #[test]
+    fn refusals_do_not_command_the_terminal() {
+        let refusal = Refusal::new(RefusalCode::Denied, "no\u{1b}[2J\r\nway – nie");
+        assert_eq!(
+            refusal.to_string(),
+            "not allowed: no\\u{1b}[2J\\r\\nway – nie"
+        );
+    }
+}
