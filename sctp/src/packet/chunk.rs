@@ -1,0 +1,245 @@
+//! Chunks: reading them in order, and what to do with unknown ones (RFC 9260 §3.2, §3.3).
+
+use super::{Causes, Init, Sack, be16, be32, padded};
+
+/// Chunk types on the wire.
+pub mod kind {
+    /// Payload data (RFC 9260 §3.3.1).
+    pub const DATA: u8 = 0;
+    /// Initiation (§3.3.2).
+    pub const INIT: u8 = 1;
+    /// Initiation acknowledgement (§3.3.3).
+    pub const INIT_ACK: u8 = 2;
+    /// Selective acknowledgement (§3.3.4).
+    pub const SACK: u8 = 3;
+    /// Heartbeat request (§3.3.5).
+    pub const HEARTBEAT: u8 = 4;
+    /// Heartbeat acknowledgement (§3.3.6).
+    pub const HEARTBEAT_ACK: u8 = 5;
+    /// Abort (§3.3.7).
+    pub const ABORT: u8 = 6;
+    /// Shutdown (§3.3.8).
+    pub const SHUTDOWN: u8 = 7;
+    /// Shutdown acknowledgement (§3.3.9).
+    pub const SHUTDOWN_ACK: u8 = 8;
+    /// Operation error (§3.3.10).
+    pub const ERROR: u8 = 9;
+    /// State cookie (§3.3.11).
+    pub const COOKIE_ECHO: u8 = 10;
+    /// Cookie acknowledgement (§3.3.12).
+    pub const COOKIE_ACK: u8 = 11;
+    /// Shutdown complete (§3.3.13).
+    pub const SHUTDOWN_COMPLETE: u8 = 14;
+    /// Padding (RFC 4820 §3).
+    pub const PAD: u8 = 132;
+}
+
+/// Bytes of a DATA chunk before its payload.
+pub(crate) const DATA_HEADER: usize = 16;
+
+pub(crate) const FLAG_END: u8 = 1;
+pub(crate) const FLAG_BEGIN: u8 = 2;
+pub(crate) const FLAG_UNORDERED: u8 = 4;
+pub(crate) const FLAG_IMMEDIATE: u8 = 8;
+/// The T bit of ABORT and SHUTDOWN COMPLETE: the verification tag is reflected.
+pub(crate) const FLAG_REFLECTED: u8 = 1;
+
+/// One fragment of a user message (RFC 9260 §3.3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Data<'a> {
+    /// The transmission sequence number.
+    pub tsn: u32,
+    /// The stream.
+    pub stream: u16,
+    /// The stream sequence number; meaningless for unordered data.
+    pub ssn: u16,
+    /// The payload protocol identifier, the application's own.
+    pub ppid: u32,
+    /// Whether it is delivered without regard to order.
+    pub unordered: bool,
+    /// Whether it is the first fragment.
+    pub begin: bool,
+    /// Whether it is the last fragment.
+    pub end: bool,
+    /// Whether the sender asks for a SACK at once (RFC 7053).
+    pub immediate: bool,
+    /// The bytes, at least one in a valid chunk; none is answered with an ABORT (§6.2).
+    pub payload: &'a [u8],
+}
+
+/// A chunk, borrowed from its packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Chunk<'a> {
+    /// Payload data.
+    Data(Data<'a>),
+    /// Initiation.
+    Init(Init<'a>),
+    /// Initiation acknowledgement.
+    InitAck(Init<'a>),
+    /// Selective acknowledgement.
+    Sack(Sack<'a>),
+    /// Heartbeat: the parameters, to be sent back unchanged.
+    Heartbeat(&'a [u8]),
+    /// Heartbeat acknowledgement: the parameters that were sent.
+    HeartbeatAck(&'a [u8]),
+    /// The peer ends the association.
+    Abort {
+        /// Whether the verification tag is the sender's own, reflected (T bit).
+        reflected: bool,
+        /// Why.
+        causes: Causes<'a>,
+    },
+    /// The peer has no more to send and asks for what is left.
+    Shutdown {
+        /// The last TSN that it has received in sequence.
+        cumulative: u32,
+    },
+    /// The answer to SHUTDOWN.
+    ShutdownAck,
+    /// An error that by itself ends nothing.
+    Error(Causes<'a>),
+    /// The cookie of an INIT ACK, coming back.
+    CookieEcho(&'a [u8]),
+    /// The association is up.
+    CookieAck,
+    /// The association is closed.
+    ShutdownComplete {
+        /// Whether the verification tag is reflected (T bit).
+        reflected: bool,
+    },
+    /// Padding, ignored.
+    Pad,
+    /// A type that this crate does not know.
+    Unknown {
+        /// The type, whose two highest bits say what to do.
+        kind: u8,
+        /// The whole chunk without its padding.
+        raw: &'a [u8],
+    },
+}
+
+/// A chunk that cannot be read; it and whatever follows it in its packet are discarded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChunkError {
+    /// The length field is under 4 or reaches beyond the packet.
+    #[error("a chunk's length is impossible")]
+    Length,
+    /// The content does not match the type.
+    #[error("chunk of type {0} is malformed")]
+    Malformed(u8),
+}
+
+/// What the highest bits of an unknown chunk's or parameter's type ask for (RFC 9260 §3.2, tables 2 and 3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnknownAction {
+    /// Whether processing goes on with what follows.
+    pub proceed: bool,
+    /// Whether the sender is told.
+    pub report: bool,
+}
+
+impl UnknownAction {
+    /// For a chunk type.
+    pub fn for_chunk(kind: u8) -> Self {
+        UnknownAction {
+            proceed: kind & 0x80 != 0,
+            report: kind & 0x40 != 0,
+        }
+    }
+
+    /// For a parameter type.
+    pub fn for_parameter(kind: u16) -> Self {
+        UnknownAction {
+            proceed: kind & 0x8000 != 0,
+            report: kind & 0x4000 != 0,
+        }
+    }
+}
+
+/// The chunks of a packet, in order.
+#[derive(Debug, Clone)]
+pub struct Chunks<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> Chunks<'a> {
+    pub(super) fn new(body: &'a [u8]) -> Self {
+        Chunks { rest: body }
+    }
+}
+
+impl<'a> Iterator for Chunks<'a> {
+    type Item = Result<Chunk<'a>, ChunkError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let bytes = self.rest;
+        if bytes.is_empty() {
+            return None;
+        }
+        self.rest = &[];
+        if bytes.len() < 4 {
+            return Some(Err(ChunkError::Length));
+        }
+        let len = usize::from(be16(bytes, 2));
+        if len < 4 || len > bytes.len() {
+            return Some(Err(ChunkError::Length));
+        }
+        let chunk = read(&bytes[..len]);
+        if chunk.is_ok() {
+            // The last chunk's padding may be missing.
+            self.rest = &bytes[padded(len).min(bytes.len())..];
+        }
+        Some(chunk)
+    }
+}
+
+/// Reads one chunk. `raw` is as long as its length field says, at least 4 bytes.
+fn read(raw: &[u8]) -> Result<Chunk<'_>, ChunkError> {
+    let (kind, flags, value) = (raw[0], raw[1], &raw[4..]);
+    let malformed = ChunkError::Malformed(kind);
+    Ok(match kind {
+        kind::DATA => {
+            if raw.len() < DATA_HEADER {
+                return Err(malformed);
+            }
+            Chunk::Data(Data {
+                tsn: be32(raw, 4),
+                stream: be16(raw, 8),
+                ssn: be16(raw, 10),
+                ppid: be32(raw, 12),
+                unordered: flags & FLAG_UNORDERED != 0,
+                begin: flags & FLAG_BEGIN != 0,
+                end: flags & FLAG_END != 0,
+                immediate: flags & FLAG_IMMEDIATE != 0,
+                payload: &raw[DATA_HEADER..],
+            })
+        }
+        kind::INIT => Chunk::Init(Init::read(value).ok_or(malformed)?),
+        kind::INIT_ACK => Chunk::InitAck(Init::read(value).ok_or(malformed)?),
+        kind::SACK => Chunk::Sack(Sack::read(value).ok_or(malformed)?),
+        kind::HEARTBEAT => Chunk::Heartbeat(value),
+        kind::HEARTBEAT_ACK => Chunk::HeartbeatAck(value),
+        kind::ABORT => Chunk::Abort {
+            reflected: flags & FLAG_REFLECTED != 0,
+            causes: Causes::new(value),
+        },
+        kind::SHUTDOWN => match value.try_into() {
+            Ok(tsn) => Chunk::Shutdown {
+                cumulative: u32::from_be_bytes(tsn),
+            },
+            Err(_) => return Err(malformed),
+        },
+        kind::SHUTDOWN_ACK if value.is_empty() => Chunk::ShutdownAck,
+        kind::ERROR => Chunk::Error(Causes::new(value)),
+        kind::COOKIE_ECHO => Chunk::CookieEcho(value),
+        kind::COOKIE_ACK if value.is_empty() => Chunk::CookieAck,
+        kind::SHUTDOWN_COMPLETE if value.is_empty() => Chunk::ShutdownComplete {
+            reflected: flags & FLAG_REFLECTED != 0,
+        },
+        kind::SHUTDOWN_ACK | kind::COOKIE_ACK | kind::SHUTDOWN_COMPLETE => return Err(malformed),
+        kind::PAD => Chunk::Pad,
+        kind => Chunk::Unknown { kind, raw },
+    })
+}
