@@ -1,3 +1,67 @@
 //! Development tasks of Towpath.
+//!
+//! `cargo xtask test` is everything a change has to pass; `cargo xtask kernel` and
+//! `cargo xtask fuzz` are parts of it that are also useful alone.
+#![forbid(unsafe_code)]
 
-fn main() {}
+mod build;
+mod fuzz;
+mod kernel;
+mod limits;
+mod process;
+mod report;
+mod test;
+mod tools;
+mod uml;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Development tasks of Towpath.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+struct Cli {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Subcommand)]
+enum Task {
+    /// Run every check: format, lints, tests, docs, fuzz targets compile, kernel suite, licences
+    Test(test::Options),
+    /// Run the suite that needs a Linux kernel with SCTP, in a user-mode Linux if need be
+    Kernel(kernel::Options),
+    /// Run the fuzz targets
+    Fuzz(fuzz::Options),
+}
+
+/// Why a task did not succeed.
+#[derive(Debug, thiserror::Error)]
+enum TaskError {
+    #[error(transparent)]
+    Command(#[from] process::CommandError),
+    #[error(transparent)]
+    Tools(#[from] tools::ToolsError),
+    #[error(transparent)]
+    Build(#[from] build::BuildError),
+    #[error(transparent)]
+    Uml(#[from] uml::UmlError),
+    #[error("{0}")]
+    Failed(String),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Cli::parse().task {
+        Task::Test(options) => test::run(&options),
+        Task::Kernel(options) => kernel::run(&options),
+        Task::Fuzz(options) => fuzz::run(&options),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,32 @@
+//! Every bound of the kernel suite, with its reason.
+
+use std::time::Duration;
+
+/// How often counters and processes are looked at.
+pub const POLL: Duration = Duration::from_millis(20);
+
+/// One client command; 200 MiB at 1 % loss on one emulated processor takes about a minute.
+pub const COMMAND: Duration = Duration::from_secs(180);
+
+/// Start of the server until it says that it is ready.
+pub const SERVER_START: Duration = Duration::from_secs(30);
+
+/// Orderly end of the server after SIGTERM.
+pub const SERVER_STOP: Duration = Duration::from_secs(10);
+
+/// One run of `ip` or `tc`.
+pub const TOOL: Duration = Duration::from_secs(10);
+
+/// Test programs of the carrier, each.
+pub const CARRIER_TEST: Duration = Duration::from_secs(120);
+
+/// Size of the file that loses a link in mid-transfer.
+pub const BIG_FILE: u64 = 200 * 1024 * 1024;
+
+/// A stall longer than this counts as a failure. Linux moves to the other path about one second
+/// after a cut (RTO.Min 100 ms, doubled at each loss until the path counts as failed); the rest
+/// is room for one emulated processor that is busy with both ends.
+pub const STALL: Duration = Duration::from_secs(5);
+
+/// Transfers at once: one on each stream of a default connection.
+pub const MANY: usize = 32;

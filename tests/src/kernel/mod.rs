@@ -1,0 +1,60 @@
+//! The suite on a real kernel: two hosts as network namespaces, two networks between them.
+//!
+//! - [`init`]: the guest's first process, where a user-mode Linux is needed
+//! - [`net`]: hosts, networks, loss, delay, cuts
+//! - [`hosts`]: `towpathd` on one host, `towpath` on the other
+//! - [`cases`]: what is shown
+//! - [`report`]: what was done, with figures, and the verdict
+
+pub mod cases;
+pub mod hosts;
+pub mod init;
+pub mod limits;
+pub mod net;
+pub mod process;
+pub mod report;
+
+use std::path::PathBuf;
+
+/// Programs under test, built before the suite starts.
+#[derive(Debug, Clone)]
+pub struct Programs {
+    /// The client.
+    pub towpath: PathBuf,
+    /// The server.
+    pub towpathd: PathBuf,
+    /// Test programs of the kernel carrier, run as they are.
+    pub carrier_tests: Vec<PathBuf>,
+}
+
+/// Why a case failed.
+#[derive(Debug, thiserror::Error)]
+pub enum CaseError {
+    /// The networks could not be made or changed.
+    #[error(transparent)]
+    Net(#[from] net::NetError),
+    /// A program did not start, end or answer as it should.
+    #[error(transparent)]
+    Process(#[from] process::ProcessError),
+    /// A file of the case could not be read or written.
+    #[error("{what}: {source}")]
+    File {
+        /// File and operation.
+        what: String,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// What was seen is not what was to be shown.
+    #[error("{0}")]
+    Wrong(String),
+}
+
+/// Fails the case with a formatted reason unless the condition holds.
+macro_rules! demand {
+    ($condition:expr, $($reason:tt)+) => {
+        if !$condition {
+            return Err($crate::kernel::CaseError::Wrong(format!($($reason)+)));
+        }
+    };
+}
+pub(crate) use demand;

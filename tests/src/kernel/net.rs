@@ -1,0 +1,285 @@
+//! Two hosts as network namespaces and two networks between them.
+//!
+//! ```text
+//!   client                            server
+//!   10.0.0.2  a ── 10.0.0.0/24 ── a  10.0.0.1
+//!   10.0.1.2  b ── 10.0.1.0/24 ── b  10.0.1.1
+//! ```
+
+use std::process::{Command, Stdio};
+
+use serde_json::Value;
+
+/// A network that could not be made, changed or read.
+#[derive(Debug, thiserror::Error)]
+pub enum NetError {
+    /// `ip` or `tc` could not be started.
+    #[error("{line}: {source}")]
+    NotStarted {
+        /// The command.
+        line: String,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+    /// `ip` or `tc` refused.
+    #[error("{line}: {reason}")]
+    Refused {
+        /// The command.
+        line: String,
+        /// What it said.
+        reason: String,
+    },
+    /// `ip` printed something else than counters.
+    #[error("no counters in the answer of ip for {0}")]
+    NoCounters(&'static str),
+}
+
+/// One of the two networks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Link {
+    /// 10.0.0.0/24, the one named first in every command, so the primary path.
+    First,
+    /// 10.0.1.0/24.
+    Second,
+}
+
+impl Link {
+    /// Both networks.
+    pub const BOTH: [Self; 2] = [Self::First, Self::Second];
+
+    fn device(self) -> &'static str {
+        match self {
+            Self::First => "a",
+            Self::Second => "b",
+        }
+    }
+
+    fn third_octet(self) -> u8 {
+        match self {
+            Self::First => 0,
+            Self::Second => 1,
+        }
+    }
+
+    /// Address of the server in this network.
+    #[must_use]
+    pub fn server(self) -> String {
+        format!("10.0.{}.1", self.third_octet())
+    }
+}
+
+/// How a link is taken away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cut {
+    /// The cable is pulled: both ends lose the carrier.
+    Down,
+    /// Everything is lost on the way; nobody is told.
+    BlackHole,
+}
+
+/// A namespace that goes when it is dropped.
+#[derive(Debug)]
+struct Namespace(String);
+
+impl Namespace {
+    fn new(name: String) -> Result<Self, NetError> {
+        ip(&["netns", "add", &name])?;
+        let namespace = Self(name);
+        ip(&["-n", &namespace.0, "link", "set", "lo", "up"])?;
+        Ok(namespace)
+    }
+
+    fn command(&self, program: &std::path::Path) -> Command {
+        let mut command = Command::new("ip");
+        command.args(["netns", "exec", &self.0]).arg(program);
+        command
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        if let Err(error) = ip(&["netns", "del", &self.0]) {
+            eprintln!("{error}");
+        }
+    }
+}
+
+/// One host alone, with nothing but loopback.
+#[derive(Debug)]
+pub struct Host(Namespace);
+
+impl Host {
+    /// Makes the host.
+    pub fn new() -> Result<Self, NetError> {
+        Ok(Self(Namespace::new(format!(
+            "towpath-host-{}",
+            std::process::id()
+        ))?))
+    }
+
+    /// A command that runs `program` there.
+    #[must_use]
+    pub fn command(&self, program: &std::path::Path) -> Command {
+        self.0.command(program)
+    }
+}
+
+/// Two hosts and the networks between them.
+#[derive(Debug)]
+pub struct Network {
+    client: Namespace,
+    server: Namespace,
+}
+
+impl Network {
+    /// Makes both hosts and connects them; `mtu` bytes on both networks.
+    pub fn new(mtu: u32) -> Result<Self, NetError> {
+        let id = std::process::id();
+        let client = Namespace::new(format!("towpath-client-{id}"))?;
+        let server = Namespace::new(format!("towpath-server-{id}"))?;
+        for link in Link::BOTH {
+            let device = link.device();
+            ip(&[
+                "link", "add", device, "netns", &client.0, "type", "veth", "peer", "name", device,
+                "netns", &server.0,
+            ])?;
+            for (host, last) in [(&server, 1), (&client, 2)] {
+                let address = format!("10.0.{}.{last}/24", link.third_octet());
+                ip(&["-n", &host.0, "address", "add", &address, "dev", device])?;
+                ip(&[
+                    "-n",
+                    &host.0,
+                    "link",
+                    "set",
+                    device,
+                    "mtu",
+                    &mtu.to_string(),
+                    "up",
+                ])?;
+            }
+        }
+        Ok(Self { client, server })
+    }
+
+    /// A command that runs `program` on the client's host.
+    #[must_use]
+    pub fn on_client(&self, program: &std::path::Path) -> Command {
+        self.client.command(program)
+    }
+
+    /// A command that runs `program` on the server's host.
+    #[must_use]
+    pub fn on_server(&self, program: &std::path::Path) -> Command {
+        self.server.command(program)
+    }
+
+    /// Takes `link` away.
+    pub fn cut(&self, link: Link, how: Cut) -> Result<(), NetError> {
+        match how {
+            Cut::Down => ip(&["-n", &self.server.0, "link", "set", link.device(), "down"]),
+            Cut::BlackHole => self.shape(link, &["loss", "100%"]),
+        }
+    }
+
+    /// Gives `link` back.
+    pub fn mend(&self, link: Link, how: Cut) -> Result<(), NetError> {
+        match how {
+            Cut::Down => ip(&["-n", &self.server.0, "link", "set", link.device(), "up"]),
+            Cut::BlackHole => self.unshape(link),
+        }
+    }
+
+    /// Applies netem to both directions of `link`, each as given.
+    pub fn shape(&self, link: Link, netem: &[&str]) -> Result<(), NetError> {
+        for host in [&self.client, &self.server] {
+            let mut arguments = vec![
+                "-n",
+                host.0.as_str(),
+                "qdisc",
+                "replace",
+                "dev",
+                link.device(),
+                "root",
+                "netem",
+            ];
+            arguments.extend(netem);
+            tool("tc", &arguments)?;
+        }
+        Ok(())
+    }
+
+    /// Takes netem away from both directions of `link`.
+    pub fn unshape(&self, link: Link) -> Result<(), NetError> {
+        for host in [&self.client, &self.server] {
+            tool(
+                "tc",
+                &["-n", &host.0, "qdisc", "del", "dev", link.device(), "root"],
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Bytes that the client's end of `link` has sent and received.
+    pub fn bytes(&self, link: Link) -> Result<u64, NetError> {
+        let text = tool(
+            "ip",
+            &[
+                "-n",
+                &self.client.0,
+                "-s",
+                "-j",
+                "link",
+                "show",
+                "dev",
+                link.device(),
+            ],
+        )?;
+        counters(&text).ok_or(NetError::NoCounters(link.device()))
+    }
+}
+
+/// Received and sent bytes of the first device in `ip -s -j link`.
+fn counters(text: &str) -> Option<u64> {
+    let answer: Value = serde_json::from_str(text).ok()?;
+    let stats = answer.get(0)?.get("stats64")?;
+    let bytes = |way: &str| stats.get(way)?.get("bytes")?.as_u64();
+    bytes("rx")?.checked_add(bytes("tx")?)
+}
+
+fn ip(arguments: &[&str]) -> Result<(), NetError> {
+    tool("ip", arguments).map(|_| ())
+}
+
+fn tool(program: &str, arguments: &[&str]) -> Result<String, NetError> {
+    let line = || format!("{program} {}", arguments.join(" "));
+    let output = Command::new(program)
+        .args(arguments)
+        .stdin(Stdio::null())
+        .output()
+        .map_err(|source| NetError::NotStarted {
+            line: line(),
+            source,
+        })?;
+    if output.status.success() {
+        return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+    }
+    let reason = String::from_utf8_lossy(&output.stderr).trim().to_owned();
+    Err(NetError::Refused {
+        line: line(),
+        reason: format!("{}: {reason}", output.status),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counters_are_the_sum_of_both_ways() {
+        let text =
+            r#"[{"ifname":"a","stats64":{"rx":{"bytes":70,"packets":1},"tx":{"bytes":200}}}]"#;
+        assert_eq!(counters(text), Some(270));
+        assert_eq!(counters("[]"), None);
+        assert_eq!(counters("no such device"), None);
+    }
+}

@@ -1,0 +1,133 @@
+//! `cargo xtask kernel`: the suite that needs SCTP in the kernel.
+//!
+//! The suite is `kernel-suite` of `towpath-tests`. It runs directly where the running kernel
+//! has SCTP and lets us make networks, and else in a user-mode Linux booted for it.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use clap::Args;
+
+use crate::tools::{self, Tool};
+use crate::{TaskError, build, limits, process, uml};
+
+/// What to run and where.
+#[derive(Debug, Default, Args)]
+pub(crate) struct Options {
+    /// Boot a user-mode Linux even if the running kernel would do
+    #[arg(long)]
+    uml: bool,
+    /// Print the names of the cases and run nothing
+    #[arg(long)]
+    list: bool,
+    /// Run only the cases whose names contain one of these
+    cases: Vec<String>,
+}
+
+/// Builds the suite and runs it under a time limit.
+pub(crate) fn run(options: &Options) -> Result<(), TaskError> {
+    tools::ensure(&[Tool::Compiler, Tool::Iproute])?;
+    // Release: a byte costs ten times as much in a debug build, and the suite moves gigabytes.
+    let programs = build::executables(&[
+        "build",
+        "--release",
+        "-p",
+        "towpath",
+        "-p",
+        "towpath-tests",
+        "--bins",
+    ])?;
+    let suite = programs.path("kernel-suite")?;
+    if options.list {
+        return Ok(process::run(Command::new(suite).arg("list"))?);
+    }
+    let carrier_tests = build::executables(&[
+        "test",
+        "-p",
+        "towpath-io-mio",
+        "--features",
+        "kernel-tests",
+        "--no-run",
+    ])?;
+
+    let work = work_directory()?;
+    let report = work.join("report.txt");
+    let mut arguments: Vec<OsString> = ["run", "--report"].map(OsString::from).to_vec();
+    arguments.push(report.clone().into());
+    for name in ["towpath", "towpathd"] {
+        arguments.push(format!("--{name}").into());
+        arguments.push(programs.path(name)?.into());
+    }
+    for path in carrier_tests.all() {
+        arguments.push("--carrier-test".into());
+        arguments.push(path.into());
+    }
+    arguments.extend(options.cases.iter().map(OsString::from));
+
+    let status = match unfit(suite, options.uml) {
+        None => {
+            println!("the running kernel has SCTP: running the suite on it");
+            let mut command = Command::new(suite);
+            command
+                .args(&arguments)
+                .env("PATH", tools::path_variable())
+                .stdin(Stdio::null());
+            println!("$ {}", process::line(&command));
+            process::run_limited(&mut command, limits::KERNEL_SUITE, || {})?.code()
+        }
+        Some(reason) => {
+            println!("booting a user-mode Linux: {reason}");
+            tools::ensure(&[Tool::UserModeLinux])?;
+            let guest = uml::Guest {
+                program: suite,
+                arguments: &arguments,
+                work: &work,
+                report: &report,
+            };
+            Some(guest.run(limits::KERNEL_SUITE)?)
+        }
+    };
+    match status {
+        Some(0) => Ok(()),
+        Some(code) => Err(TaskError::Failed(format!(
+            "the kernel suite failed with status {code}"
+        ))),
+        None => Err(TaskError::Failed(
+            "the kernel suite was ended by a signal".to_owned(),
+        )),
+    }
+}
+
+/// Why the suite cannot run on the running kernel, if it cannot.
+fn unfit(suite: &PathBuf, uml: bool) -> Option<String> {
+    if uml {
+        return Some("asked for with --uml".to_owned());
+    }
+    let probe = Command::new(suite)
+        .arg("probe")
+        .env("PATH", tools::path_variable())
+        .stdin(Stdio::null())
+        .output();
+    match probe {
+        Ok(output) if output.status.success() => None,
+        Ok(output) => Some(String::from_utf8_lossy(&output.stderr).trim().to_owned()),
+        Err(error) => Some(format!("the probe does not start: {error}")),
+    }
+}
+
+/// An empty directory under `target/`, visible in the guest at the same path.
+fn work_directory() -> Result<PathBuf, TaskError> {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(
+        || process::workspace().join("target"),
+        |path| process::workspace().join(path),
+    );
+    let work = target.join("kernel-suite");
+    let made = match fs::remove_dir_all(&work) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
+        _ => fs::create_dir_all(&work),
+    };
+    made.map_err(|error| TaskError::Failed(format!("{}: {error}", work.display())))?;
+    Ok(work)
+}

@@ -1,0 +1,303 @@
+//! Programs that the checks need, and how they come to a Debian that has only Rust.
+
+use std::collections::BTreeSet;
+use std::env;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use crate::process;
+
+/// Something a check needs on the machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Tool {
+    /// `age`: opens stored files in the tests.
+    Age,
+    /// `ssh-keygen`: verifies exported signatures in the tests.
+    SshKeygen,
+    /// `b3sum`: agrees with our hashes in the tests.
+    B3sum,
+    /// C and C++ compiler: aws-lc, BLAKE3, libFuzzer.
+    Compiler,
+    /// `ip` and `tc`: hosts and networks of the kernel suite.
+    Iproute,
+    /// `linux.uml`: the kernel suite where the running kernel has no SCTP.
+    UserModeLinux,
+    /// `cargo deny`: licences, bans and sources of dependencies.
+    CargoDeny,
+    /// `cargo fuzz`: fuzz targets.
+    CargoFuzz,
+}
+
+/// How a tool is installed.
+#[derive(Debug, Clone, Copy)]
+enum Source {
+    /// Debian packages.
+    Apt(&'static [&'static str]),
+    /// `cargo install --locked NAME --version VERSION`.
+    Cargo {
+        name: &'static str,
+        version: &'static str,
+    },
+}
+
+impl Tool {
+    /// Programs that show that the tool is there.
+    fn programs(self) -> &'static [&'static str] {
+        match self {
+            Self::Age => &["age"],
+            Self::SshKeygen => &["ssh-keygen"],
+            Self::B3sum => &["b3sum"],
+            Self::Compiler => &["cc", "c++"],
+            Self::Iproute => &["ip", "tc"],
+            Self::UserModeLinux => &["linux.uml"],
+            Self::CargoDeny => &["cargo-deny"],
+            Self::CargoFuzz => &["cargo-fuzz"],
+        }
+    }
+
+    fn source(self) -> Source {
+        match self {
+            Self::Age => Source::Apt(&["age"]),
+            Self::SshKeygen => Source::Apt(&["openssh-client"]),
+            Self::B3sum => Source::Apt(&["b3sum"]),
+            Self::Compiler => Source::Apt(&["gcc", "g++", "libc6-dev"]),
+            Self::Iproute => Source::Apt(&["iproute2"]),
+            Self::UserModeLinux => Source::Apt(&["user-mode-linux"]),
+            Self::CargoDeny => Source::Cargo {
+                name: "cargo-deny",
+                version: "0.20.2",
+            },
+            Self::CargoFuzz => Source::Cargo {
+                name: "cargo-fuzz",
+                version: "0.13.2",
+            },
+        }
+    }
+}
+
+/// Why the tools could not be made available.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ToolsError {
+    #[error("tools are missing and there are no rights to install them; run:\n    {0}")]
+    NoRights(String),
+    #[error("tools are missing and this is no Debian; install by hand: {0}")]
+    NoApt(String),
+    #[error("{0} is not part of this Rust; run:\n    rustup component add {0}")]
+    NoComponent(&'static str),
+    #[error("installed, yet still not found: {0}")]
+    StillMissing(String),
+    #[error(transparent)]
+    Command(#[from] process::CommandError),
+}
+
+/// What is to be installed.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Plan {
+    apt: BTreeSet<&'static str>,
+    cargo: Vec<(&'static str, &'static str)>,
+}
+
+impl Plan {
+    fn new(tools: &[Tool], present: impl Fn(&str) -> bool) -> Self {
+        let mut plan = Self::default();
+        for tool in tools {
+            if tool.programs().iter().all(|program| present(program)) {
+                continue;
+            }
+            match tool.source() {
+                Source::Apt(packages) => plan.apt.extend(packages),
+                Source::Cargo { name, version } => plan.cargo.push((name, version)),
+            }
+        }
+        plan
+    }
+}
+
+/// Makes `tools` available, saying each thing it installs.
+///
+/// Needs root or a `sudo` that asks nothing for Debian packages; without, the error is the
+/// command to run.
+pub(crate) fn ensure(tools: &[Tool]) -> Result<(), ToolsError> {
+    let plan = Plan::new(tools, |program| find(program).is_some());
+    if !plan.apt.is_empty() {
+        install_packages(&plan.apt)?;
+    }
+    for (name, version) in &plan.cargo {
+        println!(
+            "installing {name} {version} with cargo (once; it stays in cargo's bin directory)"
+        );
+        process::run(process::cargo().args(["install", "--locked", name, "--version", version]))?;
+    }
+    let missing: Vec<_> = tools
+        .iter()
+        .flat_map(|tool| tool.programs())
+        .filter(|program| find(program).is_none())
+        .copied()
+        .collect();
+    if missing.is_empty() {
+        Ok(())
+    } else {
+        Err(ToolsError::StillMissing(missing.join(", ")))
+    }
+}
+
+/// Checks that a part of Rust itself is there: rustup's minimal profile leaves some out.
+pub(crate) fn ensure_component(
+    subcommand: &'static str,
+    component: &'static str,
+) -> Result<(), ToolsError> {
+    let found = process::cargo()
+        .args([subcommand, "--version"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .is_ok_and(|status| status.success());
+    if found {
+        Ok(())
+    } else {
+        Err(ToolsError::NoComponent(component))
+    }
+}
+
+fn install_packages(packages: &BTreeSet<&'static str>) -> Result<(), ToolsError> {
+    let list = packages.iter().copied().collect::<Vec<_>>().join(" ");
+    if find("apt-get").is_none() {
+        return Err(ToolsError::NoApt(list));
+    }
+    let Some(rights) = Rights::of_this_process() else {
+        return Err(ToolsError::NoRights(format!(
+            "sudo apt-get install --no-install-recommends {list}"
+        )));
+    };
+    println!("installing Debian packages: {list}");
+    process::run(rights.command("apt-get").args(["-q", "update"]))?;
+    process::run(
+        rights
+            .command("env")
+            .args([
+                "DEBIAN_FRONTEND=noninteractive",
+                "apt-get",
+                "-q",
+                "install",
+                "-y",
+            ])
+            .arg("--no-install-recommends")
+            .args(packages),
+    )?;
+    Ok(())
+}
+
+/// How a command becomes root.
+enum Rights {
+    Root,
+    Sudo(PathBuf),
+}
+
+impl Rights {
+    fn of_this_process() -> Option<Self> {
+        if nix::unistd::geteuid().is_root() {
+            return Some(Self::Root);
+        }
+        let sudo = find("sudo")?;
+        let answer = Command::new(&sudo)
+            .args(["-n", "true"])
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status();
+        answer
+            .is_ok_and(|status| status.success())
+            .then_some(Self::Sudo(sudo))
+    }
+
+    fn command(&self, program: &str) -> Command {
+        match self {
+            Self::Root => Command::new(program),
+            Self::Sudo(sudo) => {
+                let mut command = Command::new(sudo);
+                command.args(["-n", program]);
+                command
+            }
+        }
+    }
+}
+
+/// Where `program` is: in `PATH`, cargo's bin directory or the administrator's directories.
+pub(crate) fn find(program: &str) -> Option<PathBuf> {
+    search_path()
+        .into_iter()
+        .map(|directory| directory.join(program))
+        .find(|path| executable(path))
+}
+
+/// `PATH` for commands that use the tools.
+pub(crate) fn path_variable() -> OsString {
+    // A directory with a colon in its name cannot be in PATH; it can then only be left out.
+    let usable = search_path()
+        .into_iter()
+        .filter(|path| !path.to_string_lossy().contains(':'));
+    env::join_paths(usable).unwrap_or_default()
+}
+
+fn search_path() -> Vec<PathBuf> {
+    let mut directories: Vec<PathBuf> = env::var_os("PATH")
+        .map(|path| env::split_paths(&path).collect())
+        .unwrap_or_default();
+    let home = env::var_os("HOME").map(PathBuf::from);
+    let cargo = env::var_os("CARGO_HOME")
+        .map(PathBuf::from)
+        .or(home.map(|home| home.join(".cargo")));
+    let extra = cargo
+        .map(|cargo| cargo.join("bin"))
+        .into_iter()
+        .chain(["/usr/sbin", "/sbin"].into_iter().map(PathBuf::from));
+    for directory in extra {
+        if !directories.contains(&directory) {
+            directories.push(directory);
+        }
+    }
+    directories
+}
+
+fn executable(path: &Path) -> bool {
+    path.is_file() && nix::unistd::access(path, nix::unistd::AccessFlags::X_OK).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_is_installed_where_all_is_there() {
+        let plan = Plan::new(&[Tool::Age, Tool::CargoDeny], |_| true);
+        assert_eq!(plan, Plan::default());
+    }
+
+    #[test]
+    fn each_missing_tool_comes_from_its_source_once() {
+        let tools = [
+            Tool::Age,
+            Tool::Iproute,
+            Tool::Iproute,
+            Tool::CargoDeny,
+            Tool::B3sum,
+        ];
+        let plan = Plan::new(&tools, |program| program == "b3sum");
+        assert_eq!(plan.apt, BTreeSet::from(["age", "iproute2"]));
+        assert_eq!(plan.cargo, vec![("cargo-deny", "0.20.2")]);
+    }
+
+    #[test]
+    fn half_a_tool_is_missing() {
+        let plan = Plan::new(&[Tool::Iproute], |program| program == "ip");
+        assert_eq!(plan.apt, BTreeSet::from(["iproute2"]));
+    }
+
+    #[test]
+    fn programs_are_found_in_path() {
+        assert!(find("sh").is_some());
+        assert!(find("no-such-program-anywhere").is_none());
+    }
+}
