@@ -1,9 +1,9 @@
 //! Two hosts as network namespaces and two networks between them.
 //!
 //! ```text
-//!   client                            server
-//!   10.0.0.2  a ── 10.0.0.0/24 ── a  10.0.0.1
-//!   10.0.1.2  b ── 10.0.1.0/24 ── b  10.0.1.1
+//!   client                                  server
+//!   10.0.0.2  net0 ── 10.0.0.0/24 ── net0  10.0.0.1
+//!   10.0.1.2  net1 ── 10.0.1.0/24 ── net1  10.0.1.1
 //! ```
 
 use std::process::{Command, Stdio};
@@ -49,8 +49,8 @@ impl Link {
 
     fn device(self) -> &'static str {
         match self {
-            Self::First => "a",
-            Self::Second => "b",
+            Self::First => "net0",
+            Self::Second => "net1",
         }
     }
 
@@ -140,8 +140,8 @@ impl Network {
         for link in Link::BOTH {
             let device = link.device();
             ip(&[
-                "link", "add", device, "netns", &client.0, "type", "veth", "peer", "name", device,
-                "netns", &server.0,
+                "link", "add", "name", device, "netns", &client.0, "type", "veth", "peer", "name",
+                device, "netns", &server.0,
             ])?;
             for (host, last) in [(&server, 1), (&client, 2)] {
                 let address = format!("10.0.{}.{last}/24", link.third_octet());
