@@ -78,7 +78,12 @@ pub(crate) fn dearmor(armored: &str) -> Result<Parsed, SignatureError> {
     if armored.len() > MAX_SIGNATURE_LEN {
         return Err(SignatureError::TooLong);
     }
-    let parsed = SshSig::from_pem(armored).map_err(|_| SignatureError::Malformed)?;
+    let parsed = SshSig::from_pem(armored).map_err(|error| match error {
+        ssh_key::Error::AlgorithmUnknown | ssh_key::Error::AlgorithmUnsupported { .. } => {
+            SignatureError::Key
+        }
+        _ => SignatureError::Malformed,
+    })?;
     let key = parsed.public_key().ed25519().ok_or(SignatureError::Key)?;
     let key = PublicKey::from_bytes(key.0).map_err(|_| SignatureError::Key)?;
     if parsed.algorithm() != Algorithm::Ed25519 {
@@ -91,10 +96,8 @@ pub(crate) fn dearmor(armored: &str) -> Result<Parsed, SignatureError> {
         .into_iter()
         .find(|namespace| namespace.as_str() == parsed.namespace())
         .ok_or(SignatureError::OtherNamespace)?;
-    let bytes = *parsed
-        .signature_bytes()
-        .as_array()
-        .ok_or(SignatureError::Malformed)?;
+    let bytes = parsed.signature_bytes().try_into();
+    let bytes = bytes.map_err(|_| SignatureError::Malformed)?;
     // Version, reserved bytes, line lengths, padding and what surrounds the armor: all fixed by comparing.
     match armor(&key, namespace, &bytes) == armored {
         true => Ok(Parsed {
