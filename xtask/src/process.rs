@@ -49,7 +49,8 @@ pub(crate) fn workspace() -> PathBuf {
 pub(crate) fn line(command: &Command) -> String {
     let mut line = String::new();
     for (name, value) in command.get_envs() {
-        if let Some(value) = value {
+        // A search path is long and says nothing.
+        if let Some(value) = value.filter(|_| name != "PATH") {
             line.push_str(&format!("{}={} ", name.to_string_lossy(), quoted(value)));
         }
     }
@@ -153,7 +154,8 @@ mod tests {
         let mut command = Command::new("/usr/bin/cargo");
         command
             .args(["doc", "--message", "it's two words"])
-            .env("RUSTDOCFLAGS", "-D warnings");
+            .env("RUSTDOCFLAGS", "-D warnings")
+            .env("PATH", "/bin");
         assert_eq!(
             line(&command),
             r"RUSTDOCFLAGS='-D warnings' cargo doc --message 'it'\''s two words'"

@@ -13,6 +13,7 @@ pub mod limits;
 pub mod net;
 pub mod process;
 pub mod report;
+pub mod stats;
 
 use std::path::PathBuf;
 
@@ -52,7 +53,8 @@ pub enum CaseError {
 /// Fails the case with a formatted reason unless the condition holds.
 macro_rules! demand {
     ($condition:expr, $($reason:tt)+) => {
-        if !$condition {
+        let held: bool = $condition;
+        if !held {
             return Err($crate::kernel::CaseError::Wrong(format!($($reason)+)));
         }
     };

@@ -123,6 +123,12 @@ impl Running {
         (read(&self.output), read(&self.errors))
     }
 
+    /// Since its start.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.started.elapsed()
+    }
+
     /// Waits until it ends by itself; kills it after `limit`.
     pub fn wait(mut self, limit: Duration) -> Result<Ended, ProcessError> {
         loop {

@@ -24,7 +24,7 @@ pub(super) fn run(programs: &Programs, report: &mut Report) -> Result<(), CaseEr
         for line in ended
             .output
             .lines()
-            .filter(|line| line.starts_with("test "))
+            .filter(|line| line.starts_with("test ") && line.ends_with(" ... ok"))
         {
             report.say(format!("  {line}"));
             total += 1;

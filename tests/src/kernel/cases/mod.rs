@@ -1,6 +1,10 @@
 //! What the suite shows, one function for each case.
 
 mod carrier;
+mod clients;
+mod failover;
+mod roles;
+mod streams;
 
 use super::report::Report;
 use super::{CaseError, Programs};
@@ -17,8 +21,45 @@ pub struct Case {
 }
 
 /// Every case, in the order they run.
-pub const ALL: &[Case] = &[Case {
-    name: "carrier",
-    about: "the kernel carrier's own tests, on a host with loopback only",
-    run: carrier::run,
-}];
+pub const ALL: &[Case] = &[
+    Case {
+        name: "carrier",
+        about: "the kernel carrier's own tests, on a host with loopback only",
+        run: carrier::run,
+    },
+    Case {
+        name: "roles",
+        about: "each cell of the role table that a client can try, from a real client",
+        run: roles::run,
+    },
+    Case {
+        name: "cut-link-down",
+        about: "put and get 200 MiB, the first network's cable pulled in mid-transfer",
+        run: failover::down,
+    },
+    Case {
+        name: "cut-black-hole",
+        about: "put and get 200 MiB, the first network losing everything in mid-transfer",
+        run: failover::black_hole,
+    },
+    Case {
+        name: "cut-lossy",
+        about: "put and get 200 MiB at 1 % loss and 1 ms delay, the first network's cable pulled",
+        run: failover::lossy,
+    },
+    Case {
+        name: "link-returns",
+        about: "a black hole that heals in mid-transfer is used again",
+        run: failover::link_returns,
+    },
+    Case {
+        name: "streams",
+        about: "32 transfers at once, and a small get that does not wait for them",
+        run: streams::run,
+    },
+    Case {
+        name: "two-clients",
+        about: "two clients transfer at once, neither waits for the other",
+        run: clients::run,
+    },
+];

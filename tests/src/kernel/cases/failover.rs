@@ -1,0 +1,235 @@
+//! A link is taken away in mid-transfer; nobody tries again by hand.
+
+use std::thread;
+
+use crate::kernel::hosts::{self, Site, User};
+use crate::kernel::net::{Cut, Link};
+use crate::kernel::process::{self, Ended, ProcessError, Running};
+use crate::kernel::report::Report;
+use crate::kernel::stats::{self, Stats};
+use crate::kernel::{CaseError, Programs, demand, limits};
+
+/// Part of the file that has gone when the link goes.
+const CUT_AT: f64 = 0.4;
+/// When it comes back, in the case where it does.
+const MEND_AT: f64 = 0.5;
+
+/// A pulled cable, each direction.
+pub(super) fn down(programs: &Programs, report: &mut Report) -> Result<(), CaseError> {
+    both_directions(programs, report, Cut::Down, &[])
+}
+
+/// A black hole, each direction.
+pub(super) fn black_hole(programs: &Programs, report: &mut Report) -> Result<(), CaseError> {
+    both_directions(programs, report, Cut::BlackHole, &[])
+}
+
+/// A pulled cable while both networks lose 1 % of the packets and delay each by 1 ms.
+pub(super) fn lossy(programs: &Programs, report: &mut Report) -> Result<(), CaseError> {
+    both_directions(programs, report, Cut::Down, &["loss", "1%", "delay", "1ms"])
+}
+
+fn both_directions(
+    programs: &Programs,
+    report: &mut Report,
+    cut: Cut,
+    netem: &[&str],
+) -> Result<(), CaseError> {
+    let (mut site, users) = Site::new(programs, 1500, &[("alice", "maintainer")])?;
+    let alice = &users[0];
+    if !netem.is_empty() {
+        for link in Link::BOTH {
+            site.network.shape(link, netem)?;
+        }
+        report.say(format!("  both networks: {}", netem.join(" ")));
+    }
+    let source = site.path("source");
+    let hash = hosts::make_file(&source, limits::BIG_FILE, 1)?;
+    let remote = site.remote(alice, "big");
+
+    let put = site.start(alice, "put", &["--stats", hosts::text(&source)?, &remote])?;
+    transfer(&site, report, "put", put, &[(CUT_AT, Change::Cut(cut))])?;
+    let logged = stats::last_logged_stall(&site.server_log());
+    let logged =
+        logged.ok_or_else(|| CaseError::Wrong("server.log has no longest_stall_ms".to_owned()))?;
+    report.say(format!("  put: the server saw a stall of {logged} ms"));
+    let stored = site.stored_hash("big")?;
+    demand!(stored == hash, "stored with BLAKE3 {stored}, sent {hash}");
+    report.say(format!("  put: age opens the stored file, BLAKE3 {hash}"));
+    hosts::remove(&source)?;
+
+    site.network.mend(Link::First, cut)?;
+    let fetched = site.path("fetched");
+    let get = site.start(alice, "get", &["--stats", &remote, hosts::text(&fetched)?])?;
+    transfer(&site, report, "get", get, &[(CUT_AT, Change::Cut(cut))])?;
+    let received = hosts::hash_file(&fetched)?;
+    demand!(
+        received == hash,
+        "received BLAKE3 {received}, stored {hash}"
+    );
+    report.say(format!("  get: BLAKE3 {hash}"));
+    site.stop()
+}
+
+/// The link comes back in mid-transfer and carries data again.
+pub(super) fn link_returns(programs: &Programs, report: &mut Report) -> Result<(), CaseError> {
+    let (mut site, users) = Site::new(programs, 1500, &[("alice", "maintainer")])?;
+    let alice: &User = &users[0];
+    let source = site.path("source");
+    let hash = hosts::make_file(&source, 2 * limits::BIG_FILE, 2)?;
+    let remote = site.remote(alice, "big");
+    let put = site.start(alice, "put", &["--stats", hosts::text(&source)?, &remote])?;
+    let changes = [
+        (CUT_AT / 2.0, Change::Cut(Cut::BlackHole)),
+        (MEND_AT, Change::Mend(Cut::BlackHole)),
+    ];
+    let marks = transfer_of(&site, report, "put", put, 2 * limits::BIG_FILE, &changes)?;
+    let after = site.network.bytes(Link::First)? - marks[1][0];
+    report.say(format!(
+        "  the first network carried {} MiB more after its return",
+        after >> 20
+    ));
+    // Heartbeats alone are a few kilobytes.
+    demand!(
+        after > limits::BIG_FILE / 20,
+        "the link came back and was hardly used: {after} bytes"
+    );
+    hosts::remove(&source)?;
+    let stored = site.stored_hash("big")?;
+    demand!(stored == hash, "stored with BLAKE3 {stored}, sent {hash}");
+    site.stop()
+}
+
+/// What happens to the first network.
+#[derive(Debug, Clone, Copy)]
+enum Change {
+    Cut(Cut),
+    Mend(Cut),
+}
+
+/// Runs a transfer of the big file that loses the first network, and shows that it did.
+fn transfer(
+    site: &Site,
+    report: &mut Report,
+    name: &str,
+    running: Running,
+    changes: &[(f64, Change)],
+) -> Result<(), CaseError> {
+    let marks = transfer_of(site, report, name, running, limits::BIG_FILE, changes)?;
+    let second = site.network.bytes(Link::Second)? - marks[0][1];
+    let rest = limits::BIG_FILE - fraction(limits::BIG_FILE, CUT_AT);
+    // What was in flight or counted twice at the cut is far below a fifth of the rest.
+    demand!(
+        second > rest / 5 * 4,
+        "{name}: only {second} bytes went over the second network after the cut"
+    );
+    Ok(())
+}
+
+/// Runs a transfer with changes at parts of its way; the bytes of both networks at each change.
+fn transfer_of(
+    site: &Site,
+    report: &mut Report,
+    name: &str,
+    running: Running,
+    size: u64,
+    changes: &[(f64, Change)],
+) -> Result<Vec<[u64; 2]>, CaseError> {
+    let (ended, marks) = watch(site, report, name, running, size, changes)?;
+    let ended = ended
+        .expect_code(0)
+        .map_err(|error| with_log(site, error))?;
+    let stats = Stats::all_in(&format!("{}\n{}", ended.output, ended.errors));
+    let [stats] = stats.as_slice() else {
+        return Err(CaseError::Wrong(format!(
+            "{name}: {} stats lines, expected one",
+            stats.len()
+        )));
+    };
+    demand!(
+        stats.bytes == size,
+        "{name}: {} bytes transferred of {size}",
+        stats.bytes
+    );
+    report.say(format!(
+        "  {name}: exit 0, {} MiB in {:.1} s ({:.1} MB/s), longest stall {} ms",
+        stats.bytes >> 20,
+        stats.seconds,
+        stats.bytes as f64 / 1e6 / stats.seconds,
+        stats.longest_stall_ms
+    ));
+    demand!(
+        u128::from(stats.longest_stall_ms) <= limits::STALL.as_millis(),
+        "{name}: a stall of {} ms is longer than {} ms",
+        stats.longest_stall_ms,
+        limits::STALL.as_millis()
+    );
+    Ok(marks)
+}
+
+fn watch(
+    site: &Site,
+    report: &mut Report,
+    name: &str,
+    mut running: Running,
+    size: u64,
+    changes: &[(f64, Change)],
+) -> Result<(Ended, Vec<[u64; 2]>), CaseError> {
+    let counters = || -> Result<[u64; 2], CaseError> {
+        Ok([
+            site.network.bytes(Link::First)?,
+            site.network.bytes(Link::Second)?,
+        ])
+    };
+    let start: u64 = counters()?.iter().sum();
+    let mut marks = Vec::new();
+    while let Some((part, change)) = changes.get(marks.len()) {
+        if running.ended()?.is_some() {
+            let ended = running
+                .wait(limits::COMMAND)?
+                .expect_code(0)
+                .map_err(|error| with_log(site, error))?;
+            return Err(CaseError::Wrong(format!(
+                "{}: ended before the link was changed",
+                ended.line
+            )));
+        }
+        demand!(
+            running.elapsed() < limits::COMMAND,
+            "{name}: no progress; {}",
+            process::tail(&site.server_log())
+        );
+        let now = counters()?;
+        if now.iter().sum::<u64>() - start >= fraction(size, *part) {
+            let what = match change {
+                Change::Cut(cut) => {
+                    site.network.cut(Link::First, *cut)?;
+                    format!("cut ({cut:?})")
+                }
+                Change::Mend(cut) => {
+                    site.network.mend(Link::First, *cut)?;
+                    "back".to_owned()
+                }
+            };
+            report.say(format!(
+                "  {name}: first network {what} after {} MiB on it and {} MiB on the second",
+                now[0] >> 20,
+                now[1] >> 20
+            ));
+            marks.push(now);
+        }
+        thread::sleep(limits::POLL);
+    }
+    Ok((running.wait(limits::COMMAND)?, marks))
+}
+
+fn fraction(size: u64, part: f64) -> u64 {
+    (size as f64 * part) as u64
+}
+
+fn with_log(site: &Site, error: ProcessError) -> CaseError {
+    CaseError::Wrong(format!(
+        "{error}\n  server.log:\n{}",
+        process::tail(&site.server_log())
+    ))
+}
