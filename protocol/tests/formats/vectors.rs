@@ -7,7 +7,8 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 use towpath_protocol::{
-    FilePath, KeyStatement, Manifest, PathError, SignedManifest, SignedStatement, UserName,
+    Action, FilePath, KeyStatement, Manifest, PathError, Role, SignedManifest, SignedStatement,
+    UserId, UserName,
 };
 
 /// A vector file: `keyword: value` lines, an empty line, and the body byte for byte.
@@ -163,5 +164,49 @@ fn every_user_name_meets_its_fate() {
             Err(_) => "refuse",
         };
         assert_eq!(found, expected, "{name:?}");
+    }
+}
+
+/// The specification shows vectors and the table of roles; what it shows is what is tested.
+#[test]
+fn the_specification_shows_what_is_tested() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/PROTOCOL.md");
+    let page = fs::read_to_string(path).unwrap();
+    for file in [
+        "signed-manifest-accept.txt",
+        "signed-statement-accept-add.txt",
+    ] {
+        let vector = load(&directory().join(file));
+        let (text, _) = vector.signed();
+        assert!(page.contains(file), "{file} is not named");
+        assert!(
+            page.contains(&format!("```\n{text}```\n")),
+            "{file} is not shown"
+        );
+    }
+    let vector = load(&directory().join("signed-manifest-accept.txt"));
+    for keyword in ["hash", "signer"] {
+        assert!(page.contains(vector.field(keyword).unwrap()), "{keyword}");
+    }
+    let me = UserId::from_bytes([1; 16]);
+    let other = UserId::from_bytes([2; 16]);
+    for role in Role::ALL {
+        let plain = |action, yes| if role.allows(action, me) { yes } else { "no" };
+        let delete = |owner| role.allows(Action::Delete { owner }, me);
+        let row = [
+            role.as_str(),
+            plain(Action::Upload, "yes"),
+            plain(Action::Download, "all"),
+            plain(Action::List, "yes"),
+            match (delete(me), delete(other)) {
+                (true, true) => "any file",
+                (true, false) => "own files",
+                _ => "no",
+            },
+            plain(Action::ManageUsers, "yes"),
+            plain(Action::ChangeRoles, "yes"),
+        ];
+        let row = format!("| {} |\n", row.join(" | "));
+        assert!(page.contains(&row), "the page lacks the row {row}");
     }
 }
