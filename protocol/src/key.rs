@@ -1,6 +1,8 @@
 //! Ed25519 keys as OpenSSH writes them.
 
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 
 use ed25519_dalek::Signer;
@@ -260,6 +262,24 @@ fn is_reduced(bytes: &[u8; 32]) -> bool {
     bytes[0] < 0xed || bytes[31] & 0x7f != 0x7f || bytes[1..31].iter().any(|byte| *byte != 0xff)
 }
 
+impl PartialOrd for PublicKey {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for PublicKey {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.as_bytes().cmp(other.as_bytes())
+    }
+}
+
+impl Hash for PublicKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_bytes().hash(state);
+    }
+}
+
 impl fmt::Display for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.to_openssh())
@@ -369,5 +389,102 @@ mod tests {
             format!("{:?}", key()),
             format!("SigningKey({})", key().public().fingerprint())
         );
+    }
+
+    /// Every point of small order in every encoding there is, and other points beyond the field's prime.
+    #[test]
+    fn unsafe_public_keys() {
+        let zero_with = |first, last| {
+            let mut bytes = [0; 32];
+            (bytes[0], bytes[31]) = (first, last);
+            bytes
+        };
+        let full_with = |first, last| {
+            let mut bytes = [0xff; 32];
+            (bytes[0], bytes[31]) = (first, last);
+            bytes
+        };
+        let order_eight = [
+            0x26, 0xe8, 0x95, 0x8f, 0xc2, 0xb2, 0x27, 0xb0, 0x45, 0xc3, 0xf4, 0x89, 0xf2, 0xef,
+            0x98, 0xf0, 0xd5, 0xdf, 0xac, 0x05, 0xd3, 0xc6, 0x33, 0x39, 0xb1, 0x38, 0x02, 0x88,
+            0x6d, 0x53, 0xfc, 0x05,
+        ];
+        let mut refused = vec![order_eight];
+        for sign in [0x00, 0x80] {
+            refused.push(zero_with(0, sign));
+            refused.push(zero_with(1, sign));
+            refused.extend((0xec..=0xff).map(|first| full_with(first, 0x7f | sign)));
+        }
+        for bytes in refused {
+            let verdict = PublicKey::from_bytes(bytes);
+            assert_eq!(verdict, Err(KeyError::Weak), "{bytes:02x?}");
+        }
+        // No point of the curve has this coordinate.
+        assert_eq!(PublicKey::from_bytes(zero_with(2, 0)), Err(KeyError::Weak));
+    }
+
+    #[test]
+    fn the_prime_is_the_bound_of_a_coordinate() {
+        let mut bytes = [0xff; 32];
+        (bytes[0], bytes[31]) = (0xec, 0x7f);
+        assert!(is_reduced(&bytes));
+        bytes[0] = 0xed;
+        assert!(!is_reduced(&bytes));
+        bytes[17] = 0xfe;
+        assert!(is_reduced(&bytes));
+    }
+
+    #[test]
+    fn halves_that_do_not_belong_together() {
+        let public = Ed25519PublicKey(*SigningKey::from_seed(&[8; 32]).public().as_bytes());
+        let private = Ed25519PrivateKey::from_bytes(&[7; 32]);
+        let pair = Ed25519Keypair { public, private };
+        let key = ssh_key::PrivateKey::new(KeypairData::Ed25519(pair), "").unwrap();
+        let pem = key.to_openssh(LineEnding::LF).unwrap();
+        let refused = SigningKey::from_openssh(&pem, None).unwrap_err();
+        assert_eq!(refused, KeyError::Mismatch);
+    }
+
+    #[test]
+    fn private_keys_that_cost_too_much() {
+        let kdf = Kdf::Bcrypt {
+            salt: vec![1; 16],
+            rounds: 1,
+        };
+        let key = key().private_key("").unwrap();
+        let key = key.encrypt_with(Cipher::Aes256Ctr, kdf, 1, "x").unwrap();
+        let mut bytes = key.to_bytes().unwrap();
+        let rounds = [&16_u32.to_be_bytes()[..], &[1; 16], &1_u32.to_be_bytes()].concat();
+        let at = bytes.windows(rounds.len()).position(|w| w == rounds);
+        let at = at.unwrap() + rounds.len() - 4;
+        bytes[at..at + 4].copy_from_slice(&(MAX_KDF_ROUNDS + 1).to_be_bytes());
+        let key = ssh_key::PrivateKey::from_bytes(&bytes).unwrap();
+        let pem = key.to_openssh(LineEnding::LF).unwrap();
+        let refused = SigningKey::from_openssh(&pem, Some("x")).unwrap_err();
+        assert_eq!(refused, KeyError::UnsupportedEncryption);
+        let long = "x".repeat(MAX_PRIVATE_KEY_LEN + 1);
+        assert_eq!(SigningKey::is_encrypted(&long), Err(KeyError::TooLong));
+    }
+
+    #[test]
+    fn an_empty_passphrase_encrypts_nothing() {
+        let refused = key().to_openssh_encrypted("", "", &[3; 20]).unwrap_err();
+        assert_eq!(refused, KeyError::Malformed);
+    }
+
+    #[test]
+    fn lines_that_are_no_public_key() {
+        let line = key().public().to_openssh();
+        for (bad, why) in [
+            (String::new(), KeyError::Malformed),
+            (format!("{line}\n{line}"), KeyError::Malformed),
+            (format!("restrict {line}"), KeyError::Malformed),
+            (line.replace("ssh-ed25519", "ssh-rsa"), KeyError::Malformed),
+            (line[..line.len() - 4].to_owned(), KeyError::Malformed),
+            (format!("{line}AAAA"), KeyError::Malformed),
+            (format!("{line} {}", "x".repeat(1_024)), KeyError::TooLong),
+        ] {
+            assert_eq!(PublicKey::parse_openssh(&bad), Err(why), "{bad:?}");
+        }
     }
 }
