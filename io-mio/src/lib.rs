@@ -1,1 +1,23 @@
 //! Sockets and the event loop of Towpath.
+//!
+//! A [`Carrier`] is an endpoint that carries whole messages on numbered streams for many associations:
+//! the kernel's SCTP ([`kernel`]), or an `AF_UNIX` socket for tests ([`seqpacket`]).
+//! A [`Driver`] is the mio loop that moves messages between carriers and [`Session`]s, keeps their
+//! deadlines, and hands their slow work to a bounded pool of worker threads ([`Execute`]).
+//!
+//! Time enters the state machines here and nowhere else.
+
+mod carrier;
+mod driver;
+mod endpoint;
+pub mod limits;
+mod pool;
+pub mod seqpacket;
+mod session;
+
+pub use carrier::{
+    AssociationId, Carrier, CarrierEvent, CloseMode, Inbound, LostReason, PathInfo, PathState,
+    Peer, Readiness, Registrar, SendError,
+};
+pub use driver::{CarrierIndex, Driver, LoopConfig, SessionId, Stopper};
+pub use session::{Execute, Session, Ticket};

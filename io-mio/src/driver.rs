@@ -1,0 +1,366 @@
+//! The mio loop: carriers on one side, sessions on the other, a pool of workers beside it.
+//!
+//! A session is visited when something happened to it: its association became ready, a job came back, its
+//! deadline passed, or its last visit ran out of budget. A visit moves messages in, jobs and messages out, until
+//! nothing moves or the budget is used.
+//!
+//! Invariant: no lost wake-up. Everything that a session could do now is done in a visit, or the session is in
+//! the queue of visits, or it is registered with what holds it up (its carrier, the pool, the clock).
+
+mod visit;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use mio::{Events, Poll, Waker};
+
+use crate::carrier::{
+    AssociationId, Carrier, CloseMode, PathInfo, Peer, Registrar, WAKER, from_token,
+};
+use crate::limits::{
+    CLOSE_TIMEOUT, DRAIN_TIMEOUT, JOBS_PER_WORKER, MAX_DEFAULT_WORKERS, MAX_SESSIONS, POLL_EVENTS,
+};
+use crate::pool::Pool;
+use crate::session::{Execute, Session, Ticket};
+
+/// Names a carrier of a loop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct CarrierIndex(usize);
+
+/// Names a session of a loop; never used twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(u64);
+
+impl fmt::Display for SessionId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "session {}", self.0)
+    }
+}
+
+/// The bounds of a loop.
+#[derive(Debug, Clone)]
+pub struct LoopConfig {
+    /// Worker threads; at least one.
+    pub workers: usize,
+    /// Jobs that may wait or run at once.
+    pub jobs: usize,
+    /// Sessions at once; further peers are turned away.
+    pub max_sessions: usize,
+    /// Time for the sessions to end after [`Stopper::stop`].
+    pub drain: Duration,
+    /// Time for an association to shut down in order.
+    pub close: Duration,
+}
+
+impl Default for LoopConfig {
+    fn default() -> Self {
+        let cores = std::thread::available_parallelism().map_or(2, std::num::NonZero::get);
+        let workers = cores.min(MAX_DEFAULT_WORKERS);
+        Self {
+            workers,
+            jobs: workers * (1 + JOBS_PER_WORKER),
+            max_sessions: MAX_SESSIONS,
+            drain: DRAIN_TIMEOUT,
+            close: CLOSE_TIMEOUT,
+        }
+    }
+}
+
+/// Stops a loop from another thread.
+#[derive(Debug, Clone)]
+pub struct Stopper {
+    stopped: Arc<AtomicBool>,
+    waker: Arc<Waker>,
+}
+
+impl Stopper {
+    /// Asks the loop to take no new peers, to let its sessions end, and to return. Further calls change nothing.
+    pub fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+        if let Err(error) = self.waker.wake() {
+            tracing::error!(%error, "cannot wake the loop");
+        }
+    }
+}
+
+/// The loop.
+pub struct Driver<S: Session> {
+    config: LoopConfig,
+    poll: Poll,
+    events: Events,
+    carriers: Vec<Box<dyn Carrier>>,
+    sessions: BTreeMap<SessionId, Entry<S>>,
+    next: u64,
+    /// Sessions that are not over.
+    active: usize,
+    /// Open associations and those being closed.
+    associations: BTreeMap<(CarrierIndex, AssociationId), Owner>,
+    visits: VecDeque<SessionId>,
+    /// Sessions that may have jobs for which there was no room, the longest waiting first.
+    waiting: VecDeque<SessionId>,
+    timers: BTreeSet<(Instant, SessionId)>,
+    closing: BTreeSet<(Instant, CarrierIndex, AssociationId)>,
+    pool: Pool<(SessionId, Ticket), S::Job, S::Output>,
+    stopper: Stopper,
+    /// When the sessions' time is up, once the loop is stopped.
+    draining: Option<Instant>,
+    /// A carrier has more to do at once.
+    busy: bool,
+    /// Peers turned away since a session was last accepted, so that the log has one line for a flood.
+    turned_away: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Owner {
+    Session(SessionId),
+    /// Closing in order until then.
+    Closing(Instant),
+}
+
+struct Entry<S> {
+    session: S,
+    link: Link,
+    /// A message that the carrier had no room for.
+    unsent: Option<(u16, Bytes)>,
+    timer: Option<Instant>,
+    queued: bool,
+    waiting: bool,
+    /// Made by [`Driver::connect`]: kept after its end until it is taken.
+    ours: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Link {
+    Open {
+        carrier: CarrierIndex,
+        association: AssociationId,
+        up: bool,
+    },
+    /// The association is gone; the session may wait for its jobs until then.
+    Gone(Instant),
+    /// The session is over.
+    Over,
+}
+
+impl<S: Session> Driver<S> {
+    /// Makes a loop without carriers and starts its workers.
+    ///
+    /// # Errors
+    /// No epoll instance or no threads to be had.
+    pub fn new<E>(config: LoopConfig, executor: Arc<E>) -> io::Result<Self>
+    where
+        E: Execute<Job = S::Job, Output = S::Output>,
+    {
+        let poll = Poll::new()?;
+        let waker = Arc::new(Waker::new(poll.registry(), WAKER)?);
+        let pool = Pool::new(config.workers, config.jobs, executor, waker.clone())?;
+        Ok(Self {
+            config,
+            poll,
+            events: Events::with_capacity(POLL_EVENTS),
+            carriers: Vec::new(),
+            sessions: BTreeMap::new(),
+            next: 0,
+            active: 0,
+            associations: BTreeMap::new(),
+            visits: VecDeque::new(),
+            waiting: VecDeque::new(),
+            timers: BTreeSet::new(),
+            closing: BTreeSet::new(),
+            pool,
+            stopper: Stopper {
+                stopped: Arc::default(),
+                waker,
+            },
+            draining: None,
+            busy: false,
+            turned_away: 0,
+        })
+    }
+
+    /// Adds a carrier.
+    ///
+    /// # Errors
+    /// Its sockets cannot be registered.
+    pub fn add_carrier(&mut self, mut carrier: Box<dyn Carrier>) -> io::Result<CarrierIndex> {
+        let index = self.carriers.len();
+        carrier.register(Registrar::new(self.poll.registry().try_clone()?, index))?;
+        self.carriers.push(carrier);
+        Ok(CarrierIndex(index))
+    }
+
+    /// Gives what stops this loop.
+    #[must_use]
+    pub fn stopper(&self) -> Stopper {
+        self.stopper.clone()
+    }
+
+    /// Starts an association and gives it a session, which is kept after its end until
+    /// [`take_session`](Self::take_session).
+    ///
+    /// # Errors
+    /// Those of [`Carrier::connect`]; a peer that cannot be reached shows as `Lost` later.
+    pub fn connect(
+        &mut self,
+        carrier: CarrierIndex,
+        remotes: &[SocketAddr],
+        session: S,
+    ) -> io::Result<SessionId> {
+        let association = self.carriers[carrier.0].connect(remotes, Instant::now())?;
+        Ok(self.adopt(carrier, association, session, true))
+    }
+
+    /// The session, unless it is over and was a peer's, or was taken.
+    #[must_use]
+    pub fn session(&self, id: SessionId) -> Option<&S> {
+        self.sessions.get(&id).map(|entry| &entry.session)
+    }
+
+    /// The session, to be changed from outside between turns; it is visited afterwards.
+    pub fn session_mut(&mut self, id: SessionId) -> Option<&mut S> {
+        self.enqueue(id);
+        self.sessions.get_mut(&id).map(|entry| &mut entry.session)
+    }
+
+    /// Takes a session out of the loop; its association is aborted if it is still open.
+    pub fn take_session(&mut self, id: SessionId) -> Option<S> {
+        self.sessions.get_mut(&id)?.ours = true;
+        self.finish(id, CloseMode::Abort, Instant::now());
+        self.sessions.remove(&id).map(|entry| entry.session)
+    }
+
+    /// Whether the session is over: closed, or lost and through with its jobs, or unknown.
+    #[must_use]
+    pub fn is_over(&self, id: SessionId) -> bool {
+        self.sessions
+            .get(&id)
+            .is_none_or(|entry| matches!(entry.link, Link::Over))
+    }
+
+    /// How many sessions are not over.
+    #[must_use]
+    pub fn active_sessions(&self) -> usize {
+        self.sessions
+            .values()
+            .filter(|entry| !matches!(entry.link, Link::Over))
+            .count()
+    }
+
+    /// The paths of a session's association; none when it has no association.
+    #[must_use]
+    pub fn paths(&self, id: SessionId) -> Vec<PathInfo> {
+        match self.sessions.get(&id).map(|entry| entry.link) {
+            Some(Link::Open {
+                carrier,
+                association,
+                ..
+            }) => self.carriers[carrier.0].paths(association),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The addresses that a carrier listens at.
+    #[must_use]
+    pub fn local_addresses(&self, carrier: CarrierIndex) -> Vec<SocketAddr> {
+        self.carriers[carrier.0].local_addresses()
+    }
+
+    /// Runs until `until` says so, or until [`Stopper::stop`] was called and the sessions have ended or their time
+    /// is up. Associations that are being closed in order are seen to their end first, within their own deadline.
+    ///
+    /// `accept` makes the session for a peer, or turns it away.
+    ///
+    /// # Errors
+    /// Those of epoll; everything else is a matter of one session.
+    pub fn run(
+        &mut self,
+        accept: &mut dyn FnMut(Peer) -> Option<S>,
+        until: &mut dyn FnMut(&Self) -> bool,
+    ) -> io::Result<()> {
+        loop {
+            self.turn(accept, None)?;
+            if until(self) {
+                break;
+            }
+            if self.draining.is_some() && self.active == 0 {
+                break;
+            }
+        }
+        while !self.closing.is_empty() {
+            self.turn(accept, None)?;
+        }
+        Ok(())
+    }
+
+    /// One turn: waits for something to happen, at most until the next deadline or for `wait`, and deals with it.
+    ///
+    /// # Errors
+    /// Those of epoll.
+    pub fn turn(
+        &mut self,
+        accept: &mut dyn FnMut(Peer) -> Option<S>,
+        wait: Option<Duration>,
+    ) -> io::Result<()> {
+        let timeout = self.wait(wait);
+        if let Err(error) = self.poll.poll(&mut self.events, timeout)
+            && error.kind() != io::ErrorKind::Interrupted
+        {
+            return Err(error);
+        }
+        for event in &self.events {
+            if event.token() != WAKER {
+                let (carrier, source) = from_token(event.token());
+                self.carriers[carrier].handle_ready(source, event.into());
+            }
+        }
+        self.events.clear();
+        let now = Instant::now();
+        self.run_timers(now);
+        self.drive_carriers(accept, now);
+        self.take_outcomes(now);
+        self.begin_stop(now);
+        // Each session that waits now gets one visit; what they requeue is for the next turn.
+        for _ in 0..self.visits.len() {
+            if let Some(id) = self.visits.pop_front() {
+                self.visit(id);
+            }
+        }
+        self.busy = self.drive_carriers(accept, Instant::now());
+        Ok(())
+    }
+
+    /// How long the poll may sleep.
+    fn wait(&self, wait: Option<Duration>) -> Option<Duration> {
+        let stopping = self.draining.is_none() && self.is_stopped();
+        if self.busy || !self.visits.is_empty() || stopping {
+            return Some(Duration::ZERO);
+        }
+        let session = self.timers.first().map(|(due, _)| *due);
+        let closing = self.closing.first().map(|(due, ..)| *due);
+        let carrier = self
+            .carriers
+            .iter()
+            .filter_map(|carrier| carrier.poll_timeout())
+            .min();
+        let due = [session, closing, carrier, self.draining]
+            .into_iter()
+            .flatten()
+            .min();
+        // mio rounds up to epoll's milliseconds, so that the last one is not spun through.
+        let until_due = due.map(|due| due.saturating_duration_since(Instant::now()));
+        match (until_due, wait) {
+            (Some(due), Some(wait)) => Some(due.min(wait)),
+            (due, wait) => due.or(wait),
+        }
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stopper.stopped.load(Ordering::Acquire)
+    }
+}

@@ -1,0 +1,554 @@
+//! A carrier with one socket for each association, whatever the kind of socket.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::time::Instant;
+
+use bytes::Bytes;
+
+use crate::carrier::{
+    AssociationId, Carrier, CarrierEvent, CloseMode, Inbound, LostReason, PathInfo, Peer,
+    Readiness, Registrar, SendError,
+};
+use crate::limits::{ACCEPT_BACKOFF, ACCEPT_BATCH, SEND_QUEUE, SEND_QUEUE_HARD};
+
+/// One association's socket: message boundaries kept, never blocking.
+pub(crate) trait MessageSocket: AsFd + Send {
+    /// The next message or change; `WouldBlock` when there is none.
+    fn receive(&mut self) -> io::Result<Inbound>;
+    /// Hands a whole message to the kernel, or none of it with `WouldBlock`.
+    fn send(&mut self, stream: u16, payload: &[u8]) -> io::Result<()>;
+    /// Bytes that the kernel has taken and not sent yet; may be asked often.
+    fn unsent(&mut self) -> usize;
+    /// Sends the end of the association after all that was sent.
+    fn shutdown(&mut self) -> io::Result<()>;
+    /// Tells the peer that the association is gone, as far as that can be done now.
+    fn abort(self);
+    fn paths(&self) -> Vec<PathInfo>;
+}
+
+/// Where sockets come from.
+pub(crate) trait Network: Send {
+    type Socket: MessageSocket;
+    type Listener: AsFd + Send;
+    const KIND: &'static str;
+
+    fn accept(&self, listener: &Self::Listener) -> io::Result<(Self::Socket, Vec<SocketAddr>)>;
+    fn connect(&self, remotes: &[SocketAddr]) -> io::Result<Self::Socket>;
+    fn local_addresses(&self, listener: &Self::Listener) -> Vec<SocketAddr>;
+}
+
+/// Sources below this are listening sockets; associations are numbered from here.
+const FIRST_ASSOCIATION: u64 = 1024;
+
+/// The carrier over a [`Network`].
+pub(crate) struct Endpoint<N: Network> {
+    network: N,
+    listeners: Vec<Listening<N::Listener>>,
+    associations: BTreeMap<AssociationId, Association<N::Socket>>,
+    next: u64,
+    events: VecDeque<(AssociationId, CarrierEvent)>,
+    registrar: Option<Registrar>,
+}
+
+struct Listening<L> {
+    socket: L,
+    state: Accepting,
+}
+
+/// Invariant: `Ready` until `accept` would block, so that no edge is lost.
+enum Accepting {
+    Idle,
+    Ready,
+    /// The process or the system is out of something; tried again then.
+    Backoff(Instant),
+}
+
+struct Association<S> {
+    socket: S,
+    readable: bool,
+    writable: bool,
+    /// Messages that the kernel has not taken, and their bytes.
+    queue: VecDeque<(u16, Bytes)>,
+    queued: usize,
+    /// A `Ready` is in the queue of events already.
+    announced: bool,
+    /// The session was told that there was no room, and waits for a `Ready`.
+    starved: bool,
+    /// Reported once by `receive` ahead of what the socket has.
+    failed: Option<LostReason>,
+    phase: Phase,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Open,
+    /// Nothing more can be sent: the peer has closed, or the association was lost.
+    Ended,
+    /// To be closed in order: the queue goes out, then the end of the association.
+    Flushing,
+    /// Waiting for the peer's end; what it sends is discarded.
+    Shutdown,
+}
+
+impl<N: Network> Endpoint<N> {
+    pub(crate) fn new(network: N, listeners: Vec<N::Listener>) -> Self {
+        assert!(
+            (listeners.len() as u64) < FIRST_ASSOCIATION,
+            "listening sockets are counted by the caller"
+        );
+        let listeners = listeners
+            .into_iter()
+            .map(|socket| Listening {
+                socket,
+                state: Accepting::Ready,
+            })
+            .collect();
+        Self {
+            network,
+            listeners,
+            associations: BTreeMap::new(),
+            next: FIRST_ASSOCIATION,
+            events: VecDeque::new(),
+            registrar: None,
+        }
+    }
+
+    /// Accepts up to the budget; true if the listener may have more.
+    fn accept(&mut self, index: usize, now: Instant) -> bool {
+        for _ in 0..ACCEPT_BATCH {
+            let listening = &mut self.listeners[index];
+            let error = match self.network.accept(&listening.socket) {
+                Ok((socket, addresses)) => {
+                    match self.adopt(socket) {
+                        Ok(id) => {
+                            let peer = Peer {
+                                addresses,
+                                carrier: N::KIND,
+                            };
+                            self.events.push_back((id, CarrierEvent::Accepted { peer }));
+                            self.announce(id);
+                        }
+                        Err(error) => {
+                            tracing::error!(%error, "cannot watch an accepted socket; it is dropped")
+                        }
+                    }
+                    continue;
+                }
+                Err(error) => error,
+            };
+            match error.kind() {
+                ErrorKind::WouldBlock => {
+                    listening.state = Accepting::Idle;
+                    return false;
+                }
+                // The peer gave up before it was accepted.
+                ErrorKind::Interrupted
+                | ErrorKind::ConnectionAborted
+                | ErrorKind::ConnectionReset => {}
+                _ => {
+                    tracing::error!(%error, carrier = N::KIND, "cannot accept; pausing");
+                    listening.state = Accepting::Backoff(now + ACCEPT_BACKOFF);
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    fn adopt(&mut self, socket: N::Socket) -> io::Result<AssociationId> {
+        let id = AssociationId(self.next);
+        let registrar = self
+            .registrar
+            .as_ref()
+            .ok_or_else(|| io::Error::other("the carrier is not in a loop"))?;
+        registrar.register(socket.as_fd(), id.0)?;
+        self.next += 1;
+        self.associations.insert(
+            id,
+            Association {
+                socket,
+                // Whatever is there already shows as an edge, and one needless attempt costs little.
+                readable: true,
+                writable: true,
+                queue: VecDeque::new(),
+                queued: 0,
+                announced: false,
+                starved: false,
+                failed: None,
+                phase: Phase::Open,
+            },
+        );
+        Ok(id)
+    }
+
+    fn announce(&mut self, id: AssociationId) {
+        if let Some(association) = self.associations.get_mut(&id)
+            && !association.announced
+        {
+            association.announced = true;
+            self.events.push_back((id, CarrierEvent::Ready));
+        }
+    }
+
+    /// Forgets an association; the socket is given back to be closed.
+    fn remove(&mut self, id: AssociationId) -> Option<N::Socket> {
+        let association = self.associations.remove(&id)?;
+        if let Some(registrar) = &self.registrar
+            && let Err(error) = registrar.deregister(association.socket.as_fd())
+        {
+            tracing::warn!(%error, "cannot stop watching a socket");
+        }
+        Some(association.socket)
+    }
+
+    /// Moves an association that is being closed as far as it goes.
+    fn advance_close(&mut self, id: AssociationId) {
+        let Some(association) = self.associations.get_mut(&id) else {
+            return;
+        };
+        let mut over = false;
+        if association.phase == Phase::Flushing {
+            association.flush();
+            if association.failed.is_some() {
+                over = true;
+            } else if association.queue.is_empty() {
+                match association.socket.shutdown() {
+                    Ok(()) => association.phase = Phase::Shutdown,
+                    Err(_) => over = true, // the association ended by itself
+                }
+            }
+        }
+        // The peer's messages are discarded, but its end must be seen; a flood is bounded by the driver's deadline
+        // and by the budget.
+        let mut budget = ACCEPT_BATCH;
+        while !over && association.readable && budget > 0 {
+            budget -= 1;
+            match association.socket.receive() {
+                Ok(Inbound::PeerClosed | Inbound::Lost(_)) => over = true,
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => association.readable = false,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(_) => over = true,
+            }
+        }
+        if over {
+            drop(self.remove(id));
+            self.events.push_back((id, CarrierEvent::Closed));
+        } else if association.readable {
+            self.announce(id); // the budget ran out
+        }
+    }
+}
+
+impl<S: MessageSocket> Association<S> {
+    /// Hands what is queued to the kernel until it is full.
+    fn flush(&mut self) {
+        while self.writable
+            && let Some((stream, payload)) = self.queue.front()
+        {
+            match self.socket.send(*stream, payload) {
+                Ok(()) => {
+                    self.queued -= payload.len();
+                    self.queue.pop_front();
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => self.writable = false,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.fail(&error);
+                    return;
+                }
+            }
+        }
+    }
+
+    /// A failed send says little; what there is to receive first often says why, so that is read before.
+    fn fail(&mut self, error: &io::Error) {
+        self.queue.clear();
+        self.queued = 0;
+        self.writable = false;
+        self.readable = true;
+        self.failed = Some(LostReason::Socket(error.to_string()));
+    }
+
+    fn unsent(&mut self) -> usize {
+        self.queued + self.socket.unsent()
+    }
+}
+
+impl<N: Network> Carrier for Endpoint<N> {
+    fn kind(&self) -> &'static str {
+        N::KIND
+    }
+
+    fn register(&mut self, registrar: Registrar) -> io::Result<()> {
+        for (listening, source) in self.listeners.iter().zip(0u64..) {
+            registrar.register(listening.socket.as_fd(), source)?;
+        }
+        self.registrar = Some(registrar);
+        Ok(())
+    }
+
+    fn handle_ready(&mut self, source: u64, readiness: Readiness) {
+        if source < FIRST_ASSOCIATION {
+            // A back-off runs its time: more peers do not make more descriptors.
+            if let Some(listening) = self.listeners.get_mut(source as usize)
+                && matches!(listening.state, Accepting::Idle)
+            {
+                listening.state = Accepting::Ready;
+            }
+            return;
+        }
+        let id = AssociationId(source);
+        let Some(association) = self.associations.get_mut(&id) else {
+            return;
+        };
+        association.readable |= readiness.readable;
+        association.writable |= readiness.writable;
+        let mut wake = readiness.readable;
+        if readiness.writable && association.phase != Phase::Ended {
+            association.flush();
+            wake |= association.failed.is_some();
+            wake |= association.phase == Phase::Flushing;
+            wake |= association.starved && association.unsent() < SEND_QUEUE;
+        }
+        if wake {
+            association.starved = false;
+            self.announce(id);
+        }
+    }
+
+    fn drive(&mut self, now: Instant) -> bool {
+        let mut more = false;
+        for index in 0..self.listeners.len() {
+            if matches!(self.listeners[index].state, Accepting::Ready) {
+                more |= self.accept(index, now);
+            }
+        }
+        more
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        for listening in &mut self.listeners {
+            if matches!(listening.state, Accepting::Backoff(until) if until <= now) {
+                listening.state = Accepting::Ready;
+            }
+        }
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        let backoffs = self
+            .listeners
+            .iter()
+            .filter_map(|listening| match listening.state {
+                Accepting::Backoff(until) => Some(until),
+                Accepting::Idle | Accepting::Ready => None,
+            });
+        backoffs.min()
+    }
+
+    fn poll_event(&mut self) -> Option<(AssociationId, CarrierEvent)> {
+        loop {
+            let (id, event) = self.events.pop_front()?;
+            if event != CarrierEvent::Ready {
+                return Some((id, event));
+            }
+            let Some(association) = self.associations.get_mut(&id) else {
+                continue;
+            };
+            association.announced = false;
+            if matches!(association.phase, Phase::Flushing | Phase::Shutdown) {
+                self.advance_close(id);
+            } else {
+                return Some((id, event));
+            }
+        }
+    }
+
+    fn connect(&mut self, remotes: &[SocketAddr], _now: Instant) -> io::Result<AssociationId> {
+        let socket = self.network.connect(remotes)?;
+        let id = self.adopt(socket)?;
+        self.announce(id);
+        Ok(id)
+    }
+
+    fn receive(&mut self, id: AssociationId, _now: Instant) -> Option<Inbound> {
+        let association = self.associations.get_mut(&id)?;
+        if association.phase != Phase::Open {
+            return None;
+        }
+        while association.readable {
+            match association.socket.receive() {
+                Ok(inbound) => {
+                    if matches!(inbound, Inbound::PeerClosed | Inbound::Lost(_)) {
+                        association.phase = Phase::Ended;
+                    }
+                    return Some(inbound);
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => association.readable = false,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => {
+                    association.phase = Phase::Ended;
+                    return Some(Inbound::Lost(LostReason::Socket(error.to_string())));
+                }
+            }
+        }
+        let reason = association.failed.take()?;
+        association.phase = Phase::Ended;
+        Some(Inbound::Lost(reason))
+    }
+
+    fn send(
+        &mut self,
+        id: AssociationId,
+        stream: u16,
+        payload: Bytes,
+        _now: Instant,
+    ) -> Result<(), SendError> {
+        let association = self.associations.get_mut(&id).ok_or(SendError::Gone)?;
+        if association.phase != Phase::Open || association.failed.is_some() {
+            return Err(SendError::Gone);
+        }
+        if association.queued + payload.len() > SEND_QUEUE_HARD {
+            association.starved = true;
+            return Err(SendError::Full(payload));
+        }
+        association.queued += payload.len();
+        association.queue.push_back((stream, payload));
+        association.flush();
+        if association.failed.is_some() {
+            self.announce(id);
+        }
+        Ok(())
+    }
+
+    fn queued(&mut self, id: AssociationId) -> usize {
+        let Some(association) = self.associations.get_mut(&id) else {
+            return 0;
+        };
+        let unsent = association.unsent();
+        association.starved = unsent >= SEND_QUEUE;
+        unsent
+    }
+
+    fn close(&mut self, id: AssociationId, mode: CloseMode, _now: Instant) {
+        let Some(association) = self.associations.get_mut(&id) else {
+            return;
+        };
+        match (mode, association.phase) {
+            (CloseMode::Abort, _) => {
+                if let Some(socket) = self.remove(id) {
+                    socket.abort();
+                }
+            }
+            (CloseMode::Graceful, Phase::Ended) => {
+                drop(self.remove(id));
+                self.events.push_back((id, CarrierEvent::Closed));
+            }
+            (CloseMode::Graceful, Phase::Open) => {
+                association.phase = Phase::Flushing;
+                self.advance_close(id);
+            }
+            (CloseMode::Graceful, Phase::Flushing | Phase::Shutdown) => {}
+        }
+    }
+
+    fn paths(&self, id: AssociationId) -> Vec<PathInfo> {
+        self.associations
+            .get(&id)
+            .map(|association| association.socket.paths())
+            .unwrap_or_default()
+    }
+
+    fn stop_listening(&mut self) {
+        // Closing the socket also ends its registration.
+        self.listeners.clear();
+    }
+
+    fn local_addresses(&self) -> Vec<SocketAddr> {
+        self.listeners
+            .iter()
+            .flat_map(|listening| self.network.local_addresses(&listening.socket))
+            .collect()
+    }
+}
+
+/// Lets a public type that holds an [`Endpoint`] be the carrier, so that the network behind it stays private.
+macro_rules! carrier_by_endpoint {
+    ($carrier:ty) => {
+        impl $crate::carrier::Carrier for $carrier {
+            fn kind(&self) -> &'static str {
+                self.0.kind()
+            }
+            fn register(&mut self, registrar: $crate::carrier::Registrar) -> std::io::Result<()> {
+                self.0.register(registrar)
+            }
+            fn handle_ready(&mut self, source: u64, readiness: $crate::carrier::Readiness) {
+                self.0.handle_ready(source, readiness);
+            }
+            fn drive(&mut self, now: std::time::Instant) -> bool {
+                self.0.drive(now)
+            }
+            fn handle_timeout(&mut self, now: std::time::Instant) {
+                self.0.handle_timeout(now);
+            }
+            fn poll_timeout(&self) -> Option<std::time::Instant> {
+                self.0.poll_timeout()
+            }
+            fn poll_event(
+                &mut self,
+            ) -> Option<(
+                $crate::carrier::AssociationId,
+                $crate::carrier::CarrierEvent,
+            )> {
+                self.0.poll_event()
+            }
+            fn connect(
+                &mut self,
+                remotes: &[std::net::SocketAddr],
+                now: std::time::Instant,
+            ) -> std::io::Result<$crate::carrier::AssociationId> {
+                self.0.connect(remotes, now)
+            }
+            fn receive(
+                &mut self,
+                id: $crate::carrier::AssociationId,
+                now: std::time::Instant,
+            ) -> Option<$crate::carrier::Inbound> {
+                self.0.receive(id, now)
+            }
+            fn send(
+                &mut self,
+                id: $crate::carrier::AssociationId,
+                stream: u16,
+                payload: bytes::Bytes,
+                now: std::time::Instant,
+            ) -> Result<(), $crate::carrier::SendError> {
+                self.0.send(id, stream, payload, now)
+            }
+            fn queued(&mut self, id: $crate::carrier::AssociationId) -> usize {
+                self.0.queued(id)
+            }
+            fn close(
+                &mut self,
+                id: $crate::carrier::AssociationId,
+                mode: $crate::carrier::CloseMode,
+                now: std::time::Instant,
+            ) {
+                self.0.close(id, mode, now);
+            }
+            fn paths(&self, id: $crate::carrier::AssociationId) -> Vec<$crate::carrier::PathInfo> {
+                self.0.paths(id)
+            }
+            fn stop_listening(&mut self) {
+                self.0.stop_listening();
+            }
+            fn local_addresses(&self) -> Vec<std::net::SocketAddr> {
+                self.0.local_addresses()
+            }
+        }
+    };
+}
+pub(crate) use carrier_by_endpoint;

@@ -1,0 +1,70 @@
+//! What the loop drives: sessions, and the slow work that leaves them.
+
+use std::fmt;
+use std::time::Instant;
+
+use bytes::BytesMut;
+use towpath_protocol::{LinkChange, Transmit};
+
+/// Names one job of a session; chosen by the session and given back with the job's output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Ticket(pub u64);
+
+impl fmt::Display for Ticket {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "job {}", self.0)
+    }
+}
+
+/// A state machine that the loop, or a simulator, drives: it has no socket, thread or clock of its own.
+///
+/// After any `handle_*` call whatever became ready can be polled at once. After `handle_timeout(now)`
+/// and a drain of the `poll_*` calls, [`poll_timeout`](Self::poll_timeout) is later than `now`.
+pub trait Session {
+    /// Slow work for a worker thread.
+    type Job: Send + 'static;
+    /// What a job results in.
+    type Output: Send + 'static;
+
+    /// Takes a whole message from the peer; the buffer is the session's own, to be opened in place.
+    fn handle_message(&mut self, stream: u16, payload: BytesMut, now: Instant);
+    /// Learns what happened to the association; `Up` comes before the first message.
+    fn handle_link(&mut self, change: LinkChange, now: Instant);
+    /// Takes the output of the job that was polled with this ticket. Jobs start in the order they were polled
+    /// and may finish in any order.
+    fn handle_output(&mut self, ticket: Ticket, output: Self::Output, now: Instant);
+    /// Runs what was due at [`poll_timeout`](Self::poll_timeout).
+    fn handle_timeout(&mut self, now: Instant);
+    /// Hands out the next message; called only while the carrier has room
+    /// ([`limits::SEND_QUEUE`](crate::limits::SEND_QUEUE)).
+    #[must_use]
+    fn poll_transmit(&mut self, now: Instant) -> Option<Transmit>;
+    /// Hands out the next job; called only while the pool has room.
+    #[must_use]
+    fn poll_job(&mut self) -> Option<(Ticket, Self::Job)>;
+    /// When [`handle_timeout`](Self::handle_timeout) is to be called next.
+    fn poll_timeout(&self) -> Option<Instant>;
+    /// Whether the session can take another message now; while it cannot, none is read for it.
+    fn wants_read(&self) -> bool;
+    /// Whether the session is over: nothing more will be sent, and the association is to be shut down in order.
+    fn is_closed(&self) -> bool;
+
+    /// Asks the session to come to an end soon, because the loop was stopped: finish what is under way, take
+    /// nothing new, then be closed. Sessions that are not closed when the time is up are aborted.
+    fn handle_stop(&mut self, now: Instant) {
+        let _now = now;
+    }
+}
+
+/// Runs jobs; one value is shared by all workers.
+///
+/// A job that panics ends its session, not the worker.
+pub trait Execute: Send + Sync + 'static {
+    /// The jobs it runs.
+    type Job;
+    /// What they result in.
+    type Output;
+
+    /// Runs one job to its end; may block on disks, not on peers.
+    fn execute(&self, job: Self::Job) -> Self::Output;
+}
