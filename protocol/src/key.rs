@@ -479,7 +479,7 @@ mod tests {
             (String::new(), KeyError::Malformed),
             (format!("{line}\n{line}"), KeyError::Malformed),
             (format!("restrict {line}"), KeyError::Malformed),
-            (line.replace("ssh-ed25519", "ssh-rsa"), KeyError::Malformed),
+            (line.replace("ssh-ed25519", "ssh-rsa"), KeyError::NotEd25519),
             (line[..line.len() - 4].to_owned(), KeyError::Malformed),
             (format!("{line}AAAA"), KeyError::Malformed),
             (format!("{line} {}", "x".repeat(1_024)), KeyError::TooLong),
