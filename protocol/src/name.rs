@@ -326,6 +326,24 @@ mod tests {
         }
     }
 
+    /// The specification's list, over every character there is.
+    #[test]
+    fn every_forbidden_character() {
+        let forbidden = [
+            0..=0x1f,
+            0x5c..=0x5c,
+            0x7f..=0x9f,
+            0x2028..=0x202e,
+            0x2066..=0x2069,
+        ];
+        for c in '\0'..=char::MAX {
+            let listed = forbidden.iter().any(|range| range.contains(&u32::from(c)));
+            let verdict = FilePath::parse(&format!("a{c}b"));
+            let refused = verdict == Err(PathError::Character(c));
+            assert_eq!(refused, listed, "U+{:04X}: {verdict:?}", u32::from(c));
+        }
+    }
+
     #[test]
     fn lengths_of_paths() {
         let part = "é".repeat(MAX_PART_LEN / 2);
