@@ -1,6 +1,9 @@
 //! The documents say nothing about the tree that is not so.
 
-#![expect(clippy::unwrap_used, reason = "a test that cannot read the tree has to fail")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot read the tree has to fail"
+)]
 
 use std::fs;
 use std::path::{Path, PathBuf};

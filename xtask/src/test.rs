@@ -1,6 +1,5 @@
 //! `cargo xtask test`: everything a change has to pass.
 
-use std::path::Path;
 use std::process::Command;
 
 use clap::{Args, ValueEnum};
@@ -33,7 +32,7 @@ enum Step {
     Tests,
     /// cargo doc, warnings denied
     Docs,
-    /// The fuzz targets compile
+    /// Format and lints of the fuzz targets
     Fuzz,
     /// The suite that needs SCTP in the kernel
     Kernel,
@@ -86,7 +85,7 @@ impl Step {
                     .args(["doc", "--workspace", "--no-deps"])
                     .env("RUSTDOCFLAGS", "-D warnings"),
             )?),
-            Self::Fuzz => fuzz_targets_compile(),
+            Self::Fuzz => fuzz_targets(),
             Self::Kernel => kernel::run(&kernel::Options::default()),
             Self::Deny => Ok(process::run(&mut with_tools([
                 "deny",
@@ -137,13 +136,15 @@ fn with_tools<const N: usize>(arguments: [&str; N]) -> Command {
     command
 }
 
-/// The fuzz targets are outside the workspace, so nothing else compiles them.
-fn fuzz_targets_compile() -> Result<(), TaskError> {
-    let manifest = Path::new("fuzz/Cargo.toml");
-    Ok(process::run(
+/// The fuzz targets are outside the workspace, so nothing else looks at them.
+fn fuzz_targets() -> Result<(), TaskError> {
+    let manifest = ["--manifest-path", "fuzz/Cargo.toml"];
+    process::run(process::cargo().arg("fmt").args(manifest).arg("--check"))?;
+    process::run(
         process::cargo()
-            .args(["check", "--bins", "--manifest-path"])
-            .arg(manifest)
-            .args(["--target-dir", "target/fuzz"]),
-    )?)
+            .args(["clippy", "--bins", "--target-dir", "target/fuzz"])
+            .args(manifest)
+            .args(["--", "-D", "warnings"]),
+    )?;
+    Ok(())
 }

@@ -181,7 +181,7 @@ fn watch(
             site.network.bytes(Link::Second)?,
         ])
     };
-    let start: u64 = counters()?.iter().sum();
+    let [first, second] = counters()?;
     let mut marks = Vec::new();
     while let Some((part, change)) = changes.get(marks.len()) {
         if running.ended()?.is_some() {
@@ -200,7 +200,7 @@ fn watch(
             process::tail(&site.server_log())
         );
         let now = counters()?;
-        if now.iter().sum::<u64>() - start >= fraction(size, *part) {
+        if now.iter().sum::<u64>() - first - second >= fraction(size, *part) {
             let what = match change {
                 Change::Cut(cut) => {
                     site.network.cut(Link::First, *cut)?;
@@ -213,8 +213,8 @@ fn watch(
             };
             report.say(format!(
                 "  {name}: first network {what} after {} MiB on it and {} MiB on the second",
-                now[0] >> 20,
-                now[1] >> 20
+                (now[0] - first) >> 20,
+                (now[1] - second) >> 20
             ));
             marks.push(now);
         }
