@@ -16,11 +16,11 @@ fn is_cheap(pem: &str) -> bool {
 }
 
 fuzz_target!(|data: &[u8]| {
-    if let Ok(line) = str::from_utf8(data) {
-        if let Ok((key, _)) = PublicKey::parse_openssh_with_comment(line) {
-            assert_eq!(PublicKey::parse_openssh(&key.to_openssh()), Ok(key));
-            assert_eq!(key.fingerprint().to_string().parse(), Ok(key.fingerprint()));
-        }
+    if let Ok(line) = str::from_utf8(data)
+        && let Ok((key, _)) = PublicKey::parse_openssh_with_comment(line)
+    {
+        assert_eq!(PublicKey::parse_openssh(&key.to_openssh()), Ok(key));
+        assert_eq!(key.fingerprint().to_string().parse(), Ok(key.fingerprint()));
     }
     for pem in plain_and_armored("OPENSSH PRIVATE KEY", data) {
         let encrypted = SigningKey::is_encrypted(&pem);
