@@ -1,1 +1,19 @@
-//! What a Towpath server keeps on disk.
+//! What a Towpath server keeps on disk: files encrypted at rest, the registry of users, and its log.
+//!
+//! [`Store`] holds the files, each one an `age` file with its signed manifest in the header; [`Registry`] holds `users.json`;
+//! [`log`] writes `server.log`. The format is described in `docs/STORAGE.md`.
+#![forbid(unsafe_code)]
+
+mod age;
+mod files;
+pub mod limits;
+mod registry;
+mod store;
+
+pub use age::{KeyFileError, Recipient, RecipientError, StorageKey};
+pub use registry::{
+    NewKey, NewUser, PasswordError, Registry, RegistryError, RetiredUser, User, UserKey,
+};
+pub use store::{
+    CommitError, Download, Mismatch, OpenError, OpenReport, Store, StoreError, Upload,
+};

@@ -1,0 +1,436 @@
+//! `users.json`: who may log in, with what, as what.
+//!
+//! The file is replaced as a whole under a lock file of its own (`users.json.lock`: a lock on the file itself would stay with the old one), so
+//! that a running server and the offline tool can both change it. It is read again when it changed on disk.
+
+mod document;
+mod error;
+mod file;
+mod password;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::Path;
+use std::time::SystemTime;
+
+use towpath_protocol::{
+    KeyAction, KeyEntry, PublicKey, Role, SignedStatement, Timestamp, UserId, UserName,
+};
+
+pub use error::RegistryError;
+pub use password::PasswordError;
+
+use crate::limits::{DEFAULT_BCRYPT_COST, MAX_BCRYPT_COST, MAX_KEYS, MIN_BCRYPT_COST};
+use document::{Users, comment_is_fine};
+use file::RegistryFile;
+use password::PasswordHash;
+
+/// The registry, shared between threads. Every call may read the disk; those that change it and [`Registry::verify_password`] belong on a worker.
+pub struct Registry {
+    file: RegistryFile,
+    cost: u32,
+}
+
+/// A user as the registry has them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct User {
+    /// Name to log in with.
+    pub name: UserName,
+    /// Identity that files belong to; random, never given to anyone else.
+    pub uid: UserId,
+    /// What they may do.
+    pub role: Role,
+    /// Keys to log in and to sign with.
+    pub keys: Vec<UserKey>,
+    /// Since when.
+    pub added: Timestamp,
+    password: Option<PasswordHash>,
+}
+
+impl User {
+    /// Whether they can log in by password.
+    #[must_use]
+    pub fn has_password(&self) -> bool {
+        self.password.is_some()
+    }
+
+    /// Whether `key` is one of theirs.
+    #[must_use]
+    pub fn has_key(&self, key: &PublicKey) -> bool {
+        self.keys.iter().any(|known| known.key == *key)
+    }
+}
+
+/// A key of a user.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UserKey {
+    /// The key.
+    pub key: PublicKey,
+    /// What the user calls it.
+    pub comment: String,
+    /// Since when.
+    pub added: Timestamp,
+    /// The statement that added it, if it was not added by the administrator.
+    pub statement: Option<SignedStatement>,
+}
+
+impl UserKey {
+    /// As the protocol carries it.
+    #[must_use]
+    pub fn entry(&self) -> KeyEntry {
+        KeyEntry {
+            key: self.key,
+            comment: self.comment.clone(),
+            statement: self.statement.clone(),
+        }
+    }
+}
+
+/// A key to be added.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewKey {
+    /// The key.
+    pub key: PublicKey,
+    /// At most [`MAX_COMMENT`](crate::limits::MAX_COMMENT) bytes, no control characters.
+    pub comment: String,
+    /// The next statement of the user's key log, when the user adds it.
+    pub statement: Option<SignedStatement>,
+}
+
+/// A user to be added.
+pub struct NewUser<'a> {
+    /// Name to log in with.
+    pub name: UserName,
+    /// What they may do.
+    pub role: Role,
+    /// 1 to 71 bytes without NUL; none for a user who logs in by key only.
+    pub password: Option<&'a [u8]>,
+    /// Their keys.
+    pub keys: Vec<NewKey>,
+}
+
+/// Who a uid belonged to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RetiredUser {
+    /// The identity, which is never issued again.
+    pub uid: UserId,
+    /// The name, which another user may have by now.
+    pub name: UserName,
+    /// Since when.
+    pub removed: Timestamp,
+}
+
+impl Registry {
+    /// Makes an empty registry of mode 0600 at `path`.
+    ///
+    /// # Errors
+    /// [`RegistryError::Exists`], [`RegistryError::Io`].
+    pub fn create(path: &Path) -> Result<(), RegistryError> {
+        RegistryFile::at(path)?.create(&Users::default())
+    }
+
+    /// Opens the registry at `path`; new passwords are hashed at the default cost.
+    ///
+    /// # Errors
+    /// [`RegistryError`]: missing, readable by others, malformed, of another version.
+    pub fn open(path: &Path) -> Result<Registry, RegistryError> {
+        Self::open_with_cost(path, DEFAULT_BCRYPT_COST)
+    }
+
+    /// Opens the registry at `path` with a bcrypt cost for new hashes; hashes of a lower cost are renewed at login.
+    ///
+    /// # Errors
+    /// As [`Registry::open`], and [`RegistryError::Cost`].
+    pub fn open_with_cost(path: &Path, cost: u32) -> Result<Registry, RegistryError> {
+        Self::with_file(RegistryFile::at(path)?, cost)
+    }
+
+    fn with_file(file: RegistryFile, cost: u32) -> Result<Registry, RegistryError> {
+        if !(MIN_BCRYPT_COST..=MAX_BCRYPT_COST).contains(&cost) {
+            return Err(RegistryError::Cost);
+        }
+        file.load()?;
+        Ok(Registry { file, cost })
+    }
+
+    /// The user of that name. While the file cannot be read, as it was before.
+    #[must_use]
+    pub fn find(&self, name: &UserName) -> Option<User> {
+        self.file
+            .current()
+            .users
+            .iter()
+            .find(|user| user.name == *name)
+            .cloned()
+    }
+
+    /// The user of that uid. While the file cannot be read, as it was before.
+    #[must_use]
+    pub fn find_uid(&self, uid: UserId) -> Option<User> {
+        self.file
+            .current()
+            .users
+            .iter()
+            .find(|user| user.uid == uid)
+            .cloned()
+    }
+
+    /// All users, by name.
+    #[must_use]
+    pub fn users(&self) -> Vec<User> {
+        let mut users = self.file.current().users.clone();
+        users.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+        users
+    }
+
+    /// Who was a user once, oldest first.
+    #[must_use]
+    pub fn retired(&self) -> Vec<RetiredUser> {
+        self.file.current().retired.clone()
+    }
+
+    /// Calls `f` with the user as they are now, and lets nobody change them until it returns: the check of a role at a commit, and the commit.
+    ///
+    /// Such calls do not wait for each other, only changes do. `f` must not change the registry: that would wait for itself.
+    ///
+    /// # Errors
+    /// [`RegistryError::UnknownUser`] when they were removed; whatever keeps the file from being read.
+    pub fn with_user<T>(
+        &self,
+        uid: UserId,
+        f: impl FnOnce(&User) -> T,
+    ) -> Result<T, RegistryError> {
+        self.file.read_locked(|users| {
+            let user = users.users.iter().find(|user| user.uid == uid);
+            user.map(f).ok_or(RegistryError::UnknownUser)
+        })
+    }
+
+    /// Adds a user under a new random uid.
+    ///
+    /// # Errors
+    /// [`RegistryError`]: name taken, bad password, key registered already, file.
+    pub fn add(&self, new: NewUser<'_>) -> Result<User, RegistryError> {
+        let password = new
+            .password
+            .map(|password| self.hash(password))
+            .transpose()?;
+        self.file.change(|users| {
+            if users.users.iter().any(|known| known.name == new.name) {
+                return Err(RegistryError::UserExists(new.name));
+            }
+            let mut user = User {
+                name: new.name,
+                uid: fresh_uid(users)?,
+                role: new.role,
+                keys: Vec::new(),
+                added: now(),
+                password,
+            };
+            for key in new.keys {
+                let key = checked_key(users, &user, key)?;
+                user.keys.push(key);
+            }
+            users.users.push(user.clone());
+            Ok(user)
+        })
+    }
+
+    /// Adds a key to a user.
+    ///
+    /// # Errors
+    /// [`RegistryError`]: unknown user, key registered already, bad comment, a statement that is not the next of this user's log, too many, file.
+    pub fn add_key(&self, uid: UserId, key: NewKey) -> Result<(), RegistryError> {
+        self.file.change(|users| {
+            let at = position(users, uid)?;
+            let key = checked_key(users, &users.users[at], key)?;
+            users.users[at].keys.push(key);
+            Ok(())
+        })
+    }
+
+    /// Gives a user another role.
+    ///
+    /// # Errors
+    /// [`RegistryError`]: unknown user, last admin, file.
+    pub fn set_role(&self, uid: UserId, role: Role) -> Result<(), RegistryError> {
+        self.file.change(|users| {
+            let at = position(users, uid)?;
+            if role != Role::Admin {
+                keep_an_admin(users, at)?;
+            }
+            users.users[at].role = role;
+            Ok(())
+        })
+    }
+
+    /// Gives a user another password, or none.
+    ///
+    /// # Errors
+    /// [`RegistryError`]: unknown user, bad password, file.
+    pub fn set_password(&self, uid: UserId, password: Option<&[u8]>) -> Result<(), RegistryError> {
+        let hash = password.map(|password| self.hash(password)).transpose()?;
+        self.file.change(|users| {
+            let at = position(users, uid)?;
+            users.users[at].password = hash;
+            Ok(())
+        })
+    }
+
+    /// Removes a user; the uid stays retired for ever.
+    ///
+    /// # Errors
+    /// [`RegistryError`]: unknown user, last admin, file.
+    pub fn remove(&self, uid: UserId) -> Result<(), RegistryError> {
+        self.file.change(|users| {
+            let at = position(users, uid)?;
+            keep_an_admin(users, at)?;
+            let User { uid, name, .. } = users.users.remove(at);
+            users.retired.push(RetiredUser {
+                uid,
+                name,
+                removed: now(),
+            });
+            Ok(())
+        })
+    }
+
+    /// The user of that name, if `password` is theirs.
+    ///
+    /// Takes the time of one hash for unknown users, for users without a password and for old hashes alike; only a password that nobody can have
+    /// (empty, over 71 bytes, with a NUL) is refused at once, whoever the user. A hash of a lower cost than configured is renewed.
+    #[must_use]
+    pub fn verify_password(&self, name: &UserName, password: &[u8]) -> Option<User> {
+        let users = self.file.current();
+        let hashes = users.users.iter().filter_map(|user| user.password.as_ref());
+        let cost = hashes.map(PasswordHash::cost).fold(self.cost, u32::max);
+        let user = users.users.iter().find(|user| user.name == *name);
+        let hash = user.and_then(|user| user.password.as_ref());
+        if !password::verify(hash, password, cost) {
+            return None;
+        }
+        let (user, hash) = (user?, hash?);
+        if hash.cost() < self.cost
+            && let Err(error) = self.renew(user.uid, hash, password)
+        {
+            tracing::warn!(user = %user.name, %error, "the password hash was not renewed");
+        }
+        Some(user.clone())
+    }
+
+    /// Replaces `old` by a hash at the configured cost, unless the password was changed in the meantime.
+    fn renew(&self, uid: UserId, old: &PasswordHash, password: &[u8]) -> Result<(), RegistryError> {
+        let new = self.hash(password)?;
+        self.file.change(|users| {
+            let at = position(users, uid)?;
+            let current = &mut users.users[at].password;
+            if current.as_ref() == Some(old) {
+                *current = Some(new);
+            }
+            Ok(())
+        })
+    }
+
+    fn hash(&self, password: &[u8]) -> Result<PasswordHash, RegistryError> {
+        password::check(password)?;
+        PasswordHash::new(password, self.cost)
+            .map_err(|error| RegistryError::Internal(error.to_string()))
+    }
+}
+
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Registry")
+            .field("cost", &self.cost)
+            .finish_non_exhaustive()
+    }
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_system_time(SystemTime::now())
+}
+
+fn position(users: &Users, uid: UserId) -> Result<usize, RegistryError> {
+    let at = users.users.iter().position(|user| user.uid == uid);
+    at.ok_or(RegistryError::UnknownUser)
+}
+
+/// Refuses when the user at `at` is the only admin.
+fn keep_an_admin(users: &Users, at: usize) -> Result<(), RegistryError> {
+    let admins = users
+        .users
+        .iter()
+        .filter(|user| user.role == Role::Admin)
+        .count();
+    if users.users[at].role == Role::Admin && admins == 1 {
+        return Err(RegistryError::LastAdmin);
+    }
+    Ok(())
+}
+
+/// A random uid that nobody has or had.
+fn fresh_uid(users: &Users) -> Result<UserId, RegistryError> {
+    loop {
+        let mut bytes = [0; 16];
+        getrandom::fill(&mut bytes).map_err(|error| RegistryError::Internal(error.to_string()))?;
+        let uid = UserId::from_bytes(bytes);
+        let current = users.users.iter().any(|user| user.uid == uid);
+        if !current && users.retired.iter().all(|retired| retired.uid != uid) {
+            return Ok(uid);
+        }
+    }
+}
+
+fn checked_key(users: &Users, user: &User, new: NewKey) -> Result<UserKey, RegistryError> {
+    let mut holders = users.users.iter().chain([user]);
+    if let Some(holder) = holders.find(|user| user.has_key(&new.key)) {
+        return Err(RegistryError::KeyExists(holder.name.clone()));
+    }
+    if user.keys.len() >= MAX_KEYS {
+        return Err(RegistryError::TooManyKeys);
+    }
+    if !comment_is_fine(&new.comment) {
+        return Err(RegistryError::Comment);
+    }
+    if let Some(signed) = &new.statement {
+        check_statement(user, &new.key, signed)?;
+    }
+    Ok(UserKey {
+        key: new.key,
+        comment: new.comment,
+        added: now(),
+        statement: new.statement,
+    })
+}
+
+/// A key log only grows, by the next statement.
+fn check_statement(
+    user: &User,
+    key: &PublicKey,
+    new: &SignedStatement,
+) -> Result<(), RegistryError> {
+    let statement = new.statement();
+    if statement.uid != user.uid || statement.name != user.name {
+        return Err(RegistryError::Statement("is another user's"));
+    }
+    if statement.action != KeyAction::Add || statement.key != *key {
+        return Err(RegistryError::Statement("does not add this key"));
+    }
+    let last = user
+        .keys
+        .iter()
+        .rev()
+        .find_map(|key| key.statement.as_ref());
+    let (sequence, previous) = match last {
+        Some(last) => (last.statement().sequence.checked_add(1), Some(last.hash())),
+        None => (Some(1), None),
+    };
+    if Some(statement.sequence) != sequence || statement.previous != previous {
+        return Err(RegistryError::Statement(
+            "does not follow the last one of the key log",
+        ));
+    }
+    Ok(())
+}

@@ -1,0 +1,183 @@
+//! Passwords: bcrypt hashes, and a check that costs the same for everybody.
+
+use std::fmt;
+use std::str::FromStr;
+
+use crate::limits::{MAX_BCRYPT_COST, MAX_PASSWORD, MIN_BCRYPT_COST};
+
+/// Why a password is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PasswordError {
+    /// It has no characters.
+    #[error("the password is empty")]
+    Empty,
+    /// bcrypt would cut it.
+    #[error("the password is longer than {MAX_PASSWORD} bytes")]
+    TooLong,
+    /// bcrypt would end it there.
+    #[error("the password contains a NUL")]
+    Nul,
+}
+
+/// Checks what a password must be to be hashed.
+pub(super) fn check(password: &[u8]) -> Result<(), PasswordError> {
+    match password {
+        [] => Err(PasswordError::Empty),
+        password if password.len() > MAX_PASSWORD => Err(PasswordError::TooLong),
+        password if password.contains(&0) => Err(PasswordError::Nul),
+        _ => Ok(()),
+    }
+}
+
+/// A bcrypt hash in its usual text, `$2b$12$…`, with a cost between [`MIN_BCRYPT_COST`] and [`MAX_BCRYPT_COST`].
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct PasswordHash {
+    text: String,
+    cost: u32,
+}
+
+/// The text is not a bcrypt hash.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "not a bcrypt hash ($2b$…, 60 characters) of a cost from {MIN_BCRYPT_COST} to {MAX_BCRYPT_COST}"
+)]
+pub(super) struct PasswordHashError;
+
+impl FromStr for PasswordHash {
+    type Err = PasswordHashError;
+
+    fn from_str(text: &str) -> Result<PasswordHash, PasswordHashError> {
+        let parts: bcrypt::HashParts = text.parse().map_err(|_| PasswordHashError)?;
+        let cost = parts.get_cost();
+        if !(MIN_BCRYPT_COST..=MAX_BCRYPT_COST).contains(&cost) {
+            return Err(PasswordHashError);
+        }
+        let text = text.to_owned();
+        Ok(PasswordHash { text, cost })
+    }
+}
+
+impl fmt::Display for PasswordHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl fmt::Debug for PasswordHash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "PasswordHash(cost {})", self.cost)
+    }
+}
+
+impl PasswordHash {
+    /// Hashes a password that was [checked](check), with a fresh salt.
+    ///
+    /// # Errors
+    /// When the system has no randomness, or `cost` is outside its bounds.
+    pub(super) fn new(password: &[u8], cost: u32) -> Result<PasswordHash, bcrypt::BcryptError> {
+        let text = bcrypt::non_truncating_hash(password, cost)?;
+        Ok(PasswordHash { text, cost })
+    }
+
+    pub(super) fn cost(&self) -> u32 {
+        self.cost
+    }
+}
+
+/// Compares a password with a hash, or with nothing when there is none, in the time of one hash of cost `cost`, which no hash in the registry exceeds.
+pub(super) fn verify(hash: Option<&PasswordHash>, password: &[u8], cost: u32) -> bool {
+    if check(password).is_err() {
+        return false; // for every user alike
+    }
+    let equal = |hash: &PasswordHash| bcrypt::non_truncating_verify(password, &hash.text);
+    let matches = hash.is_some_and(|hash| equal(hash).unwrap_or(false));
+    for cost in missing(hash.map(PasswordHash::cost), cost) {
+        std::hint::black_box(bcrypt::bcrypt(cost, [0; 16], b"nobody's password\0"));
+    }
+    matches
+}
+
+/// The costs of the hashes that bring the work for a hash of cost `done` up to `wanted`: 2^done + … = 2^wanted.
+fn missing(done: Option<u32>, wanted: u32) -> std::ops::Range<u32> {
+    match done {
+        Some(done) => done..wanted,
+        None => wanted..wanted + 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn lengths_and_nul() {
+        assert_eq!(check(b""), Err(PasswordError::Empty));
+        assert_eq!(check(&[b'x'; 71]), Ok(()));
+        assert_eq!(check(&[b'x'; 72]), Err(PasswordError::TooLong));
+        assert_eq!(check(b"a\0b"), Err(PasswordError::Nul));
+    }
+
+    #[test]
+    fn the_last_byte_counts() {
+        let mut password = [b'x'; 71];
+        let hash = PasswordHash::new(&password, 4).unwrap();
+        assert!(verify(Some(&hash), &password, 4));
+        password[70] = b'y';
+        assert!(!verify(Some(&hash), &password, 4));
+        assert!(!verify(Some(&hash), &[b'x'; 72], 4));
+        assert!(!verify(None, b"anything", 4));
+    }
+
+    #[test]
+    fn the_work_is_the_same_for_every_hash_and_for_none() {
+        let work = |costs: std::ops::Range<u32>| costs.map(|cost| 1_u64 << cost).sum::<u64>();
+        for wanted in 4..=16 {
+            assert_eq!(work(missing(None, wanted)), 1 << wanted);
+            for done in 4..=wanted {
+                assert_eq!((1 << done) + work(missing(Some(done), wanted)), 1 << wanted);
+            }
+        }
+    }
+
+    #[test]
+    fn the_time_is_the_same_too() {
+        const COST: u32 = 7;
+        let hash = |cost| PasswordHash::new(b"a", cost).unwrap();
+        let cases = [None, Some(hash(4)), Some(hash(COST))];
+        // The fastest of many, in turns: what else runs on the machine only adds, and rarely to each of forty.
+        let mut fastest = [Duration::MAX; 3];
+        for _ in 0..40 {
+            for (hash, fastest) in cases.iter().zip(&mut fastest) {
+                let start = Instant::now();
+                assert!(!verify(hash.as_ref(), b"wrong", COST));
+                *fastest = start.elapsed().min(*fastest);
+            }
+        }
+        let [nobody, old, current] = fastest.map(|time| time.as_secs_f64());
+        for (what, ratio) in [
+            ("old cost", old / nobody),
+            ("current cost", current / nobody),
+        ] {
+            assert!((0.6..1.6).contains(&ratio), "{what}: {ratio}");
+        }
+    }
+
+    #[test]
+    fn hashes_of_mad_costs_are_refused() {
+        let hash = PasswordHash::new(b"a", 4).unwrap().to_string();
+        assert!(hash.parse::<PasswordHash>().is_ok());
+        for text in [
+            hash.replace("$04$", "$31$"),
+            hash.replace("$04$", "$03$"),
+            hash.replace("$2b$", "$1b$"),
+            hash[..59].to_owned(),
+            "!".to_owned(),
+            String::new(),
+        ] {
+            assert!(text.parse::<PasswordHash>().is_err(), "{text}");
+        }
+        assert!(!format!("{:?}", hash.parse::<PasswordHash>().unwrap()).contains(&hash[7..]));
+    }
+}

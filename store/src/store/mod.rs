@@ -1,0 +1,141 @@
+//! Files encrypted at rest: what is published, and how it gets there.
+//!
+//! Layout below the root: a file at path `p` lies at `p.age`; `.towpath/` holds the description of the store, its lock and the uploads under way.
+
+mod download;
+mod error;
+mod index;
+mod open;
+mod paths;
+mod publish;
+mod upload;
+
+#[cfg(test)]
+mod tests;
+
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+use towpath_protocol::{FilePath, ListEntry, SignedManifest, StoreId};
+
+pub use download::Download;
+pub use error::{CommitError, Mismatch, OpenError, StoreError};
+pub use open::OpenReport;
+pub use upload::Upload;
+
+use crate::age::{Recipient, StorageKey};
+use crate::files::{Files, Guard};
+use index::Index;
+use paths::{DurableDirs, PathLocks};
+
+/// What the server keeps, open for one process; shared between threads.
+///
+/// Every call that touches the disk blocks: it belongs on a worker. [`Store::list`] and [`Store::stat`] answer from memory.
+pub struct Store {
+    shared: Arc<Shared>,
+}
+
+/// What uploads and downloads hold on to.
+struct Shared {
+    files: Arc<dyn Files>,
+    key: StorageKey,
+    /// Whom new files are encrypted for, the storage identity first.
+    recipients: Vec<Recipient>,
+    id: StoreId,
+    index: RwLock<Index>,
+    /// One publish at a time for each path.
+    paths: PathLocks,
+    durable: Mutex<DurableDirs>,
+    /// Set for good when a directory could not be synced.
+    read_only: AtomicBool,
+    _lock: Box<dyn Guard>,
+}
+
+impl Shared {
+    // The index is changed by single insertions: a panic elsewhere cannot leave it half changed.
+    fn index(&self) -> RwLockReadGuard<'_, Index> {
+        self.index.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn index_mut(&self) -> RwLockWriteGuard<'_, Index> {
+        self.index.write().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Store {
+    /// The random id made with the store, which manifests and clients name.
+    #[must_use]
+    pub fn id(&self) -> StoreId {
+        self.shared.id
+    }
+
+    /// Up to `limit` files (at most [`MAX_LIST`](crate::limits::MAX_LIST)) whose paths begin with `prefix` and come after `after`, in the
+    /// order of their bytes, and whether there are more. Deletions are not listed.
+    #[must_use]
+    pub fn list(
+        &self,
+        prefix: &str,
+        after: Option<&FilePath>,
+        limit: usize,
+    ) -> (Vec<ListEntry>, bool) {
+        self.shared.index().list(prefix, after, limit)
+    }
+
+    /// The newest manifest at a path, a deletion included.
+    #[must_use]
+    pub fn stat(&self, path: &FilePath) -> Option<SignedManifest> {
+        self.shared.index().newest(path).cloned()
+    }
+
+    /// Begins to receive a file for `path`; nothing is visible before [`Upload::commit`].
+    ///
+    /// # Errors
+    /// [`StoreError::NoSpace`], [`StoreError::ReadOnly`], [`StoreError::Io`].
+    pub fn begin(&self, path: &FilePath) -> Result<Upload, StoreError> {
+        Upload::begin(&self.shared, path)
+    }
+
+    /// Opens the newest version at `path`. It stays what it is while others replace or delete it.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`], also after a deletion; [`StoreError::Corrupt`]; [`StoreError::Io`].
+    pub fn read(&self, path: &FilePath) -> Result<Download, StoreError> {
+        Download::open(&self.shared, path)
+    }
+
+    /// Publishes a deletion, which takes the path's place in the versions. Succeeds when it is current already.
+    ///
+    /// # Errors
+    /// [`CommitError::NotFound`] when there is no file; otherwise as [`Upload::commit`].
+    pub fn delete(&self, signed: &SignedManifest) -> Result<(), CommitError> {
+        publish::delete(&self.shared, signed)
+    }
+
+    /// Reads the newest version at `path` to its end and compares it with its manifest.
+    ///
+    /// # Errors
+    /// As [`Store::read`] and [`Download::next`].
+    pub fn verify(&self, path: &FilePath) -> Result<(), StoreError> {
+        self.read(path)?.verify()
+    }
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Store")
+            .field("id", &self.shared.id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Where a path's file lies.
+fn stored_name(path: &FilePath) -> String {
+    format!("{path}{SUFFIX}")
+}
+
+/// What stored files end with.
+const SUFFIX: &str = ".age";
+/// The store's own directory; no path begins with it.
+const OWN: &str = ".towpath";
+/// Where uploads under way lie.
+const PARTIAL: &str = ".towpath/partial";
