@@ -1,0 +1,189 @@
+//! The client's own directory: keys, known servers and pins.
+//!
+//! The directory is 0700 and its files 0600. A file that is replaced is written beside itself and renamed, under a lock on a separate file, since a lock on a file that is replaced would guard a dead inode.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{Flock, FlockArg};
+
+use super::exit::Failure;
+
+/// Environment variable that names the directory.
+pub const HOME_VARIABLE: &str = "TOWPATH_HOME";
+
+/// The client's directory, created and private.
+#[derive(Clone, Debug)]
+pub struct Home {
+    root: PathBuf,
+}
+
+/// Held while a file of the home is read and replaced.
+#[derive(Debug)]
+pub struct HomeLock {
+    _lock: Flock<File>,
+}
+
+impl Home {
+    /// Opens the directory: `chosen` (from `--home` or the environment), else `~/.config/towpath`, creating it when absent.
+    ///
+    /// # Errors
+    /// A local [`Failure`] when it cannot be made, is not a directory, or belongs to somebody else.
+    pub fn open(chosen: Option<&Path>) -> Result<Self, Failure> {
+        let root = match chosen {
+            Some(path) => path.to_owned(),
+            None => default_root()?,
+        };
+        let fail = |doing: &str, e: &io::Error| Failure::io(doing, root.display(), e);
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&root)
+            .map_err(|e| fail("create the directory", &e))?;
+        let meta = fs::metadata(&root).map_err(|e| fail("read", &e))?;
+        if meta.uid() != nix::unistd::geteuid().as_raw() {
+            return Err(Failure::local(format!(
+                "{} belongs to another user; choose a directory of your own with --home",
+                root.display()
+            )));
+        }
+        if meta.mode() & 0o077 != 0 {
+            fs::set_permissions(&root, fs::Permissions::from_mode(0o700))
+                .map_err(|e| fail("make private", &e))?;
+        }
+        Ok(Self { root })
+    }
+
+    /// The path of `name` inside the home.
+    #[must_use]
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.root.join(name)
+    }
+
+    /// Makes a private directory inside the home.
+    ///
+    /// # Errors
+    /// A local [`Failure`].
+    pub fn directory(&self, name: &str) -> Result<PathBuf, Failure> {
+        let path = self.path(name);
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&path)
+            .map_err(|e| Failure::io("create the directory", path.display(), &e))?;
+        Ok(path)
+    }
+
+    /// Waits for the lock that guards changes of the file `name`.
+    ///
+    /// # Errors
+    /// A local [`Failure`].
+    pub fn lock(&self, name: &str) -> Result<HomeLock, Failure> {
+        let path = self.path(&format!("{name}.lock"));
+        let file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|e| Failure::io("open", path.display(), &e))?;
+        let lock = Flock::lock(file, FlockArg::LockExclusive)
+            .map_err(|(_, e)| Failure::io("lock", path.display(), &e.into()))?;
+        Ok(HomeLock { _lock: lock })
+    }
+}
+
+fn default_root() -> Result<PathBuf, Failure> {
+    let base = std::env::var_os("XDG_CONFIG_HOME")
+        .map(PathBuf::from)
+        .filter(|p| p.is_absolute());
+    let base =
+        base.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".config")));
+    base.map(|b| b.join("towpath")).ok_or_else(|| {
+        Failure::local(format!(
+            "neither HOME nor {HOME_VARIABLE} is set; name a directory with --home"
+        ))
+    })
+}
+
+/// Reads a text file of at most `limit` bytes; `None` when it does not exist.
+///
+/// # Errors
+/// A local [`Failure`] when it cannot be read, is too large or is not UTF-8.
+pub fn read_text(path: &Path, limit: u64) -> Result<Option<String>, Failure> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(e) => return Err(Failure::io("open", path.display(), &e)),
+    };
+    let mut text = String::new();
+    file.take(limit + 1)
+        .read_to_string(&mut text)
+        .map_err(|e| Failure::io("read", path.display(), &e))?;
+    if text.len() as u64 > limit {
+        return Err(Failure::local(format!(
+            "{} is larger than {limit} bytes: it is not what it should be",
+            path.display()
+        )));
+    }
+    Ok(Some(text))
+}
+
+/// Replaces `path` with `text`, 0600, so that a crash leaves the old file or the new one.
+///
+/// # Errors
+/// A local [`Failure`]; the old file is then untouched.
+pub fn replace(path: &Path, text: &[u8]) -> Result<(), Failure> {
+    let fail = |e: &io::Error| Failure::io("write", path.display(), e);
+    let directory = path.parent().unwrap_or(Path::new("."));
+    let mut temporary = tempfile::Builder::new()
+        .prefix(".new-")
+        .tempfile_in(directory)
+        .map_err(|e| fail(&e))?;
+    temporary.write_all(text).map_err(|e| fail(&e))?;
+    temporary.as_file().sync_all().map_err(|e| fail(&e))?;
+    temporary.persist(path).map_err(|e| fail(&e.error))?;
+    sync_directory(directory).map_err(|e| fail(&e))
+}
+
+/// Makes a rename in `directory` survive a crash.
+///
+/// # Errors
+/// What the system says.
+pub fn sync_directory(directory: &Path) -> io::Result<()> {
+    let directory = if directory.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        directory
+    };
+    File::open(directory)?.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_home_is_private_even_when_it_was_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().join("a/b");
+        Home::open(Some(&root)).unwrap();
+        fs::set_permissions(&root, fs::Permissions::from_mode(0o755)).unwrap();
+        Home::open(Some(&root)).unwrap();
+        assert_eq!(fs::metadata(&root).unwrap().mode() & 0o777, 0o700);
+    }
+
+    #[test]
+    fn a_replaced_file_is_private_and_a_large_one_is_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        replace(&path, b"one").unwrap();
+        replace(&path, b"twoo").unwrap();
+        assert_eq!(read_text(&path, 4).unwrap().as_deref(), Some("twoo"));
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        assert!(read_text(&path, 3).is_err());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+    }
+}

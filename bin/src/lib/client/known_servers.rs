@@ -1,0 +1,321 @@
+//! Which servers this client trusts: `known_servers`, one line for each store.
+//!
+//! ```text
+//! <store id> SHA256:<server key> <address>,<address>…
+//! ```
+//! The store id names the server; addresses are aliases that it was seen at. A store with another key, or an address with another store, is a hard failure: only a person may remove a line.
+
+use std::path::{Path, PathBuf};
+
+use towpath_protocol::{ServerKey, StoreId};
+
+use super::exit::{Exit, Failure};
+use super::home::{self, Home};
+use super::limits::MAX_KNOWN_SERVERS;
+
+const FILE: &str = "known_servers";
+
+/// The server that answered: its store id and its key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServerIdentity {
+    /// Names the store.
+    pub store: StoreId,
+    /// Its public key.
+    pub key: ServerKey,
+}
+
+/// What the records say about a server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Known, with this key.
+    Known,
+    /// Neither the store nor any of the addresses was seen before.
+    New,
+    /// The store is known with another key.
+    KeyChanged {
+        /// The key on record.
+        recorded: ServerKey,
+        /// The line of the file.
+        line: usize,
+    },
+    /// An address is known to belong to another store.
+    OtherStore {
+        /// The address.
+        address: String,
+        /// The store on record.
+        recorded: StoreId,
+        /// The key on record.
+        recorded_key: ServerKey,
+        /// The line of the file.
+        line: usize,
+    },
+}
+
+#[derive(Clone, Debug)]
+struct Record {
+    identity: ServerIdentity,
+    aliases: Vec<String>,
+    line: usize,
+}
+
+/// The file, as read.
+#[derive(Debug)]
+pub struct KnownServers {
+    path: PathBuf,
+    /// Every line as it is, so that a person's comments and order stay.
+    lines: Vec<String>,
+    records: Vec<Record>,
+}
+
+impl KnownServers {
+    /// Reads the file; an absent one is empty.
+    ///
+    /// # Errors
+    /// A [`Failure`] naming the line that cannot be read: a damaged record must not turn a known server into a new one.
+    pub fn load(home: &Home) -> Result<Self, Failure> {
+        let path = home.path(FILE);
+        let text = home::read_text(&path, MAX_KNOWN_SERVERS)?.unwrap_or_default();
+        let lines: Vec<String> = text.lines().map(str::to_owned).collect();
+        let mut records = Vec::new();
+        for (index, line) in lines.iter().enumerate() {
+            let content = line.trim();
+            if content.is_empty() || content.starts_with('#') {
+                continue;
+            }
+            let record = parse_line(content, index + 1)
+                .ok_or_else(|| Failure::new(Exit::Untrusted, format!("{}, line {}: not a server record; repair or remove the line, then try again", path.display(), index + 1)))?;
+            records.push(record);
+        }
+        Ok(Self {
+            path,
+            lines,
+            records,
+        })
+    }
+
+    /// The file's path, for messages.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What the records say about `shown`, reached at `aliases`.
+    #[must_use]
+    pub fn standing(&self, shown: &ServerIdentity, aliases: &[String]) -> Standing {
+        let mut known = false;
+        for record in &self.records {
+            if record.identity.store == shown.store {
+                if record.identity.key != shown.key {
+                    return Standing::KeyChanged {
+                        recorded: record.identity.key,
+                        line: record.line,
+                    };
+                }
+                known = true;
+            } else if let Some(address) = record.aliases.iter().find(|a| aliases.contains(a)) {
+                return Standing::OtherStore {
+                    address: address.clone(),
+                    recorded: record.identity.store,
+                    recorded_key: record.identity.key,
+                    line: record.line,
+                };
+            }
+        }
+        if known {
+            Standing::Known
+        } else {
+            Standing::New
+        }
+    }
+
+    /// Records that `shown` is trusted and was reached at `aliases`; reads the file again under its lock, so that two clients at once both stay recorded.
+    ///
+    /// # Errors
+    /// A [`Failure`] when the file cannot be written, or meanwhile says something else about this server.
+    pub fn remember(
+        home: &Home,
+        shown: &ServerIdentity,
+        aliases: &[String],
+    ) -> Result<(), Failure> {
+        let _lock = home.lock(FILE)?;
+        let mut now = Self::load(home)?;
+        if !matches!(
+            now.standing(shown, aliases),
+            Standing::Known | Standing::New
+        ) {
+            return Err(Failure::new(
+                Exit::Untrusted,
+                format!(
+                    "{} changed meanwhile and now contradicts this server; try again",
+                    now.path.display()
+                ),
+            ));
+        }
+        match now.records.iter_mut().find(|r| r.identity == *shown) {
+            Some(record) => {
+                let before = record.aliases.len();
+                record.aliases.extend(
+                    aliases
+                        .iter()
+                        .filter(|a| !record.aliases.contains(a))
+                        .cloned()
+                        .collect::<Vec<_>>(),
+                );
+                if record.aliases.len() == before {
+                    return Ok(());
+                }
+                let line = format_line(&record.identity, &record.aliases);
+                now.lines[record.line - 1] = line;
+            }
+            None => now.lines.push(format_line(shown, aliases)),
+        }
+        let mut text = now.lines.join("\n");
+        text.push('\n');
+        home::replace(&now.path, text.as_bytes())
+    }
+}
+
+fn parse_line(content: &str, line: usize) -> Option<Record> {
+    let mut words = content.split_ascii_whitespace();
+    let store = words.next()?.parse().ok()?;
+    let key = parse_fingerprint(words.next()?)?;
+    let aliases = words
+        .next()
+        .unwrap_or("")
+        .split(',')
+        .filter(|a| !a.is_empty())
+        .map(str::to_owned)
+        .collect();
+    words.next().is_none().then_some(Record {
+        identity: ServerIdentity { store, key },
+        aliases,
+        line,
+    })
+}
+
+fn format_line(identity: &ServerIdentity, aliases: &[String]) -> String {
+    format!("{} {} {}", identity.store, identity.key, aliases.join(","))
+}
+
+/// Reads a server's fingerprint: `SHA256:` and 43 base64 characters.
+#[must_use]
+pub fn parse_fingerprint(text: &str) -> Option<ServerKey> {
+    let looks_right = text
+        .strip_prefix("SHA256:")
+        .is_some_and(|b| b.len() == 43 && b.is_ascii());
+    if looks_right { text.parse().ok() } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity(store: u8, key: u8) -> ServerIdentity {
+        ServerIdentity {
+            store: StoreId::from_bytes([store; 16]),
+            key: ServerKey::from_bytes([key; 32]),
+        }
+    }
+
+    fn aliases(list: &[&str]) -> Vec<String> {
+        list.iter().map(|s| (*s).to_owned()).collect()
+    }
+
+    fn home() -> (tempfile::TempDir, Home) {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::open(Some(dir.path())).unwrap();
+        (dir, home)
+    }
+
+    #[test]
+    fn new_then_known_then_contradicted() {
+        let (_dir, home) = home();
+        let here = aliases(&["a:1", "b:1"]);
+        assert_eq!(
+            KnownServers::load(&home)
+                .unwrap()
+                .standing(&identity(1, b'A'), &here),
+            Standing::New
+        );
+        KnownServers::remember(&home, &identity(1, b'A'), &here).unwrap();
+        let known = KnownServers::load(&home).unwrap();
+        assert_eq!(known.standing(&identity(1, b'A'), &here), Standing::Known);
+        assert_eq!(
+            known.standing(&identity(1, b'A'), &aliases(&["c:1"])),
+            Standing::Known
+        );
+        assert!(matches!(
+            known.standing(&identity(1, b'B'), &aliases(&["c:1"])),
+            Standing::KeyChanged { line: 1, .. }
+        ));
+        assert!(matches!(
+            known.standing(&identity(2, b'A'), &aliases(&["c:1", "b:1"])),
+            Standing::OtherStore { line: 1, .. }
+        ));
+        assert_eq!(
+            known.standing(&identity(2, b'A'), &aliases(&["c:1"])),
+            Standing::New
+        );
+    }
+
+    #[test]
+    fn a_known_store_at_another_stores_address_is_refused() {
+        let (_dir, home) = home();
+        KnownServers::remember(&home, &identity(1, b'A'), &aliases(&["a:1"])).unwrap();
+        KnownServers::remember(&home, &identity(2, b'B'), &aliases(&["b:1"])).unwrap();
+        let known = KnownServers::load(&home).unwrap();
+        assert!(matches!(
+            known.standing(&identity(1, b'A'), &aliases(&["b:1"])),
+            Standing::OtherStore { .. }
+        ));
+    }
+
+    #[test]
+    fn comments_stay_and_aliases_grow() {
+        let (_dir, home) = home();
+        std::fs::write(home.path(FILE), "# mine\n\n").unwrap();
+        KnownServers::remember(&home, &identity(1, b'A'), &aliases(&["a:1"])).unwrap();
+        KnownServers::remember(&home, &identity(1, b'A'), &aliases(&["b:1", "a:1"])).unwrap();
+        let text = std::fs::read_to_string(home.path(FILE)).unwrap();
+        assert!(text.starts_with("# mine\n\n"), "{text}");
+        assert!(text.ends_with(" a:1,b:1\n"), "{text}");
+    }
+
+    #[test]
+    fn a_damaged_line_is_an_error_not_a_new_server() {
+        let (_dir, home) = home();
+        for bad in [
+            "garbage",
+            "00 SHA256:x a",
+            &format!("{} MD5:aa a:1", StoreId::from_bytes([1; 16])),
+            &format!(
+                "{} {} a:1 more",
+                StoreId::from_bytes([1; 16]),
+                identity(1, b'A').key
+            ),
+        ] {
+            std::fs::write(home.path(FILE), format!("# ok\n{bad}\n")).unwrap();
+            let error = KnownServers::load(&home).unwrap_err();
+            assert_eq!(error.exit, Exit::Untrusted);
+            assert!(error.message.contains("line 2"), "{error}");
+        }
+    }
+
+    #[test]
+    fn two_clients_at_once_both_stay_recorded() {
+        let (_dir, home) = home();
+        std::thread::scope(|scope| {
+            for store in 0..8u8 {
+                let home = &home;
+                scope.spawn(move || {
+                    KnownServers::remember(home, &identity(store, b'A'), &[format!("h{store}:1")])
+                        .unwrap()
+                });
+            }
+        });
+        let known = KnownServers::load(&home).unwrap();
+        for store in 0..8u8 {
+            assert_eq!(known.standing(&identity(store, b'A'), &[]), Standing::Known);
+        }
+    }
+}

@@ -1,0 +1,411 @@
+//! What this client has seen: for each path its newest version, manifest and signer, and for each user the keys that signed.
+//!
+//! One text file for each store, `pins/<store id>`, to which lines are appended; the last line about a path or a signer holds:
+//! ```text
+//! towpath pins v1
+//! signer <user> <uid> <key>
+//! path <version> <manifest hash> <uid> <key> <path>
+//! ```
+//! Appending keeps ten thousand small files cheap; outdated lines are dropped by writing the file anew now and then. All reading and writing happens under a lock. A last line without its newline was
+//! cut by a crash and is dropped: nothing was acknowledged on its strength. Any other line that does not parse is an error, since a lost pin would let an old file pass for a new one.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::PathBuf;
+
+use towpath_protocol::{
+    FilePath, Fingerprint, Manifest, ManifestHash, SignedManifest, StoreId, UserId, UserName,
+};
+
+use super::exit::{Exit, Failure};
+use super::home::{self, Home};
+use super::limits::{MAX_PINS, PIN_SLACK};
+
+const DIRECTORY: &str = "pins";
+const HEADER: &str = "towpath pins v1\n";
+
+/// What is pinned for one path.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PathPin {
+    /// The newest version seen.
+    pub version: u64,
+    /// Its manifest.
+    pub manifest: ManifestHash,
+    /// Who signed it.
+    pub uid: UserId,
+    /// With which key.
+    pub key: Fingerprint,
+}
+
+/// What the person allows beyond the pins.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Allowed {
+    /// Another signer than the one pinned (`--accept-signer`).
+    pub signer: bool,
+    /// An older version than the one pinned (`--accept-rollback`).
+    pub rollback: bool,
+}
+
+/// What a manifest that passed is to the pins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sight {
+    /// The signer was pinned before.
+    Known,
+    /// Nobody of this name and id was seen before.
+    First,
+    /// Contradicts the pins, and the person allowed it.
+    Accepted,
+}
+
+/// The pins of one store.
+#[derive(Debug)]
+pub struct Pins {
+    home: Home,
+    name: String,
+    file: PathBuf,
+    paths: BTreeMap<FilePath, PathPin>,
+    signers: BTreeMap<UserName, (UserId, BTreeSet<Fingerprint>)>,
+    /// How far the file is read, and which file that was.
+    read: u64,
+    inode: u64,
+    lines: usize,
+}
+
+impl Pins {
+    /// Opens the pins of `store`; absent ones are empty.
+    ///
+    /// # Errors
+    /// A [`Failure`] naming the line that cannot be read.
+    pub fn open(home: &Home, store: StoreId) -> Result<Self, Failure> {
+        home.directory(DIRECTORY)?;
+        let name = format!("{DIRECTORY}/{store}");
+        let file = home.path(&name);
+        let mut pins = Self {
+            home: home.clone(),
+            name,
+            file,
+            paths: BTreeMap::new(),
+            signers: BTreeMap::new(),
+            read: 0,
+            inode: 0,
+            lines: 0,
+        };
+        let _lock = pins.home.lock(&pins.name)?;
+        pins.refresh()?;
+        Ok(pins)
+    }
+
+    /// What is pinned for `path`.
+    #[must_use]
+    pub fn path(&self, path: &FilePath) -> Option<&PathPin> {
+        self.paths.get(path)
+    }
+
+    /// Whether `key` is pinned as one of `user`'s.
+    #[must_use]
+    pub fn knows(&self, user: &UserName, key: &Fingerprint) -> bool {
+        self.signers
+            .get(user)
+            .is_some_and(|(_, keys)| keys.contains(key))
+    }
+
+    /// Judges a manifest that the server presents as the newest at its path.
+    ///
+    /// # Errors
+    /// A verification [`Failure`] when it is older than the pin, differs at the same version, or was signed by somebody else.
+    pub fn check(&self, presented: &Manifest, allowed: Allowed) -> Result<Sight, Failure> {
+        self.check_version(
+            &presented.path,
+            Some((presented.version, presented.hash())),
+            allowed,
+        )?;
+        let path = &presented.path;
+        let who = format!(
+            "{} ({}, key {})",
+            presented.name, presented.uid, presented.key
+        );
+        let advice = "if you expect this, run the command again with --accept-signer";
+        if let Some((uid, keys)) = self.signers.get(&presented.name) {
+            let usual = *uid == presented.uid && keys.contains(&presented.key);
+            if !usual && !allowed.signer {
+                let kind = if *uid == presented.uid {
+                    "a key not seen before"
+                } else {
+                    "another user who has the same name"
+                };
+                return Err(Failure::verification(format!(
+                    "{path}: signed by {who}: {kind}; ask {} whether the key is theirs, and {advice}",
+                    presented.name
+                )));
+            }
+            if !usual {
+                return Ok(Sight::Accepted);
+            }
+        }
+        let pinned = self.paths.get(path);
+        let same = pinned.is_none_or(|pin| {
+            pin.uid == presented.uid
+                && (pin.key == presented.key || self.knows(&presented.name, &presented.key))
+        });
+        match pinned {
+            Some(pin) if !same && !allowed.signer => Err(Failure::verification(format!(
+                "{path}: signed by {who}, but the version seen before was signed by {} with key {}; {advice}",
+                pin.uid, pin.key
+            ))),
+            _ if !same => Ok(Sight::Accepted),
+            _ if self.signers.contains_key(&presented.name) => Ok(Sight::Known),
+            _ => Ok(Sight::First),
+        }
+    }
+
+    /// Judges what the server says is the newest at `path`, whoever signed it, before this user signs on top of it.
+    ///
+    /// # Errors
+    /// A verification [`Failure`] when the server shows less than was seen before.
+    pub fn check_version(
+        &self,
+        path: &FilePath,
+        presented: Option<(u64, ManifestHash)>,
+        allowed: Allowed,
+    ) -> Result<(), Failure> {
+        let Some(pin) = self.paths.get(path) else {
+            return Ok(());
+        };
+        let advice = "the server may have been set back to an older state; ask its administrator, and if that is so, run the command again with --accept-rollback";
+        let wrong = match presented {
+            None => format!(
+                "{path}: version {} was seen before, and now the server says there never was one; {advice}",
+                pin.version
+            ),
+            Some((version, _)) if version < pin.version => format!(
+                "{path}: the server shows version {version}, but version {} was seen before; {advice}",
+                pin.version
+            ),
+            Some((version, hash)) if version == pin.version && hash != pin.manifest => {
+                format!(
+                    "{path}: version {version} is not the version {version} seen before; {advice}"
+                )
+            }
+            Some(_) => return Ok(()),
+        };
+        if allowed.rollback {
+            Ok(())
+        } else {
+            Err(Failure::verification(wrong))
+        }
+    }
+
+    /// Judges `signed` again under the lock and records it.
+    ///
+    /// # Errors
+    /// As [`Pins::check`], and when the file cannot be written.
+    pub fn record(&mut self, signed: &SignedManifest, allowed: Allowed) -> Result<Sight, Failure> {
+        let manifest = signed.manifest();
+        self.record_manifest(manifest, allowed, false)
+    }
+
+    /// Records what this user just published: it is newest, and its signer is the user.
+    ///
+    /// # Errors
+    /// When the file cannot be written.
+    pub fn record_own(&mut self, signed: &SignedManifest) -> Result<(), Failure> {
+        self.record_manifest(
+            signed.manifest(),
+            Allowed {
+                signer: true,
+                rollback: true,
+            },
+            true,
+        )
+        .map(drop)
+    }
+
+    fn record_manifest(
+        &mut self,
+        manifest: &Manifest,
+        allowed: Allowed,
+        own: bool,
+    ) -> Result<Sight, Failure> {
+        let _lock = self.home.lock(&self.name)?;
+        self.refresh()?;
+        let sight = self.check(manifest, allowed)?;
+        let pin = PathPin {
+            version: manifest.version,
+            manifest: manifest.hash(),
+            uid: manifest.uid,
+            key: manifest.key,
+        };
+        let mut text = String::new();
+        if !self
+            .signers
+            .get(&manifest.name)
+            .is_some_and(|(uid, keys)| *uid == manifest.uid && keys.contains(&manifest.key))
+        {
+            text.push_str(&signer_line(&manifest.name, manifest.uid, &manifest.key));
+        }
+        // Another of this user's clients may have published something newer meanwhile.
+        let overtaken = own
+            && self
+                .paths
+                .get(&manifest.path)
+                .is_some_and(|old| old.version > pin.version);
+        if !overtaken && self.paths.get(&manifest.path) != Some(&pin) {
+            text.push_str(&path_line(&manifest.path, &pin));
+        }
+        if !text.is_empty() {
+            self.append(&text)?;
+        }
+        Ok(sight)
+    }
+
+    /// Reads what was appended since the last time, or everything when the file was replaced. The lock is held.
+    fn refresh(&mut self) -> Result<(), Failure> {
+        let fail = |e: &io::Error, path: &std::path::Path| Failure::io("read", path.display(), e);
+        let mut file = match File::open(&self.file) {
+            Ok(file) => file,
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(e) => return Err(fail(&e, &self.file)),
+        };
+        let meta = file.metadata().map_err(|e| fail(&e, &self.file))?;
+        if meta.len() > MAX_PINS {
+            return Err(Failure::local(format!(
+                "{} is larger than {MAX_PINS} bytes",
+                self.file.display()
+            )));
+        }
+        if meta.ino() != self.inode || meta.len() < self.read {
+            self.paths.clear();
+            self.signers.clear();
+            (self.read, self.inode, self.lines) = (0, meta.ino(), 0);
+        }
+        let mut text = String::new();
+        file.seek(SeekFrom::Start(self.read))
+            .map_err(|e| fail(&e, &self.file))?;
+        file.read_to_string(&mut text)
+            .map_err(|e| fail(&e, &self.file))?;
+        let whole = text.rfind('\n').map_or(0, |at| at + 1);
+        for line in text[..whole].lines() {
+            self.lines += 1;
+            if self.lines == 1 && line == HEADER.trim_end() {
+                continue;
+            }
+            self.apply(line).ok_or_else(|| {
+                Failure::new(Exit::Verification, format!("{}, line {}: not a pin; repair or remove the line (what it pinned is then new again)", self.file.display(), self.lines))
+            })?;
+        }
+        self.read += whole as u64;
+        Ok(())
+    }
+
+    fn apply(&mut self, line: &str) -> Option<()> {
+        let mut words = line.splitn(2, ' ');
+        match (words.next()?, words.next()?) {
+            ("signer", rest) => {
+                let mut words = rest.split(' ');
+                let name = UserName::parse(words.next()?).ok()?;
+                let uid: UserId = words.next()?.parse().ok()?;
+                let key: Fingerprint = words.next()?.parse().ok()?;
+                if words.next().is_some() {
+                    return None;
+                }
+                let entry = self
+                    .signers
+                    .entry(name)
+                    .or_insert_with(|| (uid, BTreeSet::new()));
+                if entry.0 != uid {
+                    // Accepted by the person: the name belongs to somebody else now, with keys of their own.
+                    *entry = (uid, BTreeSet::new());
+                }
+                entry.1.insert(key);
+            }
+            ("path", rest) => {
+                let mut words = rest.splitn(5, ' ');
+                let version = words.next()?.parse().ok()?;
+                let manifest = words.next()?.parse().ok()?;
+                let uid = words.next()?.parse().ok()?;
+                let key = words.next()?.parse().ok()?;
+                let path = FilePath::parse(words.next()?).ok()?;
+                self.paths.insert(
+                    path,
+                    PathPin {
+                        version,
+                        manifest,
+                        uid,
+                        key,
+                    },
+                );
+            }
+            _ => return None,
+        }
+        Some(())
+    }
+
+    /// Appends whole lines, after cutting off what a crash left of a line; the lock is held and everything before is read.
+    fn append(&mut self, text: &str) -> Result<(), Failure> {
+        let fail = |e: &io::Error, path: &std::path::Path| Failure::io("write", path.display(), e);
+        let live = self.paths.len()
+            + self
+                .signers
+                .values()
+                .map(|(_, keys)| keys.len())
+                .sum::<usize>();
+        let mut file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .mode(0o600)
+            .open(&self.file)
+            .map_err(|e| fail(&e, &self.file))?;
+        file.set_len(self.read).map_err(|e| fail(&e, &self.file))?;
+        file.seek(SeekFrom::End(0))
+            .map_err(|e| fail(&e, &self.file))?;
+        let text = if self.read == 0 {
+            format!("{HEADER}{text}")
+        } else {
+            text.to_owned()
+        };
+        file.write_all(text.as_bytes())
+            .map_err(|e| fail(&e, &self.file))?;
+        self.refresh()?;
+        if self.lines > 2 * live + PIN_SLACK {
+            self.compact()
+        } else {
+            Ok(())
+        }
+    }
+
+    fn compact(&mut self) -> Result<(), Failure> {
+        let mut text = HEADER.to_owned();
+        for (name, (uid, keys)) in &self.signers {
+            for key in keys {
+                text.push_str(&signer_line(name, *uid, key));
+            }
+        }
+        for (path, pin) in &self.paths {
+            text.push_str(&path_line(path, pin));
+        }
+        home::replace(&self.file, text.as_bytes())?;
+        self.refresh()
+    }
+}
+
+fn signer_line(name: &UserName, uid: UserId, key: &Fingerprint) -> String {
+    format!("signer {name} {uid} {key}\n")
+}
+
+/// A path holds no control character, so it may end the line as it is.
+fn path_line(path: &FilePath, pin: &PathPin) -> String {
+    format!(
+        "path {} {} {} {} {}\n",
+        pin.version,
+        pin.manifest,
+        pin.uid,
+        pin.key,
+        path.as_str()
+    )
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,241 @@
+use towpath_protocol::{Blake3Hash, Content, SigningKey, Timestamp};
+
+use super::*;
+
+struct Author {
+    name: &'static str,
+    uid: u8,
+    key: u8,
+}
+
+const ALICE: Author = Author {
+    name: "alice",
+    uid: 1,
+    key: 1,
+};
+const ALICE_NEW_KEY: Author = Author {
+    name: "alice",
+    uid: 1,
+    key: 2,
+};
+const OTHER_ALICE: Author = Author {
+    name: "alice",
+    uid: 9,
+    key: 1,
+};
+const BOB: Author = Author {
+    name: "bob",
+    uid: 2,
+    key: 3,
+};
+
+fn signed(author: &Author, path: &str, version: u64, content: u8) -> SignedManifest {
+    let key = SigningKey::from_seed(&[author.key; 32]);
+    let content = Content::File {
+        size: 1,
+        hash: Blake3Hash::from_bytes([content; 32]),
+        mtime: Timestamp::EPOCH,
+        mode: 0o644,
+    };
+    let manifest = Manifest {
+        store: StoreId::from_bytes([7; 16]),
+        path: FilePath::parse(path).unwrap(),
+        content,
+        version,
+        previous: (version > 1).then(|| ManifestHash::from_bytes([0; 32])),
+        uid: UserId::from_bytes([author.uid; 16]),
+        name: UserName::parse(author.name).unwrap(),
+        key: key.public().fingerprint(),
+        signed_at: Timestamp::EPOCH,
+    };
+    SignedManifest::sign(manifest, &key).unwrap()
+}
+
+fn fresh() -> (tempfile::TempDir, Home, Pins) {
+    let dir = tempfile::tempdir().unwrap();
+    let home = Home::open(Some(dir.path())).unwrap();
+    let pins = Pins::open(&home, StoreId::from_bytes([7; 16])).unwrap();
+    (dir, home, pins)
+}
+
+fn again(home: &Home) -> Pins {
+    Pins::open(home, StoreId::from_bytes([7; 16])).unwrap()
+}
+
+const STRICT: Allowed = Allowed {
+    signer: false,
+    rollback: false,
+};
+const SIGNER: Allowed = Allowed {
+    signer: true,
+    rollback: false,
+};
+const ROLLBACK: Allowed = Allowed {
+    signer: false,
+    rollback: true,
+};
+
+#[test]
+fn first_sight_then_known_and_it_lasts() {
+    let (_dir, home, mut pins) = fresh();
+    assert_eq!(
+        pins.record(&signed(&ALICE, "a b/ü", 1, 0), STRICT).unwrap(),
+        Sight::First
+    );
+    assert_eq!(
+        pins.record(&signed(&ALICE, "c", 1, 0), STRICT).unwrap(),
+        Sight::Known
+    );
+    let mut pins = again(&home);
+    assert_eq!(
+        pins.record(&signed(&ALICE, "a b/ü", 2, 1), STRICT).unwrap(),
+        Sight::Known
+    );
+    assert_eq!(
+        pins.path(&FilePath::parse("a b/ü").unwrap())
+            .unwrap()
+            .version,
+        2
+    );
+}
+
+#[test]
+fn a_lower_version_and_a_changed_one_are_refused() {
+    let (_dir, _home, mut pins) = fresh();
+    pins.record(&signed(&ALICE, "f", 3, 0), STRICT).unwrap();
+    let path = FilePath::parse("f").unwrap();
+    for wrong in [signed(&ALICE, "f", 2, 0), signed(&ALICE, "f", 3, 1)] {
+        assert_eq!(
+            pins.record(&wrong, STRICT).unwrap_err().exit,
+            Exit::Verification
+        );
+        assert_eq!(
+            pins.record(&wrong, SIGNER).unwrap_err().exit,
+            Exit::Verification
+        );
+        assert!(
+            pins.check_version(
+                &path,
+                Some((wrong.manifest().version, wrong.hash())),
+                STRICT
+            )
+            .is_err()
+        );
+    }
+    assert!(pins.check_version(&path, None, STRICT).is_err());
+    assert!(pins.check_version(&path, None, ROLLBACK).is_ok());
+    pins.record(&signed(&ALICE, "f", 2, 0), ROLLBACK).unwrap();
+    pins.record(&signed(&ALICE, "f", 2, 0), STRICT).unwrap();
+}
+
+#[test]
+fn a_new_signer_needs_the_flag_once() {
+    for newcomer in [&ALICE_NEW_KEY, &OTHER_ALICE, &BOB] {
+        let (_dir, home, mut pins) = fresh();
+        pins.record(&signed(&ALICE, "f", 1, 0), STRICT).unwrap();
+        let next = signed(newcomer, "f", 2, 1);
+        assert_eq!(
+            pins.record(&next, STRICT).unwrap_err().exit,
+            Exit::Verification,
+            "{}",
+            newcomer.name
+        );
+        assert_eq!(
+            pins.record(&next, ROLLBACK).unwrap_err().exit,
+            Exit::Verification
+        );
+        assert_eq!(pins.record(&next, SIGNER).unwrap(), Sight::Accepted);
+        assert_eq!(again(&home).record(&next, STRICT).unwrap(), Sight::Known);
+    }
+}
+
+#[test]
+fn a_new_key_is_refused_on_another_path_too() {
+    let (_dir, _home, mut pins) = fresh();
+    pins.record(&signed(&ALICE, "f", 1, 0), STRICT).unwrap();
+    assert!(
+        pins.record(&signed(&ALICE_NEW_KEY, "g", 1, 0), STRICT)
+            .is_err()
+    );
+    assert_eq!(
+        pins.record(&signed(&BOB, "g", 1, 0), STRICT).unwrap(),
+        Sight::First
+    );
+}
+
+#[test]
+fn an_accepted_key_of_the_same_user_serves_old_paths() {
+    let (_dir, _home, mut pins) = fresh();
+    pins.record(&signed(&ALICE, "f", 1, 0), STRICT).unwrap();
+    pins.record(&signed(&ALICE, "g", 1, 0), STRICT).unwrap();
+    pins.record(&signed(&ALICE_NEW_KEY, "f", 2, 0), SIGNER)
+        .unwrap();
+    assert_eq!(
+        pins.record(&signed(&ALICE_NEW_KEY, "g", 2, 0), STRICT)
+            .unwrap(),
+        Sight::Known
+    );
+}
+
+#[test]
+fn own_work_is_pinned_but_never_lowers_a_pin() {
+    let (_dir, _home, mut pins) = fresh();
+    pins.record(&signed(&BOB, "f", 1, 0), STRICT).unwrap();
+    pins.record_own(&signed(&ALICE, "f", 3, 0)).unwrap();
+    pins.record_own(&signed(&ALICE, "f", 2, 0)).unwrap();
+    assert_eq!(
+        pins.path(&FilePath::parse("f").unwrap()).unwrap().version,
+        3
+    );
+}
+
+#[test]
+fn a_cut_last_line_is_dropped_and_any_other_damage_is_an_error() {
+    let (_dir, home, mut pins) = fresh();
+    pins.record(&signed(&ALICE, "f", 1, 0), STRICT).unwrap();
+    let file = pins.file.clone();
+    let good = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, format!("{good}path 2 abc")).unwrap();
+    let mut pins = again(&home);
+    pins.record(&signed(&ALICE, "g", 1, 0), STRICT).unwrap();
+    assert_eq!(again(&home).paths.len(), 2);
+
+    std::fs::write(&file, format!("{good}path 2 abc\n")).unwrap();
+    let error = Pins::open(&home, StoreId::from_bytes([7; 16])).unwrap_err();
+    assert!(error.message.contains("line 4"), "{error}");
+}
+
+#[test]
+fn two_clients_at_once_lose_nothing() {
+    let (_dir, home, _pins) = fresh();
+    std::thread::scope(|scope| {
+        for client in 0..4 {
+            let home = &home;
+            scope.spawn(move || {
+                let mut pins = again(home);
+                for file in 0..20 {
+                    pins.record(&signed(&ALICE, &format!("{client}/{file}"), 1, 0), STRICT)
+                        .unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(again(&home).paths.len(), 80);
+}
+
+#[test]
+fn outdated_lines_do_not_pile_up() {
+    let (_dir, home, mut pins) = fresh();
+    for version in 1..=(PIN_SLACK as u64 + 10) {
+        pins.record(&signed(&ALICE, "f", version, 0), STRICT)
+            .unwrap();
+    }
+    assert!(pins.lines < PIN_SLACK / 2, "{} lines", pins.lines);
+    assert_eq!(
+        again(&home)
+            .path(&FilePath::parse("f").unwrap())
+            .unwrap()
+            .version,
+        PIN_SLACK as u64 + 10
+    );
+}

@@ -1,0 +1,585 @@
+//! Where a download goes: a partial file beside its target, a spool, or standard output as it comes.
+//!
+//! A partial file `.<name>.towpath-partial` carries a record beside it, the hash of the manifest it belongs to. A later get that finds both continues where the partial ends, after hashing again what is
+//! there. Nothing appears under the target's own name before size and hash are verified.
+
+use std::fs::{self, DirBuilder, File, FileTimes, OpenOptions, Permissions};
+use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{Flock, FlockArg, OFlag};
+use towpath_protocol::{CHUNK_LEN, Chunk, Content, Manifest, ManifestHash};
+
+use super::exit::Failure;
+use super::home;
+
+/// Where the person wants a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// At this path; its directories are made when `make_parents`.
+    File {
+        /// The final name.
+        path: PathBuf,
+        /// For a tree of files.
+        make_parents: bool,
+    },
+    /// To standard output once verified.
+    Output,
+    /// To standard output as it comes.
+    UnverifiedOutput,
+}
+
+/// A download in progress: the open file and the hash so far.
+#[derive(Debug)]
+pub struct Receiving {
+    output: Output,
+    hasher: Box<blake3::Hasher>,
+    received: u64,
+    resume: Option<ManifestHash>,
+}
+
+#[derive(Debug)]
+enum Output {
+    Partial(Partial),
+    Spool(File),
+    Stdout,
+}
+
+#[derive(Debug)]
+struct Partial {
+    /// Locked, so that two clients never write one partial.
+    file: Flock<File>,
+    path: PathBuf,
+    record: PathBuf,
+    target: PathBuf,
+}
+
+impl Receiving {
+    /// Opens what the target needs, and hashes what an earlier get left.
+    ///
+    /// # Errors
+    /// A local [`Failure`] when the target is something that must not be replaced, or the directory cannot be written.
+    pub fn open(target: &Target) -> Result<Self, Failure> {
+        let (output, resume) = match target {
+            Target::File { path, make_parents } => {
+                let (partial, resume) = Partial::open(path, *make_parents)?;
+                (Output::Partial(partial), resume)
+            }
+            Target::Output => {
+                let spool = tempfile::tempfile().map_err(|e| {
+                    Failure::io(
+                        "make a temporary file in",
+                        std::env::temp_dir().display(),
+                        &e,
+                    )
+                })?;
+                (Output::Spool(spool), None)
+            }
+            Target::UnverifiedOutput => (Output::Stdout, None),
+        };
+        let mut this = Self {
+            output,
+            hasher: Box::default(),
+            received: 0,
+            resume,
+        };
+        if this.resume.is_some() {
+            this.read_prefix()?;
+        }
+        Ok(this)
+    }
+
+    /// Where to continue and under which manifest; offset 0 and `None` for a fresh start. The offset is a multiple of 65,536.
+    #[must_use]
+    pub fn resume(&self) -> (u64, Option<ManifestHash>) {
+        if self.received == 0 {
+            (0, None)
+        } else {
+            (self.received, self.resume)
+        }
+    }
+
+    /// Bytes received and hashed, those found included.
+    #[must_use]
+    pub fn received(&self) -> u64 {
+        self.received
+    }
+
+    /// The manifest is accepted and data comes from `offset` on: notes down whose bytes these are.
+    ///
+    /// # Errors
+    /// A [`Failure`] when the server continues where this client did not ask, or the disk fails.
+    pub fn begin(&mut self, manifest: &Manifest, offset: u64) -> Result<(), Failure> {
+        let hash = manifest.hash();
+        if offset != 0 && (self.resume != Some(hash) || offset != self.received) {
+            return Err(Failure::verification(format!(
+                "{}: the server continues at byte {offset}, which was not asked for",
+                manifest.path
+            )));
+        }
+        if offset == 0 {
+            self.hasher = Box::default();
+            self.received = 0;
+        }
+        if let Output::Partial(partial) = &mut self.output {
+            partial.begin(&hash, offset)?;
+        }
+        self.resume = Some(hash);
+        Ok(())
+    }
+
+    /// Writes and hashes what came.
+    ///
+    /// # Errors
+    /// A [`Failure`] when there is more than the manifest says, or the disk fails.
+    pub fn write(&mut self, chunks: &[Chunk], manifest: &Manifest) -> Result<(), Failure> {
+        let Content::File { size, .. } = manifest.content else {
+            return Ok(());
+        };
+        for chunk in chunks {
+            if self.received + chunk.len() as u64 > size {
+                return Err(Failure::verification(format!(
+                    "{}: the server sent more than the signed {size} bytes",
+                    manifest.path
+                )));
+            }
+            self.hasher.update(chunk);
+            let written = match &mut self.output {
+                Output::Partial(partial) => partial.file.write_all(chunk),
+                Output::Spool(spool) => spool.write_all(chunk),
+                Output::Stdout => io::stdout().lock().write_all(chunk),
+            };
+            written.map_err(|e| Failure::io("write", self.shown(), &e))?;
+            self.received += chunk.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// Whether size and hash are what was signed.
+    ///
+    /// # Errors
+    /// A verification [`Failure`] saying what differs.
+    pub fn verify(&self, manifest: &Manifest) -> Result<(), Failure> {
+        let Content::File { size, hash, .. } = manifest.content else {
+            return Err(Failure::verification(format!(
+                "{}: this manifest says that the file is deleted",
+                manifest.path
+            )));
+        };
+        if self.received != size {
+            return Err(Failure::verification(format!(
+                "{}: {} bytes came, {size} were signed",
+                manifest.path, self.received
+            )));
+        }
+        if self.hasher.finalize().as_bytes() != hash.as_bytes() {
+            return Err(Failure::verification(format!(
+                "{}: the content is not what {} signed; nothing was kept",
+                manifest.path, manifest.name
+            )));
+        }
+        Ok(())
+    }
+
+    /// Puts the verified file in its place. The umask holds for it as for any new file.
+    ///
+    /// # Errors
+    /// A local [`Failure`]; the target is then untouched.
+    pub fn publish(self, manifest: &Manifest, umask: u32) -> Result<(), Failure> {
+        match self.output {
+            Output::Partial(partial) => partial.publish(manifest, umask),
+            Output::Spool(mut spool) => {
+                let fail = |e: io::Error| Failure::io("write", "standard output", &e);
+                spool.seek(SeekFrom::Start(0)).map_err(fail)?;
+                let mut out = io::stdout().lock();
+                io::copy(&mut spool, &mut out).map_err(fail)?;
+                out.flush().map_err(fail)
+            }
+            Output::Stdout => io::stdout()
+                .flush()
+                .map_err(|e| Failure::io("write", "standard output", &e)),
+        }
+    }
+
+    /// Ends without the file: `keep` leaves what came for a later get.
+    ///
+    /// # Errors
+    /// A local [`Failure`] when the partial cannot be removed.
+    pub fn abandon(self, keep: bool) -> Result<(), Failure> {
+        match self.output {
+            Output::Partial(partial)
+                if keep && self.received >= CHUNK_LEN as u64 && self.resume.is_some() =>
+            {
+                partial
+                    .file
+                    .sync_data()
+                    .map_err(|e| Failure::io("write", partial.path.display(), &e))
+            }
+            Output::Partial(partial) => partial.remove(),
+            Output::Spool(_) | Output::Stdout => Ok(()),
+        }
+    }
+
+    /// Hashes the whole chunks that are there and cuts off the rest.
+    fn read_prefix(&mut self) -> Result<(), Failure> {
+        let Output::Partial(partial) = &mut self.output else {
+            return Ok(());
+        };
+        let fail = |e: io::Error| Failure::io("read", partial.path.display(), &e);
+        let length = partial.file.metadata().map_err(fail)?.len();
+        let whole = length - length % CHUNK_LEN as u64;
+        partial.file.seek(SeekFrom::Start(0)).map_err(fail)?;
+        self.hasher
+            .update_reader((&*partial.file).take(whole))
+            .map_err(fail)?;
+        self.received = self.hasher.count();
+        Ok(())
+    }
+
+    fn shown(&self) -> String {
+        match &self.output {
+            Output::Partial(partial) => partial.path.display().to_string(),
+            Output::Spool(_) => "a temporary file".to_owned(),
+            Output::Stdout => "standard output".to_owned(),
+        }
+    }
+}
+
+impl Partial {
+    fn open(target: &Path, make_parents: bool) -> Result<(Self, Option<ManifestHash>), Failure> {
+        check_target(target)?;
+        let name = target
+            .file_name()
+            .ok_or_else(|| Failure::usage(format!("{} names no file", target.display())))?;
+        let directory = target.parent().unwrap_or(Path::new(""));
+        if make_parents && !directory.as_os_str().is_empty() {
+            DirBuilder::new()
+                .recursive(true)
+                .mode(0o777)
+                .create(directory)
+                .map_err(|e| Failure::io("create the directory", directory.display(), &e))?;
+        }
+        let mut partial_name = std::ffi::OsString::from(".");
+        partial_name.push(name);
+        partial_name.push(".towpath-partial");
+        let path = directory.join(&partial_name);
+        partial_name.push(".of");
+        let record = directory.join(partial_name);
+        let file = open_locked(&path)?;
+        let resume = home::read_text(&record, 128)
+            .ok()
+            .flatten()
+            .and_then(|text| text.trim_end().parse().ok());
+        Ok((
+            Self {
+                file,
+                path,
+                record,
+                target: target.to_owned(),
+            },
+            resume,
+        ))
+    }
+
+    fn begin(&mut self, hash: &ManifestHash, offset: u64) -> Result<(), Failure> {
+        let fail = |e: io::Error| Failure::io("write", self.path.display(), &e);
+        // Emptied before the record changes: bytes of one manifest are never recorded as another's.
+        self.file.set_len(offset).map_err(fail)?;
+        self.file.seek(SeekFrom::Start(offset)).map_err(fail)?;
+        let mut record = OpenOptions::new();
+        record
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .custom_flags(OFlag::O_NOFOLLOW.bits());
+        let mut record = record
+            .open(&self.record)
+            .map_err(|e| Failure::io("write", self.record.display(), &e))?;
+        writeln!(record, "{hash}").map_err(|e| Failure::io("write", self.record.display(), &e))
+    }
+
+    fn publish(self, manifest: &Manifest, umask: u32) -> Result<(), Failure> {
+        let fail = |e: io::Error| Failure::io("finish", self.path.display(), &e);
+        if let Content::File { mode, mtime, .. } = manifest.content {
+            self.file
+                .set_permissions(Permissions::from_mode(local_mode(mode, umask)))
+                .map_err(fail)?;
+            if let Some(time) = mtime.to_system_time() {
+                self.file
+                    .set_times(FileTimes::new().set_modified(time))
+                    .map_err(fail)?;
+            }
+        }
+        self.file.sync_all().map_err(fail)?;
+        check_target(&self.target)?;
+        fs::rename(&self.path, &self.target)
+            .map_err(|e| Failure::io("rename the verified file to", self.target.display(), &e))?;
+        home::sync_directory(self.target.parent().unwrap_or(Path::new(""))).map_err(fail)?;
+        remove(&self.record)
+    }
+
+    fn remove(self) -> Result<(), Failure> {
+        remove(&self.path)?;
+        remove(&self.record)
+    }
+}
+
+/// Opens the partial without following a link, private, and locked; `Failure` when another client holds it.
+fn open_locked(path: &Path) -> Result<Flock<File>, Failure> {
+    let fail = |e: io::Error| Failure::io("open", path.display(), &e);
+    loop {
+        let mut options = OpenOptions::new();
+        options
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .custom_flags(OFlag::O_NOFOLLOW.bits() | OFlag::O_NONBLOCK.bits());
+        let file = options.open(path).map_err(fail)?;
+        let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| {
+            Failure::local(format!(
+                "{} is being written by another towpath; wait for it, or choose another target",
+                path.display()
+            ))
+        })?;
+        let meta = lock.metadata().map_err(fail)?;
+        if !meta.is_file() || meta.nlink() > 1 {
+            return Err(Failure::local(format!(
+                "{} is not a plain file; remove it",
+                path.display()
+            )));
+        }
+        // Between opening and locking, the one who held it may have renamed it to its target.
+        match fs::symlink_metadata(path) {
+            Ok(now) if now.ino() == meta.ino() && now.dev() == meta.dev() => return Ok(lock),
+            Ok(_) => {}
+            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+            Err(e) => return Err(fail(e)),
+        }
+    }
+}
+
+/// Only a regular file may be replaced; a link at the final name is never followed.
+fn check_target(target: &Path) -> Result<(), Failure> {
+    match fs::symlink_metadata(target) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(Failure::io("look at", target.display(), &e)),
+        Ok(meta) if meta.is_file() => Ok(()),
+        Ok(meta) => {
+            let kind = if meta.is_dir() {
+                "a directory"
+            } else if meta.file_type().is_symlink() {
+                "a symbolic link"
+            } else {
+                "not a regular file"
+            };
+            Err(Failure::local(format!(
+                "{} is {kind} and is not replaced; choose another name",
+                target.display()
+            )))
+        }
+    }
+}
+
+/// The signed mode without set-id and sticky bits and without write access for others, under the umask; the owner can always read it.
+fn local_mode(signed: u32, umask: u32) -> u32 {
+    (signed & 0o755 & !umask) | 0o400
+}
+
+fn remove(path: &Path) -> Result<(), Failure> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(Failure::io("remove", path.display(), &e)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use towpath_protocol::{Blake3Hash, FilePath, StoreId, Timestamp, UserId, UserName};
+
+    use super::*;
+    use crate::client::exit::Exit;
+
+    fn manifest(content: &[u8], mode: u32) -> Manifest {
+        Manifest {
+            store: StoreId::from_bytes([1; 16]),
+            path: FilePath::parse("f").unwrap(),
+            content: Content::File {
+                size: content.len() as u64,
+                hash: Blake3Hash::from_bytes(*blake3::hash(content).as_bytes()),
+                mtime: Timestamp {
+                    seconds: 1_000_000_000,
+                    nanos: 5,
+                },
+                mode,
+            },
+            version: 1,
+            previous: None,
+            uid: UserId::from_bytes([1; 16]),
+            name: UserName::parse("alice").unwrap(),
+            key: towpath_protocol::Fingerprint::from_bytes([1; 32]),
+            signed_at: Timestamp::EPOCH,
+        }
+    }
+
+    fn target(path: &Path) -> Target {
+        Target::File {
+            path: path.to_owned(),
+            make_parents: false,
+        }
+    }
+
+    fn chunks(content: &[u8]) -> Vec<Chunk> {
+        content.chunks(CHUNK_LEN).map(Chunk::from_slice).collect()
+    }
+
+    fn names(dir: &Path) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(dir)
+            .unwrap()
+            .map(|e| e.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn a_whole_file_gets_its_name_mode_and_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        fs::write(&path, "old").unwrap();
+        let content = vec![7; 100_000];
+        let manifest = manifest(&content, 0o777);
+        let mut file = Receiving::open(&target(&path)).unwrap();
+        file.begin(&manifest, 0).unwrap();
+        file.write(&chunks(&content), &manifest).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), b"old");
+        file.verify(&manifest).unwrap();
+        file.publish(&manifest, 0o022).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), content);
+        let meta = fs::metadata(&path).unwrap();
+        assert_eq!(
+            (meta.mode() & 0o7777, meta.mtime(), meta.mtime_nsec()),
+            (0o755, 1_000_000_000, 5)
+        );
+        assert_eq!(names(dir.path()), ["f"]);
+    }
+
+    #[test]
+    fn modes_are_never_wider_than_safe() {
+        assert_eq!(local_mode(0o777, 0), 0o755);
+        assert_eq!(local_mode(0o666, 0o077), 0o600);
+        assert_eq!(local_mode(0o7777, 0), 0o755);
+        assert_eq!(local_mode(0, 0o777), 0o400);
+    }
+
+    #[test]
+    fn too_much_too_little_and_other_content_fail_and_leave_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        let content = vec![7; 70_000];
+        let manifest = manifest(&content, 0o644);
+        let mut flipped = content.clone();
+        flipped[69_999] ^= 1;
+        for wrong in [&content[..69_999], &flipped] {
+            let mut file = Receiving::open(&target(&path)).unwrap();
+            file.begin(&manifest, 0).unwrap();
+            file.write(&chunks(wrong), &manifest).unwrap();
+            assert_eq!(file.verify(&manifest).unwrap_err().exit, Exit::Verification);
+            file.abandon(false).unwrap();
+            assert!(names(dir.path()).is_empty());
+        }
+        let mut file = Receiving::open(&target(&path)).unwrap();
+        file.begin(&manifest, 0).unwrap();
+        let long = [content.as_slice(), b"x"].concat();
+        assert_eq!(
+            file.write(&chunks(&long), &manifest).unwrap_err().exit,
+            Exit::Verification
+        );
+    }
+
+    #[test]
+    fn a_kept_partial_continues_on_whole_chunks_under_the_same_manifest() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        let content: Vec<u8> = (0..200_000).map(|i| (i % 253) as u8).collect();
+        let signed = manifest(&content, 0o644);
+        let mut file = Receiving::open(&target(&path)).unwrap();
+        assert_eq!(file.resume(), (0, None));
+        file.begin(&signed, 0).unwrap();
+        file.write(&chunks(&content[..150_000]), &signed).unwrap();
+        file.abandon(true).unwrap();
+        assert_eq!(
+            names(dir.path()),
+            [".f.towpath-partial", ".f.towpath-partial.of"]
+        );
+
+        let mut file = Receiving::open(&target(&path)).unwrap();
+        let offset = 2 * CHUNK_LEN as u64;
+        assert_eq!(file.resume(), (offset, Some(signed.hash())));
+        assert!(file.begin(&signed, CHUNK_LEN as u64).is_err());
+        assert!(file.begin(&manifest(b"other", 0o644), offset).is_err());
+        file.begin(&signed, offset).unwrap();
+        file.write(&chunks(&content[2 * CHUNK_LEN..]), &signed)
+            .unwrap();
+        file.verify(&signed).unwrap();
+        file.publish(&signed, 0o022).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), content);
+        assert_eq!(names(dir.path()), ["f"]);
+    }
+
+    #[test]
+    fn a_partial_of_another_version_starts_over() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        let old = manifest(&vec![1; 150_000], 0o644);
+        let mut file = Receiving::open(&target(&path)).unwrap();
+        file.begin(&old, 0).unwrap();
+        file.write(&chunks(&vec![1; 140_000]), &old).unwrap();
+        file.abandon(true).unwrap();
+
+        let content = vec![2; 100];
+        let new = manifest(&content, 0o644);
+        let mut file = Receiving::open(&target(&path)).unwrap();
+        assert_ne!(file.resume().0, 0);
+        file.begin(&new, 0).unwrap();
+        file.write(&chunks(&content), &new).unwrap();
+        file.verify(&new).unwrap();
+        file.publish(&new, 0o022).unwrap();
+        assert_eq!(fs::read(&path).unwrap(), content);
+    }
+
+    #[test]
+    fn links_and_directories_are_never_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("victim"), "v").unwrap();
+        std::os::unix::fs::symlink("victim", dir.path().join("link")).unwrap();
+        std::os::unix::fs::symlink("victim", dir.path().join(".g.towpath-partial")).unwrap();
+        for name in ["link", ".", "g"] {
+            assert_eq!(
+                Receiving::open(&target(&dir.path().join(name)))
+                    .unwrap_err()
+                    .exit,
+                Exit::Local,
+                "{name}"
+            );
+        }
+        assert_eq!(fs::read(dir.path().join("victim")).unwrap(), b"v");
+    }
+
+    #[test]
+    fn one_partial_has_one_writer() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        let _first = Receiving::open(&target(&path)).unwrap();
+        assert!(
+            Receiving::open(&target(&path))
+                .unwrap_err()
+                .message
+                .contains("another towpath")
+        );
+    }
+}

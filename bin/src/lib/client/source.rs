@@ -1,0 +1,373 @@
+//! Where an upload comes from: a regular file, or standard input. Read once, and hashed meanwhile.
+
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use nix::fcntl::OFlag;
+use towpath_protocol::{Blake3Hash, CHUNK_LEN, Chunk, Content, FilePath, Timestamp};
+
+use super::escape::Safe;
+use super::exit::Failure;
+use super::limits::{MAX_DEPTH, MAX_FILES};
+
+/// Mode of what came from standard input.
+const INPUT_MODE: u32 = 0o644;
+
+/// The name that means standard input or output.
+pub const STANDARD: &str = "-";
+
+/// An upload's open file and the hash so far.
+#[derive(Debug)]
+pub struct Source {
+    input: Input,
+    shown: String,
+    hasher: Box<blake3::Hasher>,
+    read: u64,
+}
+
+#[derive(Debug)]
+enum Input {
+    File { file: File, opened: Metadata },
+    Standard,
+}
+
+impl Source {
+    /// Opens `path` (`-` is standard input), which must be a regular file, not a link to one.
+    ///
+    /// # Errors
+    /// A local [`Failure`] saying what it is instead.
+    pub fn open(path: &Path) -> Result<Self, Failure> {
+        let shown = Safe(&path.display().to_string()).to_string();
+        if path == Path::new(STANDARD) {
+            return Ok(Self {
+                input: Input::Standard,
+                shown: "standard input".into(),
+                hasher: Box::default(),
+                read: 0,
+            });
+        }
+        // Not blocking: opening a fifo must not wait for its writer.
+        let flags = OFlag::O_NOFOLLOW.bits() | OFlag::O_NONBLOCK.bits() | OFlag::O_NOCTTY.bits();
+        let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+            Ok(file) => file,
+            Err(e) if e.raw_os_error() == Some(nix::errno::Errno::ELOOP as i32) => {
+                return Err(Failure::local(format!(
+                    "{shown} is a symbolic link; name the file itself"
+                )));
+            }
+            Err(e) => return Err(Failure::io("open", &shown, &e)),
+        };
+        let opened = file
+            .metadata()
+            .map_err(|e| Failure::io("read", &shown, &e))?;
+        if opened.is_dir() {
+            return Err(Failure::local(format!(
+                "{shown} is a directory; use -r to put it with all that is in it"
+            )));
+        }
+        if !opened.is_file() {
+            return Err(Failure::local(format!("{shown} is not a regular file")));
+        }
+        Ok(Self {
+            input: Input::File { file, opened },
+            shown,
+            hasher: Box::default(),
+            read: 0,
+        })
+    }
+
+    /// Bytes that are expected: the file's length, 0 when not known.
+    #[must_use]
+    pub fn size_hint(&self) -> u64 {
+        match &self.input {
+            Input::File { opened, .. } => opened.len(),
+            Input::Standard => 0,
+        }
+    }
+
+    /// Reads up to `count` chunks; the flag says that the end is reached. Only the last chunk of all is short.
+    ///
+    /// # Errors
+    /// A local [`Failure`] when reading fails or the file grows.
+    pub fn read(&mut self, count: usize) -> Result<(Vec<Chunk>, bool), Failure> {
+        let mut chunks = Vec::with_capacity(count);
+        while chunks.len() < count {
+            let mut chunk = Chunk::new();
+            chunk.resize(CHUNK_LEN);
+            let filled = fill(&mut self.input, &mut chunk)
+                .map_err(|e| Failure::io("read", &self.shown, &e))?;
+            chunk.truncate(filled);
+            self.hasher.update(&chunk);
+            self.read += filled as u64;
+            if filled > 0 {
+                chunks.push(chunk);
+            }
+            if filled < CHUNK_LEN {
+                return Ok((chunks, true));
+            }
+            if matches!(&self.input, Input::File { opened, .. } if self.read > opened.len()) {
+                return Err(self.changed());
+            }
+        }
+        Ok((chunks, false))
+    }
+
+    /// What was read, for the manifest.
+    ///
+    /// # Errors
+    /// A local [`Failure`] when the file changed while it was read.
+    pub fn content(&self) -> Result<Content, Failure> {
+        let hash = Blake3Hash::from_bytes(*self.hasher.finalize().as_bytes());
+        match &self.input {
+            Input::Standard => Ok(Content::File {
+                size: self.read,
+                hash,
+                mtime: Timestamp::from_system_time(SystemTime::now()),
+                mode: INPUT_MODE,
+            }),
+            Input::File { file, opened } => {
+                let now = file
+                    .metadata()
+                    .map_err(|e| Failure::io("read", &self.shown, &e))?;
+                let same = now.len() == self.read
+                    && opened.len() == self.read
+                    && (now.mtime(), now.mtime_nsec()) == (opened.mtime(), opened.mtime_nsec());
+                if !same {
+                    return Err(self.changed());
+                }
+                let mtime = opened
+                    .modified()
+                    .map_err(|e| Failure::io("read", &self.shown, &e))?;
+                Ok(Content::File {
+                    size: self.read,
+                    hash,
+                    mtime: Timestamp::from_system_time(mtime),
+                    mode: opened.mode() & 0o777,
+                })
+            }
+        }
+    }
+
+    fn changed(&self) -> Failure {
+        Failure::local(format!(
+            "{} changed while it was read; nothing was published, put it again",
+            self.shown
+        ))
+    }
+}
+
+fn fill(input: &mut Input, buffer: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        let rest = &mut buffer[filled..];
+        let read = match input {
+            Input::File { file, .. } => file.read(rest),
+            Input::Standard => io::stdin().lock().read(rest),
+        };
+        match read {
+            Ok(0) => break,
+            Ok(n) => filled += n,
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(filled)
+}
+
+/// What a directory holds: files to put with the names they get below `prefix`, and what cannot be put.
+#[derive(Debug, Default)]
+pub struct Tree {
+    /// Regular files and their names on the server.
+    pub files: Vec<(PathBuf, FilePath)>,
+    /// Links, fifos, and names that the server cannot have.
+    pub unfit: Vec<Failure>,
+}
+
+/// Lists the regular files below `root`, named `<prefix><path below root>` on the server.
+///
+/// # Errors
+/// A local [`Failure`] when a directory cannot be read or there are too many files.
+pub fn walk(root: &Path, prefix: &str) -> Result<Tree, Failure> {
+    let mut tree = Tree::default();
+    let mut directories = vec![(root.to_owned(), prefix.to_owned(), 0usize)];
+    while let Some((directory, prefix, depth)) = directories.pop() {
+        let fail = |e: io::Error| Failure::io("read the directory", directory.display(), &e);
+        let mut entries = std::fs::read_dir(&directory)
+            .map_err(fail)?
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(fail)?;
+        entries.sort_by_key(std::fs::DirEntry::file_name);
+        for entry in entries {
+            let path = entry.path();
+            let kind = entry
+                .file_type()
+                .map_err(|e| Failure::io("look at", path.display(), &e))?;
+            let shown = Safe(&path.display().to_string()).to_string();
+            let Some(name) = entry
+                .file_name()
+                .to_str()
+                .map(|name| format!("{prefix}{name}"))
+            else {
+                tree.unfit
+                    .push(Failure::local(format!("{shown}: its name is not UTF-8")));
+                continue;
+            };
+            if kind.is_dir() {
+                if depth == MAX_DEPTH {
+                    return Err(Failure::local(format!(
+                        "{shown}: directories are nested more than {MAX_DEPTH} deep"
+                    )));
+                }
+                directories.push((path, format!("{name}/"), depth + 1));
+            } else if !kind.is_file() {
+                let kind = if kind.is_symlink() {
+                    "a symbolic link"
+                } else {
+                    "not a regular file"
+                };
+                tree.unfit.push(Failure::local(format!(
+                    "{shown} is {kind}, and is left out"
+                )));
+            } else {
+                match FilePath::parse(&name) {
+                    Ok(remote) => tree.files.push((path, remote)),
+                    Err(e) => tree.unfit.push(Failure::usage(format!(
+                        "{shown} cannot be stored as `{}`: {e}",
+                        Safe(&name)
+                    ))),
+                }
+            }
+            if tree.files.len() + tree.unfit.len() > MAX_FILES {
+                return Err(Failure::usage(format!(
+                    "more than {MAX_FILES} files below {}; put them in parts",
+                    root.display()
+                )));
+            }
+        }
+    }
+    Ok(tree)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read_all(source: &mut Source) -> Result<Vec<u8>, Failure> {
+        let mut all = Vec::new();
+        loop {
+            let (chunks, ended) = source.read(3)?;
+            for chunk in &chunks {
+                all.extend_from_slice(chunk);
+            }
+            if ended {
+                return Ok(all);
+            }
+        }
+    }
+
+    #[test]
+    fn every_size_around_a_chunk_is_read_and_hashed() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for size in [
+            0,
+            1,
+            CHUNK_LEN - 1,
+            CHUNK_LEN,
+            CHUNK_LEN + 1,
+            3 * CHUNK_LEN,
+            7 * CHUNK_LEN + 5,
+        ] {
+            let content: Vec<u8> = (0..size).map(|i| (i % 251) as u8).collect();
+            std::fs::write(file.path(), &content).unwrap();
+            let mut source = Source::open(file.path()).unwrap();
+            assert_eq!(source.size_hint(), size as u64);
+            assert!(read_all(&mut source).unwrap() == content, "{size}");
+            let Content::File {
+                size: read, hash, ..
+            } = source.content().unwrap()
+            else {
+                panic!("not a file")
+            };
+            assert_eq!(
+                (read, hash.as_bytes()),
+                (size as u64, blake3::hash(&content).as_bytes())
+            );
+        }
+    }
+
+    #[test]
+    fn a_file_that_changes_meanwhile_is_not_published() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let change: [fn(&Path); 3] = [
+            |path| std::fs::write(path, vec![1; 100_001]).unwrap(),
+            |path| std::fs::write(path, vec![1; 99_999]).unwrap(),
+            |path| {
+                File::options()
+                    .write(true)
+                    .open(path)
+                    .unwrap()
+                    .set_modified(SystemTime::UNIX_EPOCH)
+                    .unwrap()
+            },
+        ];
+        for change in change {
+            std::fs::write(file.path(), vec![0; 100_000]).unwrap();
+            let mut source = Source::open(file.path()).unwrap();
+            source.read(1).unwrap();
+            change(file.path());
+            let outcome = read_all(&mut source).and_then(|_| source.content());
+            assert!(
+                outcome
+                    .unwrap_err()
+                    .message
+                    .contains("changed while it was read")
+            );
+        }
+    }
+
+    #[test]
+    fn links_directories_and_fifos_are_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        std::fs::write(path("file"), "x").unwrap();
+        std::os::unix::fs::symlink(path("file"), path("link")).unwrap();
+        nix::unistd::mkfifo(
+            &path("fifo"),
+            nix::sys::stat::Mode::from_bits_truncate(0o600),
+        )
+        .unwrap();
+        for (name, what) in [
+            ("link", "symbolic link"),
+            ("fifo", "not a regular file"),
+            (".", "directory"),
+            ("none", "cannot open"),
+        ] {
+            let failure = Source::open(&path(name)).unwrap_err();
+            assert!(failure.message.contains(what), "{failure}");
+        }
+    }
+
+    #[test]
+    fn a_tree_lists_files_and_names_what_does_not_fit() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = |name: &str| dir.path().join(name);
+        std::fs::create_dir_all(path("a/b")).unwrap();
+        std::fs::create_dir_all(path("empty")).unwrap();
+        for name in ["z", "a/y", "a/b/x", "a/back\\slash"] {
+            std::fs::write(path(name), name).unwrap();
+        }
+        std::os::unix::fs::symlink("z", path("link")).unwrap();
+        let tree = walk(dir.path(), "top/").unwrap();
+        let mut names: Vec<&str> = tree
+            .files
+            .iter()
+            .map(|(_, remote)| remote.as_str())
+            .collect();
+        names.sort_unstable();
+        assert_eq!(names, ["top/a/b/x", "top/a/y", "top/z"]);
+        assert_eq!(tree.unfit.len(), 2);
+    }
+}
