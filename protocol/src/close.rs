@@ -259,13 +259,16 @@ pub enum WriteError {
     /// There is no such transfer, it has ended, or this side is not to send data in it.
     #[error("no such transfer to write to")]
     Unknown(Chunk),
+    /// Longer than [`CHUNK_LEN`](crate::CHUNK_LEN): no record takes it.
+    #[error("the chunk is longer than a record takes")]
+    TooLong(Chunk),
 }
 
 impl WriteError {
     /// The chunk that was not taken.
     pub fn into_chunk(self) -> Chunk {
         match self {
-            Self::Blocked(chunk) | Self::Unknown(chunk) => chunk,
+            Self::Blocked(chunk) | Self::Unknown(chunk) | Self::TooLong(chunk) => chunk,
         }
     }
 }

@@ -8,6 +8,10 @@ use crate::{
 };
 
 /// A command of a client that is logged in. Whether the user may do it is for the server's application to decide.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "few exist at a time, and not for long"
+)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
     /// Who am I?
@@ -79,6 +83,46 @@ pub enum Reply {
     Keys(Vec<KeyEntry>),
     /// Done.
     KeyAdded,
+}
+
+/// What kind of request waits for its answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Asked {
+    Whoami,
+    List,
+    Stat(FilePath),
+    Delete,
+    Users,
+    Keys,
+    AddKey,
+}
+
+impl Request {
+    pub(crate) fn asked(&self) -> Asked {
+        match self {
+            Self::Whoami => Asked::Whoami,
+            Self::List { .. } => Asked::List,
+            Self::Stat { path } => Asked::Stat(path.clone()),
+            Self::Delete { .. } => Asked::Delete,
+            Self::Users => Asked::Users,
+            Self::Keys { .. } => Asked::Keys,
+            Self::AddKey { .. } => Asked::AddKey,
+        }
+    }
+}
+
+impl Asked {
+    pub(crate) fn fits(&self, reply: &Reply) -> bool {
+        match self {
+            Self::Whoami => matches!(reply, Reply::Whoami { .. }),
+            Self::List => matches!(reply, Reply::List { .. }),
+            Self::Stat(_) => matches!(reply, Reply::Stat { .. }),
+            Self::Delete => matches!(reply, Reply::Deleted),
+            Self::Users => matches!(reply, Reply::Users(_)),
+            Self::Keys => matches!(reply, Reply::Keys(_)),
+            Self::AddKey => matches!(reply, Reply::KeyAdded),
+        }
+    }
 }
 
 /// A file in a list: a summary of its manifest by the server. Only the manifest itself is proof.

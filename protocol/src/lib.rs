@@ -10,14 +10,20 @@ mod ids;
 mod key;
 pub mod limits;
 mod link;
+mod login;
 mod manifest;
 mod name;
 mod role;
 pub mod server;
+mod session;
 mod sshsig;
 mod statement;
+#[cfg(test)]
+mod tests;
 mod text;
 mod timestamp;
+mod transfer;
+mod wire;
 
 pub use channel::{
     ALPN, ServerKey, ServerKeyError, TlsConfigError, tls_client_config, tls_server_config,

@@ -1,6 +1,9 @@
 //! The secure channel: TLS 1.3 on stream 0, and records keyed from it on the streams of the transfers.
 
 mod config;
+pub(crate) mod keys;
+pub(crate) mod record;
+pub(crate) mod tls;
 
 pub use config::{
     ALPN, ServerKey, ServerKeyError, TlsConfigError, tls_client_config, tls_server_config,

@@ -12,6 +12,10 @@ use crate::{
 };
 
 /// What happened, in order. [`Event::Closed`] is always the last.
+#[expect(
+    clippy::large_enum_variant,
+    reason = "few exist at a time, and not for long"
+)]
 #[derive(Debug)]
 pub enum Event {
     /// Someone wants in: answer with [`login`](super::Connection::login), as slowly for users that do not exist as for others.

@@ -1,0 +1,8 @@
+//! The binary form of control messages and record bodies. Every decoder takes exactly one spelling of each value and nothing after it.
+
+pub(crate) mod control;
+mod cursor;
+mod parts;
+pub(crate) mod record;
+
+pub(crate) use record::RecordKind;
