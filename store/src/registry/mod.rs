@@ -297,16 +297,16 @@ impl Registry {
         })
     }
 
-    /// The user of that name, if `password` is theirs.
+    /// The user of that name, if `password` is theirs; `None` is a name that nobody can have.
     ///
     /// Takes the time of one hash for unknown users, for users without a password and for old hashes alike; only a password that nobody can have
     /// (empty, over 71 bytes, with a NUL) is refused at once, whoever the user. A hash of a lower cost than configured is renewed.
     #[must_use]
-    pub fn verify_password(&self, name: &UserName, password: &[u8]) -> Option<User> {
+    pub fn verify_password(&self, name: Option<&UserName>, password: &[u8]) -> Option<User> {
         let users = self.file.current();
         let hashes = users.users.iter().filter_map(|user| user.password.as_ref());
         let cost = hashes.map(PasswordHash::cost).fold(self.cost, u32::max);
-        let user = users.users.iter().find(|user| user.name == *name);
+        let user = users.users.iter().find(|user| Some(&user.name) == name);
         let hash = user.and_then(|user| user.password.as_ref());
         if !password::verify(hash, password, cost) {
             return None;
