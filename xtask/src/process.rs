@@ -1,6 +1,7 @@
 //! Commands that say what they do, end within a limit and never wait for input.
 
 use std::ffi::OsStr;
+use std::io::IsTerminal;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -87,9 +88,10 @@ pub(crate) fn run(command: &mut Command) -> Result<(), CommandError> {
     }
 }
 
-/// Runs `command` in a process group of its own and kills the whole group after `limit`.
+/// Runs `command` and kills it after `limit`.
 ///
-/// `meanwhile` is called while it runs and once when it has ended.
+/// Away from a terminal it has a process group of its own and is killed with all its children;
+/// at a terminal it stays in ours, so that Ctrl-C ends everything. `meanwhile` is called while it runs and once when it has ended.
 pub(crate) fn run_limited(
     command: &mut Command,
     limit: Duration,
@@ -114,7 +116,7 @@ pub(crate) fn run_limited(
             return Ok(status);
         }
         if started.elapsed() >= limit {
-            kill(&mut child);
+            kill(&mut child, own_group);
             meanwhile();
             return Err(CommandError::TimedOut {
                 line: line(command),
@@ -126,13 +128,18 @@ pub(crate) fn run_limited(
     }
 }
 
-fn kill(child: &mut Child) {
-    let group = i32::try_from(child.id()).map(Pid::from_raw);
-    if let Ok(group) = group {
-        match killpg(group, Signal::SIGKILL) {
+fn kill(child: &mut Child, own_group: bool) {
+    let process = i32::try_from(child.id()).map(Pid::from_raw);
+    if let Ok(process) = process {
+        let sent = if own_group {
+            killpg(process, Signal::SIGKILL)
+        } else {
+            nix::sys::signal::kill(process, Signal::SIGKILL)
+        };
+        match sent {
             // ESRCH: it ended by itself between the last look and now.
             Ok(()) | Err(Errno::ESRCH) => {}
-            Err(error) => eprintln!("xtask: cannot kill process group {group}: {error}"),
+            Err(error) => eprintln!("xtask: cannot kill process {process}: {error}"),
         }
     }
     if let Err(error) = child.wait() {
