@@ -7,6 +7,7 @@
 mod age;
 mod files;
 pub mod limits;
+pub mod log;
 mod registry;
 mod store;
 

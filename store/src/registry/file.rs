@@ -81,10 +81,7 @@ impl RegistryFile {
         }
         // When the file changes after its `stat`, the next `stat` differs and it is read again.
         let users = Arc::new(self.parse(&stat)?);
-        *self.cached.write().unwrap_or_else(PoisonError::into_inner) = Cached {
-            stat: settled(&stat).then_some(stat),
-            users: Arc::clone(&users),
-        };
+        self.remember(settled(&stat).then_some(stat), Arc::clone(&users));
         Ok(users)
     }
 
@@ -121,6 +118,8 @@ impl RegistryFile {
         let mut users = Users::clone(&*self.load()?);
         let result = f(&mut users)?;
         self.replace(&users)?;
+        // Read again at the next access, unless someone spoils the file before: then this is what to go on with.
+        self.remember(None, Arc::new(users));
         Ok(result)
     }
 
@@ -129,6 +128,11 @@ impl RegistryFile {
             .read()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
+    }
+
+    fn remember(&self, stat: Option<Stat>, users: Arc<Users>) {
+        let mut cached = self.cached.write().unwrap_or_else(PoisonError::into_inner);
+        *cached = Cached { stat, users };
     }
 
     fn lock(&self, lock: Lock) -> Result<Box<dyn Guard>, RegistryError> {

@@ -1,0 +1,142 @@
+//! The text of a line.
+
+use std::fmt::{self, Write};
+
+use time::OffsetDateTime;
+use time::macros::format_description;
+use tracing::Level;
+use tracing::field::{Field, Visit};
+
+use crate::limits::MAX_LOG_LINE;
+
+/// A text with everything escaped that would not show as itself: control characters, line and paragraph separators, marks that reorder text, the
+/// backslash and the quotation mark. Other text is left alone.
+///
+/// Escapes are Rust's: `\n`, `\t`, `\r`, `\\`, `\"`, `\u{202e}`.
+pub struct Escaped<'a>(pub &'a str);
+
+impl fmt::Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.chars().try_for_each(|c| escape(f, c))
+    }
+}
+
+/// A field's value: [`Escaped`], and in quotation marks unless it is one plain word.
+pub struct Value<'a>(pub &'a str);
+
+impl fmt::Display for Value<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let special = |c: char| c.is_whitespace() || matches!(c, '=' | '"' | '\\') || hides(c);
+        if self.0.is_empty() || self.0.contains(special) {
+            write!(f, "\"{}\"", Escaped(self.0))
+        } else {
+            f.write_str(self.0)
+        }
+    }
+}
+
+/// Characters that do not show, or change how their neighbours show.
+fn hides(c: char) -> bool {
+    c.is_control()
+        || matches!(c,
+            '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}'
+            | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+fn escape(f: &mut impl Write, c: char) -> fmt::Result {
+    match c {
+        '\n' | '\r' | '\t' | '\\' | '"' => write!(f, "{}", c.escape_default()),
+        c if hides(c) => write!(f, "{}", c.escape_unicode()),
+        c => f.write_char(c),
+    }
+}
+
+/// Fields as text, each with a space before it.
+#[derive(Default)]
+pub(super) struct Fields(String);
+
+impl Fields {
+    fn push(&mut self, name: &str, value: &str) {
+        if self.0.len() < MAX_LOG_LINE {
+            write!(self.0, " {name}={}", Value(value)).expect("a String takes everything");
+        }
+    }
+}
+
+impl Visit for Fields {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.push(field.name(), value);
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.push(field.name(), &format!("{value:?}"));
+    }
+}
+
+/// One line in the making.
+pub(super) struct Line {
+    start: String,
+    message: String,
+    fields: Fields,
+}
+
+impl Line {
+    pub(super) fn new(time: OffsetDateTime, level: Level) -> Line {
+        let format = format_description!(
+            "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z"
+        );
+        // Of all years only those beyond 9999 have no text in this format.
+        let time = time
+            .format(format)
+            .unwrap_or_else(|_| time.unix_timestamp().to_string());
+        Line {
+            start: format!("{time} {level:5} "),
+            message: String::new(),
+            fields: Fields::default(),
+        }
+    }
+
+    pub(super) fn add(&mut self, fields: &Fields) {
+        self.fields.0.push_str(&fields.0);
+    }
+
+    /// The line with its line feed, cut to [`MAX_LOG_LINE`] bytes.
+    pub(super) fn finish(self) -> String {
+        let mut line = self.start;
+        // A message that holds `=` could be taken for fields.
+        for c in self.message.chars() {
+            let written = match c {
+                '=' => write!(line, "{}", c.escape_unicode()),
+                c => escape(&mut line, c),
+            };
+            written.expect("a String takes everything");
+        }
+        line.push_str(&self.fields.0);
+        const CUT: &str = "…\n";
+        if line.len() + 1 > MAX_LOG_LINE {
+            let fits = (0..=MAX_LOG_LINE - CUT.len()).rev();
+            let end = fits.into_iter().find(|&at| line.is_char_boundary(at));
+            line.truncate(end.unwrap_or(0));
+            line.push_str(CUT);
+        } else {
+            line.push('\n');
+        }
+        line
+    }
+}
+
+impl Visit for Line {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        match field.name() {
+            "message" => self.message.push_str(value),
+            name => self.fields.push(name, value),
+        }
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        match field.name() {
+            "message" => write!(self.message, "{value:?}").expect("a String takes everything"),
+            name => self.fields.push(name, &format!("{value:?}")),
+        }
+    }
+}
