@@ -91,20 +91,21 @@ pub(crate) fn run(command: &mut Command) -> Result<(), CommandError> {
 /// Runs `command` and kills it after `limit`.
 ///
 /// Away from a terminal it has a process group of its own and is killed with all its children;
-/// at a terminal it stays in ours, so that Ctrl-C ends everything. `meanwhile` is called while it runs and once when it has ended.
+/// at a terminal it stays in ours, so that Ctrl-C ends everything.
+/// `meanwhile` is called while it runs and once when it has ended.
 pub(crate) fn run_limited(
     command: &mut Command,
     limit: Duration,
     mut meanwhile: impl FnMut(),
 ) -> Result<ExitStatus, CommandError> {
-    let mut child =
-        command
-            .process_group(0)
-            .spawn()
-            .map_err(|source| CommandError::NotStarted {
-                line: line(command),
-                source,
-            })?;
+    let own_group = !std::io::stdin().is_terminal();
+    if own_group {
+        command.process_group(0);
+    }
+    let mut child = command.spawn().map_err(|source| CommandError::NotStarted {
+        line: line(command),
+        source,
+    })?;
     let started = Instant::now();
     loop {
         let ended = child.try_wait().map_err(|source| CommandError::NotWaited {
