@@ -142,7 +142,13 @@ fn fuzz_targets() -> Result<(), TaskError> {
     process::run(process::cargo().arg("fmt").args(manifest).arg("--check"))?;
     process::run(
         process::cargo()
-            .args(["clippy", "--bins", "--target-dir", "target/fuzz"])
+            .args([
+                "clippy",
+                "--locked",
+                "--bins",
+                "--target-dir",
+                "target/fuzz",
+            ])
             .args(manifest)
             .args(["--", "-D", "warnings"]),
     )?;
