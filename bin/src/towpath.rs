@@ -1,3 +1,5 @@
 //! The Towpath client.
 
-fn main() {}
+fn main() {
+    towpath::client::main()
+}

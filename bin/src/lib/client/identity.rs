@@ -94,7 +94,7 @@ impl IdentitySource {
 }
 
 /// What to do without a key.
-pub fn no_key(path: &Path) -> Failure {
+fn no_key(path: &Path) -> Failure {
     Failure::local(format!(
         "there is no key at {}: files are signed by the person who uploads or deletes them. Make one with `towpath keys new` and register it with `towpath keys add towpath://NAME@HOST/`, or name one with --identity",
         path.display()

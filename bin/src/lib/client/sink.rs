@@ -41,7 +41,7 @@ pub struct Receiving {
 
 #[derive(Debug)]
 enum Output {
-    Partial(Partial),
+    Partial(Box<Partial>),
     Spool(File),
     Stdout,
 }
@@ -64,7 +64,7 @@ impl Receiving {
         let (output, resume) = match target {
             Target::File { path, make_parents } => {
                 let (partial, resume) = Partial::open(path, *make_parents)?;
-                (Output::Partial(partial), resume)
+                (Output::Partial(Box::new(partial)), resume)
             }
             Target::Output => {
                 let spool = tempfile::tempfile().map_err(|e| {
@@ -119,7 +119,7 @@ impl Receiving {
             )));
         }
         if offset == 0 {
-            self.hasher = Box::default();
+            *self.hasher = blake3::Hasher::new();
             self.received = 0;
         }
         if let Output::Partial(partial) = &mut self.output {

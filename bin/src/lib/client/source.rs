@@ -30,7 +30,7 @@ pub struct Source {
 
 #[derive(Debug)]
 enum Input {
-    File { file: File, opened: Metadata },
+    File { file: File, opened: Box<Metadata> },
     Standard,
 }
 
@@ -72,7 +72,10 @@ impl Source {
             return Err(Failure::local(format!("{shown} is not a regular file")));
         }
         Ok(Self {
-            input: Input::File { file, opened },
+            input: Input::File {
+                file,
+                opened: Box::new(opened),
+            },
             shown,
             hasher: Box::default(),
             read: 0,

@@ -1,0 +1,98 @@
+//! Which carrier takes the messages: the one place that chooses.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+
+use towpath_io_mio::seqpacket::Seqpacket;
+use towpath_io_mio::{Carrier, PathInfo};
+
+use super::cli::{CarrierChoice, Common};
+use super::destination::Destination;
+use super::exit::{Exit, Failure};
+
+/// A carrier and where it is to connect to.
+pub struct Route {
+    /// The carrier.
+    pub carrier: Box<dyn Carrier>,
+    /// Its name, for figures.
+    pub name: &'static str,
+    /// The server's addresses.
+    pub remotes: Vec<SocketAddr>,
+    /// The same for messages.
+    pub shown: String,
+}
+
+impl std::fmt::Debug for Route {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Route({} to {})", self.name, self.shown)
+    }
+}
+
+/// Chooses the carrier and resolves the server's addresses.
+///
+/// # Errors
+/// A [`Failure`] with [`Exit::Unreachable`] when a host has no address or there is no such carrier here.
+pub fn route(common: &Common, server: &Destination) -> Result<Route, Failure> {
+    if let Some(path) = &common.unix {
+        return Ok(test_route(path));
+    }
+    let remotes = server.resolve()?;
+    let locals: Vec<SocketAddr> = common
+        .bind
+        .iter()
+        .map(|ip| SocketAddr::new(*ip, 0))
+        .collect();
+    let shown = remotes
+        .iter()
+        .map(ToString::to_string)
+        .collect::<Vec<_>>()
+        .join(", ");
+    let (carrier, name) = match common.carrier {
+        CarrierChoice::Auto | CarrierChoice::Kernel => (kernel_carrier(&locals)?, "kernel"),
+    };
+    Ok(Route {
+        carrier,
+        name,
+        remotes,
+        shown,
+    })
+}
+
+fn kernel_carrier(_locals: &[SocketAddr]) -> Result<Box<dyn Carrier>, Failure> {
+    Err(Failure::new(
+        Exit::Unreachable,
+        "this build has no carrier for the network",
+    ))
+}
+
+/// The addresses are those of nobody: the socket's path decides.
+fn test_route(path: &Path) -> Route {
+    Route {
+        carrier: Box::new(Seqpacket::client(path)),
+        name: "unix",
+        remotes: vec![SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1)],
+        shown: path.display().to_string(),
+    }
+}
+
+/// Carrier and paths as `--stats` shows them: `carrier=kernel paths=10.0.0.1:9260(active,primary),…`.
+#[must_use]
+pub fn link_text(name: &str, paths: &[PathInfo]) -> String {
+    let paths: Vec<String> = paths
+        .iter()
+        .map(|path| {
+            format!(
+                "{}({}{})",
+                path.remote,
+                path.state,
+                if path.primary { ",primary" } else { "" }
+            )
+        })
+        .collect();
+    let paths = if paths.is_empty() {
+        "-".to_owned()
+    } else {
+        paths.join(",")
+    };
+    format!("carrier={name} paths={paths}")
+}

@@ -1,0 +1,247 @@
+//! The command line.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use super::limits::{DEFAULT_PARALLEL, MAX_PARALLEL};
+
+/// Secure file transfer that survives the loss of a network path.
+///
+/// A destination is `towpath://USER@ADDRESS[,ADDRESS…][:PORT]/PATH`. Several addresses are several ways to one server, all used by one connection. The port is 9260 unless given; an IPv6 address stands
+/// in brackets; in the path `%20` is a space and `%25` a percent sign.
+#[derive(Debug, Parser)]
+#[command(
+    name = "towpath",
+    version,
+    max_term_width = 110,
+    arg_required_else_help = true
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+    /// What holds for every command.
+    #[command(flatten)]
+    pub common: Common,
+}
+
+/// Options of every command; they may stand before or behind its name.
+#[derive(Debug, Args)]
+pub struct Common {
+    /// Directory of keys, known servers and pins [default: TOWPATH_HOME, else ~/.config/towpath]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub home: Option<PathBuf>,
+    /// The server's key must be this one; also trusts it the first time
+    #[arg(long, global = true, value_name = "SHA256:…")]
+    pub fingerprint: Option<String>,
+    /// Trust an unknown server without asking
+    #[arg(long, global = true)]
+    pub trust_first_use: bool,
+    /// Log in with the password in the first line of this file (`-`: standard input)
+    #[arg(long, global = true, value_name = "FILE")]
+    pub password_file: Option<PathBuf>,
+    /// The private key to log in and to sign with [default: id_ed25519 in the home]
+    #[arg(long, short, global = true, value_name = "FILE")]
+    pub identity: Option<PathBuf>,
+    /// The passphrase of the key is the first line of this file (`-`: standard input)
+    #[arg(long, global = true, value_name = "FILE")]
+    pub passphrase_file: Option<PathBuf>,
+    /// Never ask anything
+    #[arg(long, global = true)]
+    pub batch: bool,
+    /// Say only what failed
+    #[arg(long, short, global = true)]
+    pub quiet: bool,
+    /// Seconds for the connection to come up
+    #[arg(long, global = true, value_name = "SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=3600))]
+    pub connect_timeout: u64,
+    /// How messages travel
+    #[arg(long, global = true, value_enum, default_value_t = CarrierChoice::Auto)]
+    pub carrier: CarrierChoice,
+    /// Local address to use; may be repeated
+    #[arg(long, global = true, value_name = "ADDRESS")]
+    pub bind: Vec<IpAddr>,
+    /// Connect to a test server at this socket instead
+    #[arg(long, global = true, hide = true, value_name = "PATH")]
+    pub unix: Option<PathBuf>,
+}
+
+/// How messages travel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum CarrierChoice {
+    /// The best there is.
+    Auto,
+    /// The kernel's SCTP.
+    Kernel,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// List files: size, time, version, owner, name
+    Ls(Ls),
+    /// Get files, verified
+    Get(Get),
+    /// Put files, signed
+    Put(Put),
+    /// Delete files, with a signature
+    Rm(Rm),
+    /// Say who is logged in
+    Whoami(Whoami),
+    /// Make, register and list keys
+    #[command(subcommand)]
+    Keys(Keys),
+    /// Write a file's proof of authorship for ssh-keygen and b3sum
+    Export(Export),
+}
+
+/// How transfers run.
+#[derive(Debug, Args)]
+pub struct Transfers {
+    /// Transfers at once
+    #[arg(long, short = 'j', value_name = "N", default_value_t = DEFAULT_PARALLEL as u64, value_parser = clap::value_parser!(u64).range(1..=MAX_PARALLEL as u64))]
+    pub parallel: u64,
+    /// Print figures of each transfer, for programs: `stats transfer=NAME bytes=N seconds=S longest_stall_ms=N`, then
+    /// `link transfer=NAME direction=get|put carrier=NAME paths=…`
+    #[arg(long)]
+    pub stats: bool,
+}
+
+/// What may contradict what was seen before.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub struct Pinned {
+    /// Accept another signer than the one seen before, and pin the new one
+    #[arg(long)]
+    pub accept_signer: bool,
+    /// Accept an older version than the one seen before, as after a restored backup
+    #[arg(long)]
+    pub accept_rollback: bool,
+}
+
+/// `towpath ls`
+#[derive(Debug, Args)]
+pub struct Ls {
+    /// A file or directory on the server
+    pub url: String,
+    /// One JSON object on each line
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `towpath get`
+///
+/// Size, hash, signature and signer are verified before the file appears under its name. A partial file `.NAME.towpath-partial` stays when the connection is lost; the same command continues it.
+/// With -r the files below a directory are put below LOCAL itself, or below LOCAL/NAME when LOCAL is `.` (the default) or ends in `/`.
+#[derive(Debug, Args)]
+pub struct Get {
+    /// Files on the server, then where to: a file, a directory, or `-` for standard output [default: .]
+    #[arg(required = true, value_name = "URL… [LOCAL")]
+    pub places: Vec<String>,
+    /// Get every file below a directory
+    #[arg(long, short)]
+    pub recursive: bool,
+    /// With `-`: write what comes before it is verified (a failure still shows in the exit code)
+    #[arg(long)]
+    pub unverified: bool,
+    /// How.
+    #[command(flatten)]
+    pub transfers: Transfers,
+    /// What may differ.
+    #[command(flatten)]
+    pub pinned: Pinned,
+}
+
+/// `towpath put`
+///
+/// Each file is read once, sent, and signed with your key. A target that ends in `/` is a directory; with -r a local directory goes below it under its own name, or, when its own name ends in `/`, without.
+#[derive(Debug, Args)]
+pub struct Put {
+    /// Local files (`-`: standard input), then where to on the server
+    #[arg(required = true, num_args = 2.., value_name = "LOCAL… URL")]
+    pub places: Vec<String>,
+    /// Put directories with every file in them
+    #[arg(long, short)]
+    pub recursive: bool,
+    /// How.
+    #[command(flatten)]
+    pub transfers: Transfers,
+    /// What may differ.
+    #[command(flatten)]
+    pub pinned: Pinned,
+}
+
+/// `towpath rm`
+#[derive(Debug, Args)]
+pub struct Rm {
+    /// Files on the server
+    #[arg(required = true, value_name = "URL")]
+    pub urls: Vec<String>,
+    /// What may differ.
+    #[command(flatten)]
+    pub pinned: Pinned,
+}
+
+/// `towpath whoami`
+#[derive(Debug, Args)]
+pub struct Whoami {
+    /// The server
+    pub url: String,
+}
+
+/// `towpath keys`
+#[derive(Debug, Subcommand)]
+pub enum Keys {
+    /// Make an Ed25519 key in OpenSSH's format (0600; an existing one is never overwritten)
+    New(KeysNew),
+    /// Register your key at a server; the key signs that it is yours
+    Add(KeysAdd),
+    /// List a user's keys: fingerprint, whether pinned here, how it was registered, comment
+    List(KeysList),
+}
+
+/// `towpath keys new`
+#[derive(Debug, Args)]
+pub struct KeysNew {
+    /// What to call the key [default: USER@towpath]
+    #[arg(long)]
+    pub comment: Option<String>,
+    /// Store it without a passphrase, without asking
+    #[arg(long)]
+    pub no_passphrase: bool,
+}
+
+/// `towpath keys add`
+#[derive(Debug, Args)]
+pub struct KeysAdd {
+    /// The server
+    pub url: String,
+    /// The private key to register [default: the identity]
+    #[arg(long, value_name = "FILE")]
+    pub key: Option<PathBuf>,
+}
+
+/// `towpath keys list`
+#[derive(Debug, Args)]
+pub struct KeysList {
+    /// The server
+    pub url: String,
+    /// Whose keys [default: your own]
+    pub user: Option<String>,
+}
+
+/// `towpath export`
+///
+/// Writes DIR/NAME.manifest, DIR/NAME.sig, DIR/NAME.b3 and a line in DIR/allowed_signers, and prints the commands that check them:
+/// `ssh-keygen -Y verify -f allowed_signers -I USER -n file@towpath -s NAME.sig < NAME.manifest` and `b3sum --check NAME.b3`.
+#[derive(Debug, Args)]
+pub struct Export {
+    /// The file on the server
+    pub url: String,
+    /// Where to write
+    pub directory: PathBuf,
+    /// What may differ.
+    #[command(flatten)]
+    pub pinned: Pinned,
+}

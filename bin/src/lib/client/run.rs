@@ -1,0 +1,359 @@
+//! Runs a command: settings, connection, loop, and how it ended.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use towpath_io_mio::{Driver, LoopConfig};
+use towpath_protocol::client::{ClientConfig, Connection};
+use towpath_protocol::{Limits, SigningKey, UserName, tls_client_config};
+use zeroize::Zeroizing;
+
+use super::carrier::{self, Route};
+use super::cli::{Cli, Command, Common, Keys, KeysAdd, KeysNew, Pinned};
+use super::escape::Safe;
+use super::exit::{Exit, Failure};
+use super::home::{HOME_VARIABLE, Home};
+use super::identity::{self, IdentitySource};
+use super::jobs::{Settings, Workshop};
+use super::known_servers::parse_fingerprint;
+use super::limits::{QUEUED_JOBS, WORKERS};
+use super::pins::Allowed;
+use super::plan::{self, Work};
+use super::session::{ClientSession, Credential, Outcome, Plan};
+use super::source::STANDARD;
+use super::tasks;
+use super::terminal::{self, Terminal};
+use super::trust::TrustPolicy;
+
+/// How often the loop's view of the paths is noted for the figures.
+const LINK_SAMPLE: Duration = Duration::from_millis(200);
+
+/// What a command needs beyond its tasks.
+#[derive(Debug, Default)]
+struct Needs {
+    signing: bool,
+    stats: bool,
+    parallel: Option<u64>,
+    pinned: Pinned,
+    key: Option<Arc<SigningKey>>,
+    new_key: Option<Arc<SigningKey>>,
+    /// That key is the identity, which the server does not know yet.
+    adding_identity: bool,
+}
+
+/// Runs the command to its end.
+///
+/// # Errors
+/// The [`Failure`] to show; tasks that failed by themselves were shown already, and only count in the exit.
+pub fn run(cli: &Cli, terminal: &Arc<Terminal>, umask: u32) -> Result<Exit, Failure> {
+    let common = &cli.common;
+    let from_environment = std::env::var_os(HOME_VARIABLE)
+        .filter(|home| !home.is_empty())
+        .map(Into::into);
+    let home = Home::open(common.home.clone().or(from_environment).as_deref())?;
+    let identity = IdentitySource::new(
+        &home,
+        common.identity.clone(),
+        common.passphrase_file.clone(),
+    );
+    let mut needs = Needs::default();
+    let work = match &cli.command {
+        Command::Ls(args) => plan::ls(args)?,
+        Command::Get(args) => {
+            needs = Needs {
+                stats: args.transfers.stats,
+                parallel: Some(args.transfers.parallel),
+                pinned: args.pinned,
+                ..needs
+            };
+            plan::get(args)?
+        }
+        Command::Put(args) => {
+            let input = args.places.iter().any(|place| place == STANDARD);
+            check_input(common, input)?;
+            needs = Needs {
+                signing: true,
+                stats: args.transfers.stats,
+                parallel: Some(args.transfers.parallel),
+                pinned: args.pinned,
+                ..needs
+            };
+            plan::put(args)?
+        }
+        Command::Rm(args) => {
+            needs = Needs {
+                signing: true,
+                pinned: args.pinned,
+                ..needs
+            };
+            plan::rm(args)?
+        }
+        Command::Whoami(args) => plan::single(plan::destination(&args.url)?, tasks::Whoami),
+        Command::Export(args) => {
+            needs.pinned = args.pinned;
+            plan::export(args)?
+        }
+        Command::Keys(Keys::New(args)) => return new_key(args, common, &identity, terminal),
+        Command::Keys(Keys::List(args)) => {
+            let user = args
+                .user
+                .as_deref()
+                .map(UserName::parse)
+                .transpose()
+                .map_err(|e| Failure::usage(format!("not a user name: {e}")))?;
+            plan::single(plan::destination(&args.url)?, tasks::ListKeys::new(user))
+        }
+        Command::Keys(Keys::Add(args)) => {
+            let server = plan::destination(&args.url)?;
+            let key = key_to_add(args, &identity, &home, common, terminal)?;
+            let task = tasks::AddKey::new(key.public());
+            needs.new_key = Some(key);
+            needs.adding_identity = args.key.as_ref().is_none_or(|file| *file == identity.path);
+            plan::single(server, task)
+        }
+    };
+    check_input(common, false)?;
+    if needs.signing {
+        // Unlocked before anything else: nobody wants to be asked at the end of a long transfer.
+        needs.key = Some(identity.load(terminal).map(Arc::new)?);
+    }
+    connect(work, needs, common, home, identity, terminal, umask)
+}
+
+/// Standard input can be only one thing.
+fn check_input(common: &Common, data: bool) -> Result<(), Failure> {
+    let secrets = [&common.password_file, &common.passphrase_file];
+    let uses = secrets
+        .iter()
+        .filter(|file| {
+            file.as_deref()
+                .is_some_and(|f| f == std::path::Path::new(STANDARD))
+        })
+        .count();
+    if uses + usize::from(data) > 1 {
+        return Err(Failure::usage(
+            "standard input can only be one thing: a file to put, the password, or the passphrase",
+        ));
+    }
+    Ok(())
+}
+
+fn new_key(
+    args: &KeysNew,
+    common: &Common,
+    identity: &IdentitySource,
+    terminal: &Terminal,
+) -> Result<Exit, Failure> {
+    let user = std::env::var("USER").unwrap_or_else(|_| "user".to_owned());
+    let comment = args
+        .comment
+        .clone()
+        .unwrap_or_else(|| format!("{user}@towpath"));
+    if comment.chars().any(char::is_control) {
+        return Err(Failure::usage(
+            "a comment is one line without control characters",
+        ));
+    }
+    let passphrase = new_passphrase(args, common, terminal)?;
+    let public = identity::create(
+        &identity.path,
+        &comment,
+        passphrase.as_ref().map(|p| p.as_str()),
+    )?;
+    let text = format!("{} in {}\n", public.fingerprint(), identity.path.display());
+    terminal
+        .print(text.as_bytes())
+        .map_err(|e| Failure::io("write", "standard output", &e))?;
+    terminal.note("register it with `towpath keys add towpath://NAME@HOST/`, or give the .pub file to the server's administrator");
+    Ok(Exit::Success)
+}
+
+fn new_passphrase(
+    args: &KeysNew,
+    common: &Common,
+    terminal: &Terminal,
+) -> Result<Option<Zeroizing<String>>, Failure> {
+    if args.no_passphrase {
+        return Ok(None);
+    }
+    let given = match &common.passphrase_file {
+        Some(file) => terminal::read_secret(file, terminal)?,
+        None if terminal.is_interactive() => {
+            let first = terminal.secret("Passphrase for the new key (empty: none): ")?;
+            if !first.is_empty() && *terminal.secret("The same again: ")? != *first {
+                return Err(Failure::usage(
+                    "the two passphrases differ; no key was made",
+                ));
+            }
+            first
+        }
+        None => {
+            return Err(Failure::usage(
+                "there is no terminal to ask for a passphrase; give --passphrase-file or --no-passphrase",
+            ));
+        }
+    };
+    Ok(if given.is_empty() { None } else { Some(given) })
+}
+
+fn key_to_add(
+    args: &KeysAdd,
+    identity: &IdentitySource,
+    home: &Home,
+    common: &Common,
+    terminal: &Terminal,
+) -> Result<Arc<SigningKey>, Failure> {
+    let source = match &args.key {
+        Some(file) => IdentitySource::new(home, Some(file.clone()), common.passphrase_file.clone()),
+        None => identity.clone(),
+    };
+    source.load(terminal).map(Arc::new)
+}
+
+/// The ways to log in, in their order: a password file that was named goes before a key that was not.
+fn credentials(
+    common: &Common,
+    identity: &IdentitySource,
+    adding_identity: bool,
+    terminal: &Terminal,
+) -> VecDeque<Credential> {
+    let password = match &common.password_file {
+        Some(_) => Some(Credential::PasswordFile),
+        None if terminal.is_interactive() => Some(Credential::AskedPassword),
+        None => None,
+    };
+    let key = identity.is_present()
+        && (common.password_file.is_none() || identity.explicit)
+        && !(adding_identity && password.is_some());
+    key.then_some(Credential::Key)
+        .into_iter()
+        .chain(password)
+        .collect()
+}
+
+fn connect(
+    work: Work,
+    needs: Needs,
+    common: &Common,
+    home: Home,
+    identity: IdentitySource,
+    terminal: &Arc<Terminal>,
+    umask: u32,
+) -> Result<Exit, Failure> {
+    let user = work.server.user_or(std::env::var("USER").ok().as_deref())?;
+    let fingerprint = match &common.fingerprint {
+        Some(text) => Some(parse_fingerprint(text).ok_or_else(|| {
+            Failure::usage(format!(
+                "`{}` is not a server's fingerprint: `SHA256:` and 43 characters of base64",
+                Safe(text)
+            ))
+        })?),
+        None => None,
+    };
+    let credentials = credentials(common, &identity, needs.adding_identity, terminal);
+    let route = carrier::route(common, &work.server)?;
+    let settings = Settings {
+        trust: TrustPolicy {
+            aliases: work.server.aliases(),
+            fingerprint,
+            first_use: common.trust_first_use,
+        },
+        identity,
+        password_file: common.password_file.clone(),
+        key: needs.key,
+        new_key: needs.new_key,
+        allowed: Allowed {
+            signer: needs.pinned.accept_signer,
+            rollback: needs.pinned.accept_rollback,
+        },
+        stats: needs.stats,
+        umask,
+        home,
+    };
+    let plan = Plan {
+        user,
+        credentials,
+        tasks: work.tasks,
+        parallel: needs
+            .parallel
+            .and_then(|n| usize::try_from(n).ok())
+            .unwrap_or(super::limits::DEFAULT_PARALLEL),
+        addresses: route.shown.clone(),
+        connect_timeout: Duration::from_secs(common.connect_timeout),
+    };
+    let outcome = drive(route, plan, settings, terminal)?;
+    match outcome.fatal {
+        Some(failure) => Err(failure),
+        None => Ok(Exit::of_all(outcome.succeeded, &outcome.failures)),
+    }
+}
+
+/// Runs the session over the carrier until it is over.
+fn drive(
+    route: Route,
+    plan: Plan,
+    settings: Settings,
+    terminal: &Arc<Terminal>,
+) -> Result<Outcome, Failure> {
+    let now = Instant::now();
+    let tls = tls_client_config(Arc::new(rustls::time_provider::DefaultTimeProvider))
+        .map_err(|e| Failure::local(format!("TLS cannot be set up: {e}")))?;
+    let limits = Limits {
+        link_timeout: plan.connect_timeout + Duration::from_secs(1),
+        ..Limits::default()
+    };
+    let connection = Connection::new(ClientConfig { tls, limits }, now)
+        .map_err(|e| Failure::local(format!("TLS cannot be set up: {e}")))?;
+    let outcome = Arc::new(Mutex::new(Outcome::default()));
+    let link = Arc::new(Mutex::new(carrier::link_text(route.name, &[])));
+    let session = ClientSession::new(
+        connection,
+        plan,
+        Arc::clone(terminal.progress().counters()),
+        Arc::clone(&outcome),
+        now,
+    );
+    let workshop = Arc::new(Workshop::new(
+        settings,
+        Arc::clone(terminal),
+        Arc::clone(&link),
+    ));
+    let fail = |e: std::io::Error| {
+        Failure::new(
+            Exit::Unreachable,
+            format!("cannot connect to {}: {e}", route.shown),
+        )
+    };
+
+    let config = LoopConfig {
+        workers: WORKERS,
+        jobs: QUEUED_JOBS,
+        ..LoopConfig::default()
+    };
+    let mut driver = Driver::new(config, workshop).map_err(fail)?;
+    let carrier = driver.add_carrier(route.carrier).map_err(fail)?;
+    let id = driver
+        .connect(carrier, &route.remotes, session)
+        .map_err(fail)?;
+    let mut sampled: Option<Instant> = None;
+    let result = driver.run(&mut |_| None, &mut |driver| {
+        if sampled.is_none_or(|at| at.elapsed() >= LINK_SAMPLE) {
+            let paths = driver.paths(id);
+            if !paths.is_empty() {
+                sampled = Some(Instant::now());
+                *link.lock().unwrap_or_else(PoisonError::into_inner) =
+                    carrier::link_text(route.name, &paths);
+            }
+        }
+        driver.is_over(id)
+    });
+    // A worker may still wait for the person or for standard input: the process ends without it.
+    std::mem::forget(driver);
+    result.map_err(|e| Failure::local(format!("the event loop failed: {e}")))?;
+    let outcome = outcome
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone();
+    Ok(outcome)
+}
