@@ -247,6 +247,8 @@ struct Inflow {
     limit: u64,
     received: u64,
     consumed: u64,
+    /// A record that was not full has come: it is the last with data. Otherwise a window of bytes could come as as many records.
+    ended: bool,
     /// Whether the peer is to hear of a higher limit.
     due: bool,
 }
@@ -411,9 +413,10 @@ impl<P> Active<P> {
             RecordKind::Reply | RecordKind::Proof => Incoming::Message(kind, body),
             RecordKind::Data => {
                 self.incoming.received += body.len() as u64;
-                if body.is_empty() {
+                if body.is_empty() || self.incoming.ended {
                     return Err(ProtocolError::UnexpectedRecord);
                 }
+                self.incoming.ended = body.len() < CHUNK_LEN;
                 if self.incoming.received > self.incoming.limit {
                     return Err(ProtocolError::Credit);
                 }
@@ -473,5 +476,46 @@ impl<P> Active<P> {
             stream: self.id.stream,
             payload: self.sealer.seal(kind, body),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use zeroize::Zeroizing;
+
+    use super::*;
+
+    fn streams(outward: Direction) -> Streams<()> {
+        let root = Root::new(Zeroizing::new([7; 32]));
+        Streams::new(root, Algorithm::ChaCha20Poly1305, outward, 1)
+    }
+
+    #[test]
+    fn only_the_last_data_record_may_be_short() {
+        let mut client = streams(Direction::ClientToServer);
+        let mut server = streams(Direction::ServerToClient);
+        let putting = client.open(()).unwrap();
+        putting.queue(RecordKind::Open, Chunk::from_slice(b"open"));
+        putting.start_writing(1 << 20);
+        for len in [CHUNK_LEN, CHUNK_LEN - 1, 1] {
+            let mut chunk = Chunk::new();
+            chunk.resize(len);
+            putting.write(chunk).unwrap();
+        }
+        let mut verdicts = Vec::new();
+        while let Some((transmit, _)) = client.poll() {
+            let message = transmit.payload.try_into_mut().unwrap();
+            let verdict = server.receive(transmit.stream, message);
+            let opened = verdict.as_ref().ok().map(|(id, _)| *id);
+            if let Some(active) = opened.and_then(|id| server.opened(id)) {
+                active.phase = Some(());
+                if active.received() == 0 {
+                    active.start_receiving(1 << 20);
+                }
+            }
+            verdicts.push(verdict.map(drop));
+        }
+        let refused = Err(ProtocolError::UnexpectedRecord);
+        assert_eq!(verdicts, [Ok(()), Ok(()), Ok(()), refused]);
     }
 }
