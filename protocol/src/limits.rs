@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::chunk::{CHUNK_LEN, HEADROOM, TAILROOM};
+
 // Formats: names, manifests, signatures, keys, statements.
 
 /// Longest part of a path, in bytes: leaves room in the 255 bytes of a file name for `.age` and for the suffix of a temporary file.
@@ -50,6 +52,9 @@ pub const PROTOCOL_VERSION: u16 = 1;
 
 /// Longest piece of the TLS byte stream in one message: one full TLS record, so that control traffic interleaves with data.
 pub const TLS_MESSAGE_LEN: usize = 16_384;
+
+/// Longest message of all, in bytes: kind, a whole chunk, tag. What a carrier must be able to take.
+pub const MAX_RECORD_LEN: usize = HEADROOM + CHUNK_LEN + TAILROOM;
 
 /// Longest control message before login, in bytes: a user name, a padded password or a signature.
 pub const MAX_LOGIN_LEN: usize = 2_048;

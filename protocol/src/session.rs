@@ -8,7 +8,7 @@ use bytes::Bytes;
 use crate::channel::keys::Direction;
 use crate::channel::tls::{Established, Tls};
 use crate::close::{CloseCode, CloseReason, Deadline, ProtocolError};
-use crate::limits::{CONTROL_QUEUE_LEN, EVENT_QUEUE_LEN, Limits};
+use crate::limits::{CONTROL_QUEUE_LEN, EVENT_QUEUE_LEN, Limits, MAX_RECORD_LEN};
 use crate::link::{LinkChange, Transmit};
 use crate::transfer::Streams;
 use crate::wire::control::{Common, frame_len, split_frame};
@@ -163,6 +163,9 @@ impl<E, P> Session<E, P> {
 
     /// Takes a message of stream 0.
     pub(crate) fn receive_control(&mut self, payload: &[u8]) -> Result<(), CloseReason> {
+        if payload.len() > MAX_RECORD_LEN {
+            return Err(CloseReason::Protocol(ProtocolError::TooLong));
+        }
         self.tls
             .receive(payload)
             .map_err(|error| CloseReason::Tls(error.to_string()))

@@ -304,7 +304,8 @@ impl<P> Active<P> {
         if self.ours == End::Sent {
             return;
         }
-        self.queue.clear();
+        // A transfer always begins with its Open.
+        self.queue.retain(|(kind, _)| *kind == RecordKind::Open);
         self.queued = 0;
         self.queue
             .push_back((RecordKind::Abort, encode_abort(refusal)));

@@ -11,6 +11,7 @@ use chacha20poly1305::{ChaCha20Poly1305, Tag};
 use super::keys::{Secret, TransferSecret};
 use crate::chunk::{CHUNK_LEN, Chunk, HEADROOM, TAILROOM};
 use crate::close::ProtocolError;
+use crate::limits::MAX_RECORD_LEN;
 use crate::wire::RecordKind;
 
 /// The AEAD that TLS negotiated, which the records use too.
@@ -169,7 +170,7 @@ impl Opener {
         &mut self,
         mut message: BytesMut,
     ) -> Result<(RecordKind, Chunk), ProtocolError> {
-        if message.len() < HEADROOM + TAILROOM || message.len() > HEADROOM + CHUNK_LEN + TAILROOM {
+        if message.len() < HEADROOM + TAILROOM || message.len() > MAX_RECORD_LEN {
             return Err(ProtocolError::Malformed);
         }
         let kind = RecordKind::from_byte(message[0]).ok_or(ProtocolError::Malformed)?;

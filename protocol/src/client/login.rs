@@ -206,3 +206,32 @@ impl Connection {
         Ok(())
     }
 }
+
+/// What no client of ours does.
+#[cfg(test)]
+impl Connection {
+    /// Claims to be someone, valid or not.
+    pub(crate) fn send_raw_user(&mut self, name: &str) {
+        self.session.send(&ClientMessage::user(name));
+        self.stage = Stage::AwaitCredentialPrompt(UserName::parse("someone").unwrap());
+    }
+
+    /// Sends any signature at all.
+    pub(crate) fn send_raw_key(&mut self, signature: &str) {
+        let user = self.credential_wanted().unwrap();
+        self.session.send(&ClientMessage::key(signature));
+        self.stage = Stage::AwaitVerdict(user);
+    }
+
+    /// A signature over a login on this connection, to any store, in any namespace.
+    pub(crate) fn signature_for(
+        &self,
+        store: StoreId,
+        user: &str,
+        namespace: Namespace,
+        key: &SigningKey,
+    ) -> String {
+        let binding = self.server.as_ref().unwrap().binding;
+        key.sign(namespace, login_text(store, &binding, user).as_bytes())
+    }
+}
