@@ -1,3 +1,5 @@
 //! The Towpath server.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    towpath::server::cli::main()
+}

@@ -1,0 +1,323 @@
+//! What an administrator does at the server itself: make the directory, manage its users.
+
+use super::home::{ConfigError, Home};
+use super::identity::{Identity, IdentityError};
+use super::limits;
+use std::fs;
+use std::io::{self, IsTerminal, Read};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use towpath_protocol::{KeyError, PublicKey, Role, ServerKey, UserId, UserName};
+use towpath_store::{
+    KeyFileError, NewKey, NewUser, OpenError, Registry, RegistryError, StorageKey, Store,
+};
+use zeroize::Zeroizing;
+
+/// Where a new user's password comes from; never from the command line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Password {
+    /// Ask twice at the terminal.
+    Ask,
+    /// The first line of a file.
+    File(PathBuf),
+    /// The first line of standard input.
+    StandardInput,
+    /// The user logs in with a key only.
+    None,
+}
+
+/// Why an administrator's command failed.
+#[derive(Debug, thiserror::Error)]
+pub enum AdminError {
+    /// `init` on a directory that holds something.
+    #[error(
+        "{} is not empty: nothing was changed; give a new directory, or `towpathd run` it if it is a server's",
+        .0.display()
+    )]
+    NotEmpty(PathBuf),
+    /// The directory was not made by `init`.
+    #[error("{} is not a server directory ({missing} is missing); make one with `towpathd init`", dir.display())]
+    NoServer {
+        /// The directory.
+        dir: PathBuf,
+        /// The file that is not there.
+        missing: &'static str,
+    },
+    /// A file could not be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// There is no such user.
+    #[error("no user is named {0}; `towpathd user list` shows them all")]
+    NoUser(UserName),
+    /// No usable password was given.
+    #[error("no password: {0}")]
+    NoPassword(String),
+    /// The public key file holds no usable key.
+    #[error("{}: not a usable public key: {source}", path.display())]
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        source: KeyError,
+    },
+    /// The configuration was not taken.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The certificate or its key was not taken.
+    #[error(transparent)]
+    Identity(#[from] IdentityError),
+    /// The storage key was not taken.
+    #[error(transparent)]
+    StorageKey(#[from] KeyFileError),
+    /// The store was not taken.
+    #[error(transparent)]
+    Store(#[from] OpenError),
+    /// The user registry refused.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+}
+
+impl AdminError {
+    /// The exit code of `towpathd` for this error.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            AdminError::NotEmpty(_)
+            | AdminError::NoServer { .. }
+            | AdminError::Config(_)
+            | AdminError::Identity(_)
+            | AdminError::StorageKey(_)
+            | AdminError::Store(_) => 3,
+            AdminError::Io { .. }
+            | AdminError::NoUser(_)
+            | AdminError::NoPassword(_)
+            | AdminError::Key { .. }
+            | AdminError::Registry(_) => 1,
+        }
+    }
+}
+
+/// Makes a server directory: certificate, storage key, registry and store.
+///
+/// # Errors
+/// When the directory holds something already, or a file cannot be made.
+pub fn init(dir: &Path) -> Result<(), AdminError> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(dir)
+        .map_err(io_error(dir))?;
+    if fs::read_dir(dir).map_err(io_error(dir))?.next().is_some() {
+        return Err(AdminError::NotEmpty(dir.to_owned()));
+    }
+    let home = Home::new(dir);
+    Identity::create(&home)?;
+    let storage_key = StorageKey::generate();
+    storage_key.save_new(&home.storage_key())?;
+    Registry::create(&home.users())?;
+    let store = Store::init(&home.files(), &storage_key)?;
+    let identity = Identity::load(&home)?;
+    println!("made the server directory {}", dir.display());
+    println!("store       {store}");
+    println!("server key  {}", fingerprint(&home, &identity)?);
+    println!("storage     {}", storage_key.recipient());
+    println!();
+    println!(
+        "Keep a copy of {} in a safe place, away from this machine:\nwithout it every stored file is lost, and whoever has it can read them all.",
+        home.storage_key().display()
+    );
+    println!(
+        "For recovery with another key, put its age recipient into {} before the first upload:\n  recipients = [\"age1…\"]",
+        home.config().display()
+    );
+    println!();
+    println!(
+        "Next:\n  towpathd user add {0} NAME --role admin\n  towpathd run {0}",
+        dir.display()
+    );
+    Ok(())
+}
+
+/// The server key's fingerprint, as clients show and pin it.
+pub(super) fn fingerprint(home: &Home, identity: &Identity) -> Result<ServerKey, AdminError> {
+    let certificate = identity.chain.first();
+    certificate
+        .and_then(|certificate| ServerKey::of_certificate(certificate).ok())
+        .ok_or_else(|| {
+            AdminError::Identity(IdentityError::Bad {
+                path: home.certificate(),
+                reason: "the first certificate cannot be read as X.509".to_owned(),
+            })
+        })
+}
+
+/// Adds a user.
+///
+/// # Errors
+/// When the name is taken, the password or key is not usable, or the registry cannot be written.
+pub fn add_user(
+    dir: &Path,
+    name: UserName,
+    role: Role,
+    password: Password,
+    key: Option<&Path>,
+) -> Result<(), AdminError> {
+    let registry = open_registry(dir)?;
+    let key = key.map(read_key).transpose()?;
+    let password = read_password(password, &name)?;
+    let user = registry.add(NewUser {
+        name,
+        role,
+        password: password.as_ref().map(|password| password.as_bytes()),
+        keys: key.into_iter().collect(),
+    })?;
+    println!("added {} as {}, uid {}", user.name, user.role, user.uid);
+    if let Some(entry) = user.keys.first() {
+        println!("key {}", entry.key.fingerprint());
+    }
+    Ok(())
+}
+
+/// Prints the users, one a line: name, role, uid, number of keys, how they can log in.
+///
+/// # Errors
+/// When the registry cannot be read.
+pub fn list_users(dir: &Path) -> Result<(), AdminError> {
+    for user in open_registry(dir)?.users() {
+        let password = if user.has_password() {
+            "password"
+        } else {
+            "no password"
+        };
+        let keys = match user.keys.len() {
+            0 => "no key".to_owned(),
+            1 => "1 key".to_owned(),
+            n => format!("{n} keys"),
+        };
+        println!(
+            "{:<32} {:<10} {} {password}, {keys}",
+            user.name, user.role, user.uid
+        );
+    }
+    Ok(())
+}
+
+/// Changes a user's role.
+///
+/// # Errors
+/// When the user does not exist, is the last admin, or the registry cannot be written.
+pub fn set_role(dir: &Path, name: &UserName, role: Role) -> Result<(), AdminError> {
+    let registry = open_registry(dir)?;
+    registry.set_role(uid_of(&registry, name)?, role)?;
+    println!("{name} is now {role}");
+    Ok(())
+}
+
+/// Removes a user; the files stay, and the uid is never given out again.
+///
+/// # Errors
+/// When the user does not exist, is the last admin, or the registry cannot be written.
+pub fn remove_user(dir: &Path, name: &UserName) -> Result<(), AdminError> {
+    let registry = open_registry(dir)?;
+    registry.remove(uid_of(&registry, name)?)?;
+    println!("removed {name}; their files stay");
+    Ok(())
+}
+
+/// Opens the registry of a server directory, with the configured password cost.
+pub(super) fn open_registry(dir: &Path) -> Result<Registry, AdminError> {
+    let home = Home::new(dir);
+    if !home.users().exists() {
+        return Err(AdminError::NoServer {
+            dir: dir.to_owned(),
+            missing: "users.json",
+        });
+    }
+    let config = home.load_config()?;
+    Ok(Registry::open_with_cost(&home.users(), config.bcrypt_cost)?)
+}
+
+fn uid_of(registry: &Registry, name: &UserName) -> Result<UserId, AdminError> {
+    let user = registry.find(name);
+    user.map(|user| user.uid)
+        .ok_or_else(|| AdminError::NoUser(name.clone()))
+}
+
+fn read_key(path: &Path) -> Result<NewKey, AdminError> {
+    let mut text = String::new();
+    let file = fs::File::open(path).map_err(io_error(path))?;
+    file.take(limits::CONFIG_BYTES)
+        .read_to_string(&mut text)
+        .map_err(io_error(path))?;
+    let line = text.trim();
+    let key = PublicKey::parse_openssh(line).map_err(|source| AdminError::Key {
+        path: path.to_owned(),
+        source,
+    })?;
+    let comment = line.splitn(3, ' ').nth(2).unwrap_or_default().trim();
+    Ok(NewKey {
+        key,
+        comment: comment.to_owned(),
+        statement: None,
+    })
+}
+
+fn read_password(
+    source: Password,
+    name: &UserName,
+) -> Result<Option<Zeroizing<String>>, AdminError> {
+    match source {
+        Password::None => Ok(None),
+        Password::File(path) => {
+            let file = fs::File::open(&path).map_err(io_error(&path))?;
+            first_line(file, &path).map(Some)
+        }
+        Password::StandardInput => first_line(io::stdin(), Path::new("standard input")).map(Some),
+        Password::Ask => {
+            if !io::stdin().is_terminal() {
+                return Err(AdminError::NoPassword(
+                    "standard input is not a terminal; use --password-stdin, --password-file or --key"
+                        .to_owned(),
+                ));
+            }
+            let ask = |prompt: String| {
+                rpassword::prompt_password(prompt)
+                    .map(Zeroizing::new)
+                    .map_err(io_error(Path::new("terminal")))
+            };
+            let first = ask(format!("Password for {name}: "))?;
+            let again = ask("Again: ".to_owned())?;
+            if *first != *again {
+                return Err(AdminError::NoPassword("the two entries differ".to_owned()));
+            }
+            Ok(Some(first))
+        }
+    }
+}
+
+fn first_line(source: impl Read, path: &Path) -> Result<Zeroizing<String>, AdminError> {
+    // The whole capacity at once: a growing buffer would leave copies of the password behind.
+    let mut text = Zeroizing::new(String::with_capacity(limits::PASSWORD_FILE_BYTES as usize));
+    source
+        .take(limits::PASSWORD_FILE_BYTES)
+        .read_to_string(&mut text)
+        .map_err(io_error(path))?;
+    let line = text.lines().next().unwrap_or_default();
+    if line.is_empty() {
+        let place = path.display();
+        return Err(AdminError::NoPassword(format!(
+            "the first line of {place} is empty"
+        )));
+    }
+    Ok(Zeroizing::new(line.to_owned()))
+}
+
+fn io_error(path: &Path) -> impl FnOnce(io::Error) -> AdminError {
+    let path = path.to_owned();
+    |source| AdminError::Io { path, source }
+}

@@ -1,0 +1,99 @@
+//! One file going out: records wait here for the client's credit while a worker reads the next ones.
+
+use super::jobs::Job;
+use super::limits::BATCH_CHUNKS;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+use towpath_protocol::{Chunk, FilePath};
+use towpath_store::Download;
+
+/// The server's end of a download.
+///
+/// Invariant: at most two batches of records are held, however slowly the client takes them.
+pub(super) struct Outgoing {
+    path: FilePath,
+    stage: Stage,
+    ready: VecDeque<Chunk>,
+    started: Instant,
+    bytes: u64,
+}
+
+enum Stage {
+    /// A worker has the file.
+    Working,
+    /// The file is here.
+    Idle(Box<Download>),
+    /// Everything is read.
+    Drained,
+    /// The end was sent.
+    Ended,
+}
+
+impl Outgoing {
+    /// A download of `path`, whose opening is under way.
+    pub(super) fn new(path: FilePath, now: Instant) -> Outgoing {
+        Outgoing {
+            path,
+            stage: Stage::Working,
+            ready: VecDeque::new(),
+            started: now,
+            bytes: 0,
+        }
+    }
+
+    /// Which file it is.
+    pub(super) fn path(&self) -> &FilePath {
+        &self.path
+    }
+
+    /// Bytes handed to the connection and the time since the opening.
+    pub(super) fn figures(&self, now: Instant) -> (u64, Duration) {
+        (self.bytes, now.saturating_duration_since(self.started))
+    }
+
+    /// The file is open, at its first wanted record.
+    pub(super) fn opened(&mut self, download: Box<Download>) {
+        self.stage = Stage::Idle(download);
+    }
+
+    /// A worker read a batch; a short one is the last.
+    pub(super) fn read(&mut self, download: Box<Download>, chunks: Vec<Chunk>) {
+        self.stage = if chunks.len() < BATCH_CHUNKS {
+            Stage::Drained
+        } else {
+            Stage::Idle(download)
+        };
+        self.ready.extend(chunks);
+    }
+
+    /// The next record, if it has at most `room` bytes.
+    pub(super) fn next_chunk(&mut self, room: usize) -> Option<Chunk> {
+        self.ready.front().filter(|chunk| chunk.len() <= room)?;
+        let chunk = self.ready.pop_front()?;
+        self.bytes += chunk.len() as u64;
+        Some(chunk)
+    }
+
+    /// The next job, when the file is here and less than a batch waits.
+    pub(super) fn next_job(&mut self) -> Option<Job> {
+        if self.ready.len() >= BATCH_CHUNKS {
+            return None;
+        }
+        match std::mem::replace(&mut self.stage, Stage::Working) {
+            Stage::Idle(download) => Some(Job::Read { download }),
+            other => {
+                self.stage = other;
+                None
+            }
+        }
+    }
+
+    /// True once, when everything has been handed to the connection.
+    pub(super) fn take_end(&mut self) -> bool {
+        let ends = self.ready.is_empty() && matches!(self.stage, Stage::Drained);
+        if ends {
+            self.stage = Stage::Ended;
+        }
+        ends
+    }
+}

@@ -1,0 +1,261 @@
+//! The server's directory: where each of its files lies, and its configuration.
+
+use super::limits;
+use serde::Deserialize;
+use std::fs;
+use std::io::Read;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+
+/// Port of Towpath over SCTP where none is configured.
+pub const DEFAULT_PORT: u16 = 9260;
+
+/// The server's directory, made by `towpathd init`.
+#[derive(Debug, Clone)]
+pub struct Home {
+    root: PathBuf,
+}
+
+impl Home {
+    /// The server directory at `root`; nothing is read yet.
+    pub fn new(root: &Path) -> Home {
+        Home {
+            root: root.to_owned(),
+        }
+    }
+
+    /// The directory itself.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The server's certificate, PEM.
+    pub fn certificate(&self) -> PathBuf {
+        self.root.join("cert.pem")
+    }
+
+    /// The certificate's private key, PKCS #8 PEM, mode 0600.
+    pub fn private_key(&self) -> PathBuf {
+        self.root.join("key.pem")
+    }
+
+    /// The age identity that opens stored files, mode 0600.
+    pub fn storage_key(&self) -> PathBuf {
+        self.root.join("storage.key")
+    }
+
+    /// The user registry.
+    pub fn users(&self) -> PathBuf {
+        self.root.join("users.json")
+    }
+
+    /// The stored files.
+    pub fn files(&self) -> PathBuf {
+        self.root.join("server_files")
+    }
+
+    /// The log.
+    pub fn log(&self) -> PathBuf {
+        self.root.join("server.log")
+    }
+
+    /// The configuration; it may be absent.
+    pub fn config(&self) -> PathBuf {
+        self.root.join("towpathd.toml")
+    }
+
+    /// Reads `towpathd.toml`; an absent file means the defaults.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is too long, is not TOML or has an unknown key or a value out of range.
+    pub fn load_config(&self) -> Result<Config, ConfigError> {
+        let path = self.config();
+        let file = match fs::File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Config::default());
+            }
+            Err(source) => return Err(ConfigError::Read { path, source }),
+        };
+        let mut text = String::new();
+        let read = file
+            .take(limits::CONFIG_BYTES + 1)
+            .read_to_string(&mut text);
+        if let Err(source) = read {
+            return Err(ConfigError::Read { path, source });
+        }
+        if text.len() as u64 > limits::CONFIG_BYTES {
+            return Err(ConfigError::TooLong { path });
+        }
+        let config: Config = toml::from_str(&text).map_err(|error| ConfigError::Parse {
+            path: path.clone(),
+            message: error.to_string().trim_end().to_owned(),
+        })?;
+        config
+            .check()
+            .map_err(|message| ConfigError::Value { path, message })?;
+        Ok(config)
+    }
+}
+
+/// `towpathd.toml`: everything in it is optional.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Local addresses to listen on; empty means every address of the host.
+    pub listen: Vec<IpAddr>,
+    /// SCTP port.
+    pub port: u16,
+    /// Further age recipients (`age1…`) that can open every stored file, for recovery.
+    pub recipients: Vec<String>,
+    /// bcrypt cost of password hashes, 10 to 16; hashes of another cost are renewed at login.
+    pub bcrypt_cost: u32,
+    /// Sessions at once; further ones are refused.
+    pub max_sessions: usize,
+    /// Worker threads for files and password hashes; 0 means one for each processor, at least 2.
+    pub workers: usize,
+    /// `error`, `warn`, `info` or `debug`.
+    pub log_level: String,
+}
+
+impl Default for Config {
+    fn default() -> Config {
+        Config {
+            listen: Vec::new(),
+            port: DEFAULT_PORT,
+            recipients: Vec::new(),
+            bcrypt_cost: 12,
+            max_sessions: 1024,
+            workers: 0,
+            log_level: "info".to_owned(),
+        }
+    }
+}
+
+impl Config {
+    fn check(&self) -> Result<(), String> {
+        if !(10..=16).contains(&self.bcrypt_cost) {
+            return Err(format!(
+                "bcrypt_cost is {}, and must be from 10 to 16",
+                self.bcrypt_cost
+            ));
+        }
+        if self.max_sessions == 0 {
+            return Err("max_sessions is 0: nobody could connect".to_owned());
+        }
+        if self.workers > 256 {
+            return Err(format!(
+                "workers is {}, and must be at most 256",
+                self.workers
+            ));
+        }
+        if self.port == 0 {
+            return Err("port is 0, and must be from 1 to 65535".to_owned());
+        }
+        if self.log_level.parse::<tracing::Level>().is_err() {
+            return Err(format!(
+                "log_level is {:?}, and must be error, warn, info or debug",
+                self.log_level
+            ));
+        }
+        Ok(())
+    }
+
+    /// How many worker threads to start.
+    pub fn worker_threads(&self) -> usize {
+        match self.workers {
+            0 => std::thread::available_parallelism().map_or(2, |n| n.get().max(2)),
+            n => n,
+        }
+    }
+}
+
+/// Why `towpathd.toml` was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file exists and cannot be read.
+    #[error("{}: cannot read the configuration: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The file is longer than any configuration.
+    #[error("{}: longer than {} bytes; is it a configuration?", path.display(), limits::CONFIG_BYTES)]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+    },
+    /// Not TOML, or a key this version does not know.
+    #[error("{}: {message}", path.display())]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Line, column and reason.
+        message: String,
+    },
+    /// A value out of range.
+    #[error("{}: {message}", path.display())]
+    Value {
+        /// The file.
+        path: PathBuf,
+        /// Which value, and what it may be.
+        message: String,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn load(text: &str) -> Result<Config, ConfigError> {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::new(dir.path());
+        fs::write(home.config(), text).unwrap();
+        home.load_config()
+    }
+
+    #[test]
+    fn absent_and_empty_files_mean_the_defaults() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(Home::new(dir.path()).load_config().unwrap().port, 9260);
+        assert_eq!(load("").unwrap().bcrypt_cost, 12);
+    }
+
+    #[test]
+    fn every_value_is_read() {
+        let config = load(
+            "listen = [\"10.0.0.1\", \"fd00::1\"]\nport = 9261\nbcrypt_cost = 10\nmax_sessions = 5\nworkers = 3\nlog_level = \"debug\"\n",
+        )
+        .unwrap();
+        assert_eq!(config.listen.len(), 2);
+        assert_eq!((config.port, config.workers), (9261, 3));
+    }
+
+    #[test]
+    fn bad_files_are_refused_with_a_reason() {
+        for (text, word) in [
+            ("bcrypt_cost = 4", "bcrypt_cost"),
+            ("bcrypt_cost = 31", "bcrypt_cost"),
+            ("prot = 1", "prot"),
+            ("port = 0", "port"),
+            ("port = 70000", "line 1"),
+            ("max_sessions = 0", "max_sessions"),
+            ("workers = 10000", "workers"),
+            ("log_level = \"loud\"", "log_level"),
+            ("listen = [\"host name\"]", "line 1"),
+            ("= = =", "line 1"),
+        ] {
+            let message = load(text).unwrap_err().to_string();
+            assert!(message.contains(word), "{text}: {message}");
+            assert!(message.contains("towpathd.toml"), "{message}");
+        }
+    }
+
+    #[test]
+    fn an_endless_file_is_refused() {
+        let long = "#".repeat(limits::CONFIG_BYTES as usize + 1);
+        assert!(matches!(load(&long), Err(ConfigError::TooLong { .. })));
+    }
+}

@@ -1,0 +1,187 @@
+//! The server's TLS identity: `cert.pem` and `key.pem`, made at first run or brought by the organisation.
+
+use super::home::Home;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use zeroize::Zeroizing;
+
+/// A certificate chain and its private key.
+pub struct Identity {
+    /// The certificate chain, the server's own first.
+    pub chain: Vec<CertificateDer<'static>>,
+    /// The private key of the first certificate.
+    pub key: PrivateKeyDer<'static>,
+}
+
+/// Why the server's identity could not be made or read.
+#[derive(Debug, thiserror::Error)]
+pub enum IdentityError {
+    /// A file could not be read or written.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file is not what it should be.
+    #[error("{}: {reason}", path.display())]
+    Bad {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The private key can be read by others.
+    #[error(
+        "{}: others can read this private key (mode {mode:04o}); run `chmod 600` on it, and replace it if someone may have read it",
+        path.display()
+    )]
+    Exposed {
+        /// The file.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// The key could not be made.
+    #[error("cannot make a certificate: {0}")]
+    Generate(String),
+}
+
+impl Identity {
+    /// Makes an Ed25519 key and a self-signed certificate in new files; existing ones are never overwritten.
+    ///
+    /// Clients trust the key itself, by its fingerprint, so the certificate's name and dates carry no meaning.
+    ///
+    /// # Errors
+    /// When a file exists or cannot be written, or the key cannot be made.
+    pub fn create(home: &Home) -> Result<(), IdentityError> {
+        let make = || -> Result<(String, Zeroizing<String>), rcgen::Error> {
+            let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519)?;
+            let mut params = rcgen::CertificateParams::new(vec!["towpath.invalid".to_owned()])?;
+            params.distinguished_name = rcgen::DistinguishedName::new();
+            params
+                .distinguished_name
+                .push(rcgen::DnType::CommonName, "Towpath server");
+            let certificate = params.self_signed(&key)?;
+            Ok((certificate.pem(), Zeroizing::new(key.serialize_pem())))
+        };
+        let (certificate, key) =
+            make().map_err(|error| IdentityError::Generate(error.to_string()))?;
+        write_new(&home.private_key(), key.as_bytes(), 0o600)?;
+        write_new(&home.certificate(), certificate.as_bytes(), 0o644)
+    }
+
+    /// Reads `cert.pem` and `key.pem`.
+    ///
+    /// # Errors
+    /// When one is missing, is not PEM, holds nothing of its kind, or others can read the key.
+    pub fn load(home: &Home) -> Result<Identity, IdentityError> {
+        let path = home.certificate();
+        let text = fs::read(&path).map_err(io_error(&path))?;
+        let chain = CertificateDer::pem_slice_iter(&text)
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(|error| bad(&path, format!("not a PEM certificate: {error}")))?;
+        if chain.is_empty() {
+            return Err(bad(&path, "holds no certificate".to_owned()));
+        }
+        let path = home.private_key();
+        let mode = fs::metadata(&path)
+            .map_err(io_error(&path))?
+            .permissions()
+            .mode()
+            & 0o777;
+        if mode & 0o077 != 0 {
+            return Err(IdentityError::Exposed { path, mode });
+        }
+        let text = Zeroizing::new(fs::read(&path).map_err(io_error(&path))?);
+        let key = PrivateKeyDer::from_pem_slice(&text)
+            .map_err(|error| bad(&path, format!("not a PEM private key: {error}")))?;
+        Ok(Identity { chain, key })
+    }
+}
+
+fn bad(path: &Path, reason: String) -> IdentityError {
+    IdentityError::Bad {
+        path: path.to_owned(),
+        reason,
+    }
+}
+
+fn io_error(path: &Path) -> impl FnOnce(std::io::Error) -> IdentityError {
+    let path = path.to_owned();
+    |source| IdentityError::Io { path, source }
+}
+
+/// Writes a file that must not exist yet, and syncs it.
+fn write_new(path: &Path, content: &[u8], mode: u32) -> Result<(), IdentityError> {
+    let mut file = fs::OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)
+        .map_err(io_error(path))?;
+    file.write_all(content).map_err(io_error(path))?;
+    file.sync_all().map_err(io_error(path))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn home() -> (tempfile::TempDir, Home) {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::new(dir.path());
+        (dir, home)
+    }
+
+    #[test]
+    fn what_is_created_loads_and_is_private() {
+        let (_dir, home) = home();
+        Identity::create(&home).unwrap();
+        let identity = Identity::load(&home).unwrap();
+        assert_eq!(identity.chain.len(), 1);
+        let mode = fs::metadata(home.private_key())
+            .unwrap()
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn an_existing_identity_is_never_overwritten() {
+        let (_dir, home) = home();
+        Identity::create(&home).unwrap();
+        let before = fs::read(home.private_key()).unwrap();
+        assert!(matches!(
+            Identity::create(&home),
+            Err(IdentityError::Io { .. })
+        ));
+        assert_eq!(fs::read(home.private_key()).unwrap(), before);
+    }
+
+    #[test]
+    fn an_exposed_key_is_refused() {
+        let (_dir, home) = home();
+        Identity::create(&home).unwrap();
+        fs::set_permissions(home.private_key(), fs::Permissions::from_mode(0o640)).unwrap();
+        let error = Identity::load(&home).err().unwrap();
+        assert!(matches!(error, IdentityError::Exposed { mode: 0o640, .. }));
+        assert!(error.to_string().contains("chmod 600"));
+    }
+
+    #[test]
+    fn damaged_files_say_which_and_never_what() {
+        let (_dir, home) = home();
+        Identity::create(&home).unwrap();
+        fs::write(home.private_key(), "secret rubbish").unwrap();
+        let message = Identity::load(&home).err().unwrap().to_string();
+        assert!(message.contains("key.pem") && !message.contains("rubbish"));
+        fs::write(home.certificate(), "").unwrap();
+        let message = Identity::load(&home).err().unwrap().to_string();
+        assert!(message.contains("cert.pem"));
+    }
+}

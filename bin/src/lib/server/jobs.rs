@@ -1,0 +1,547 @@
+//! The slow work of a session, as values: a session emits a [`Job`], whoever drives it runs the job on [`Services`] and
+//! hands the [`Output`] back.
+//!
+//! Invariant: every job that acts for a user looks the user up again, so a changed role or a removed user takes effect on
+//! open sessions; what is published is checked once more under the registry's lock.
+
+use super::limits;
+use super::throttle::{Network, Throttle};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+use towpath_io_mio::Execute;
+use towpath_protocol::{
+    Action, Chunk, Content, FilePath, ManifestHash, Refusal, RefusalCode, Reply, Request, Role,
+    SignedManifest, SignedStatement, StoreId, UserEntry, UserId, UserName,
+    server::{ClaimedUser, Credential},
+};
+use towpath_store::{
+    CommitError, Download, NewKey, Registry, RegistryError, Store, StoreError, Upload, User,
+    UserKey,
+};
+
+/// What all sessions of a server share.
+pub struct Services {
+    /// The stored files.
+    pub store: Store,
+    /// The users.
+    pub registry: Registry,
+    throttle: Mutex<Throttle>,
+}
+
+/// Who is logged in, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Me {
+    /// The user's name, as it was at login.
+    pub name: UserName,
+    /// The user's id.
+    pub uid: UserId,
+    /// Logged in with a key, not with a password.
+    pub by_key: bool,
+}
+
+/// Work for a worker.
+pub enum Job {
+    /// Check a credential.
+    Login {
+        /// The name that the client claims; it need not be a possible one.
+        user: ClaimedUser,
+        /// A password, or a key whose possession is proved already.
+        credential: Credential,
+    },
+    /// Answer a request of the control stream.
+    Request {
+        /// Who asks.
+        me: Me,
+        /// For what.
+        request: Box<Request>,
+    },
+    /// Start receiving a file.
+    OpenUpload {
+        /// Who uploads.
+        me: Me,
+        /// Where to.
+        path: FilePath,
+    },
+    /// Seal and write records, in order.
+    Append {
+        /// The file so far.
+        upload: Box<Upload>,
+        /// At most [`limits::BATCH_CHUNKS`] records.
+        chunks: Vec<Chunk>,
+    },
+    /// Publish a file that is complete.
+    Commit {
+        /// Who uploads.
+        me: Me,
+        /// The file.
+        upload: Box<Upload>,
+        /// Its signed manifest.
+        signed: Box<SignedManifest>,
+    },
+    /// Start sending a file.
+    OpenDownload {
+        /// Who asks.
+        me: Me,
+        /// Which file.
+        path: FilePath,
+        /// Where to start, in bytes; a multiple of the record length.
+        offset: u64,
+        /// The manifest that a resumed download began with.
+        manifest: Option<ManifestHash>,
+    },
+    /// Read and open records, in order.
+    Read {
+        /// The file, at its current position.
+        download: Box<Download>,
+    },
+}
+
+/// What became of a [`Job`].
+pub enum Output {
+    /// Of [`Job::Login`]; `None` is a refusal.
+    Login(Option<(Me, Role)>),
+    /// Of [`Job::Request`].
+    Request(Result<Reply, Refusal>),
+    /// Of [`Job::OpenUpload`]: the upload, and what is published at the path now.
+    UploadOpened(Result<(Box<Upload>, Option<SignedManifest>), Refusal>),
+    /// Of [`Job::Append`]: the upload and the bytes written.
+    Appended(Result<(Box<Upload>, usize), Refusal>),
+    /// Of [`Job::Commit`].
+    Committed(CommitOutcome),
+    /// Of [`Job::OpenDownload`].
+    DownloadOpened(Result<(Box<Download>, u64), Refusal>),
+    /// Of [`Job::Read`]: the records read; fewer than a batch at the end of the file.
+    Read(Result<(Box<Download>, Vec<Chunk>), Refusal>),
+}
+
+/// What became of a commit.
+pub enum CommitOutcome {
+    /// Published and on stable storage.
+    Published,
+    /// Somebody else published first; the upload is whole and waits for a new signature.
+    Conflict(Box<Upload>, Option<SignedManifest>),
+    /// Not published; the upload is gone.
+    Refused(Refusal),
+}
+
+impl Services {
+    /// The services over an open store and registry.
+    pub fn new(store: Store, registry: Registry) -> Services {
+        Services {
+            store,
+            registry,
+            throttle: Mutex::new(Throttle::new()),
+        }
+    }
+
+    /// The login throttle of all sessions.
+    pub fn throttle(&self) -> MutexGuard<'_, Throttle> {
+        // The tables hold counts only: after a panic elsewhere they are still usable.
+        self.throttle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How long a password attempt has to wait.
+    pub fn login_delay(&self, user: &str, network: Network, now: Instant) -> std::time::Duration {
+        self.throttle().delay(user, network, now)
+    }
+
+    fn login(&self, user: &ClaimedUser, credential: Credential) -> Option<(Me, Role)> {
+        let name = user.valid();
+        let (user, by_key) = match credential {
+            Credential::Password(password) => {
+                let user = self.registry.verify_password(name, password.as_bytes());
+                (user?, false)
+            }
+            Credential::Key(key) => {
+                let user = self.registry.find(name?);
+                (user.filter(|user| user.has_key(&key))?, true)
+            }
+        };
+        let me = Me {
+            name: user.name,
+            uid: user.uid,
+            by_key,
+        };
+        Some((me, user.role))
+    }
+
+    fn request(&self, me: &Me, request: Request) -> Result<Reply, Refusal> {
+        let user = self.user(me)?;
+        match request {
+            Request::Whoami => Ok(Reply::Whoami {
+                name: user.name,
+                uid: user.uid,
+                role: user.role,
+                by_key: me.by_key,
+            }),
+            Request::List {
+                prefix,
+                after,
+                limit,
+            } => {
+                allow(&user, Action::List)?;
+                let limit = (limit as usize).clamp(1, limits::LIST_PAGE);
+                let (entries, more) = self.store.list(&prefix, after.as_ref(), limit);
+                Ok(Reply::List { entries, more })
+            }
+            Request::Stat { path } => {
+                allow(&user, Action::List)?;
+                let current = self.store.stat(&path);
+                Ok(Reply::Stat { current })
+            }
+            Request::Delete { signed } => self.delete(me, &signed),
+            Request::Users => {
+                allow(&user, Action::ManageUsers)?;
+                let users = self.registry.users();
+                Ok(Reply::Users(users.iter().map(user_entry).collect()))
+            }
+            Request::Keys { user: name } => {
+                let found = self.registry.find(&name).ok_or_else(|| {
+                    refuse(RefusalCode::NotFound, format!("no user is named {name}"))
+                })?;
+                Ok(Reply::Keys(found.keys.iter().map(UserKey::entry).collect()))
+            }
+            Request::AddKey { statement } => self.add_key(me, &user, statement),
+        }
+    }
+
+    fn add_key(&self, me: &Me, user: &User, statement: SignedStatement) -> Result<Reply, Refusal> {
+        let claim = statement.statement().clone();
+        check_author(&self.store.id(), me, claim.store, claim.uid, &claim.name)?;
+        if !user.keys.is_empty() && !me.by_key {
+            return Err(refuse(
+                RefusalCode::Denied,
+                "you have a key already: a further one is added by a session that logged in with a key, or by an administrator",
+            ));
+        }
+        let key = NewKey {
+            key: claim.key,
+            comment: String::new(),
+            statement: Some(statement),
+        };
+        self.registry
+            .add_key(me.uid, key)
+            .map_err(|error| registry_refusal(&error))?;
+        Ok(Reply::KeyAdded)
+    }
+
+    fn delete(&self, me: &Me, signed: &SignedManifest) -> Result<Reply, Refusal> {
+        let manifest = signed.manifest();
+        if manifest.content != Content::Deleted {
+            return Err(refuse(
+                RefusalCode::BadManifest,
+                "a delete needs a manifest of kind deleted",
+            ));
+        }
+        self.publish(me, signed, |user| {
+            let current = self.store.stat(&manifest.path);
+            let owner = current.as_ref().and_then(owner_of_file);
+            match (&current, owner) {
+                // A repeated delete: committing what is already current succeeds.
+                (Some(current), None) if current.hash() == signed.hash() => Ok(()),
+                (_, None) => Err(not_found(&manifest.path)),
+                (_, Some(owner)) => allow(user, Action::Delete { owner }),
+            }?;
+            self.store
+                .delete(signed)
+                .map_err(|error| commit_refusal(&error, &manifest.path))
+        })?;
+        Ok(Reply::Deleted)
+    }
+
+    fn open_upload(
+        &self,
+        me: &Me,
+        path: &FilePath,
+    ) -> Result<(Box<Upload>, Option<SignedManifest>), Refusal> {
+        let user = self.user(me)?;
+        allow(&user, Action::Upload)?;
+        let current = self.store.stat(path);
+        allow_overwrite(&user, current.as_ref())?;
+        if user.keys.is_empty() {
+            return Err(refuse(
+                RefusalCode::BadSignature,
+                "you have no registered key, and every file is signed; register one with `towpath keys add`",
+            ));
+        }
+        let upload = self
+            .store
+            .begin(path)
+            .map_err(|e| store_refusal(&e, path))?;
+        Ok((Box::new(upload), current))
+    }
+
+    fn append(
+        &self,
+        mut upload: Box<Upload>,
+        chunks: Vec<Chunk>,
+    ) -> Result<(Box<Upload>, usize), Refusal> {
+        let mut written = 0;
+        for mut chunk in chunks {
+            let length = chunk.len();
+            if let Err(error) = upload.append(&mut chunk) {
+                return Err(store_refusal(&error, upload.path()));
+            }
+            written += length;
+        }
+        Ok((upload, written))
+    }
+
+    fn commit(&self, me: &Me, upload: Box<Upload>, signed: &SignedManifest) -> CommitOutcome {
+        let path = &signed.manifest().path;
+        let mut conflict = None;
+        let published = self.publish(me, signed, |user| {
+            allow(user, Action::Upload)?;
+            allow_overwrite(user, self.store.stat(path).as_ref())?;
+            match upload.commit(signed) {
+                Ok(()) => Ok(()),
+                Err((CommitError::Conflict { current }, Some(upload))) => {
+                    let refusal = refuse(RefusalCode::Conflict, "the file changed meanwhile");
+                    conflict = Some((Box::new(upload), current));
+                    Err(refusal)
+                }
+                Err((error, _)) => Err(commit_refusal(&error, path)),
+            }
+        });
+        match (published, conflict) {
+            (Ok(()), _) => CommitOutcome::Published,
+            (Err(_), Some((upload, current))) => CommitOutcome::Conflict(upload, current),
+            (Err(refusal), None) => CommitOutcome::Refused(refusal),
+        }
+    }
+
+    /// Runs `act` under the registry's lock, once the manifest is seen to be this user's own.
+    fn publish(
+        &self,
+        me: &Me,
+        signed: &SignedManifest,
+        act: impl FnOnce(&User) -> Result<(), Refusal>,
+    ) -> Result<(), Refusal> {
+        let manifest = signed.manifest();
+        check_author(
+            &self.store.id(),
+            me,
+            manifest.store,
+            manifest.uid,
+            &manifest.name,
+        )?;
+        let done = self.registry.with_user(me.uid, |user| {
+            if !user.has_key(signed.signer()) {
+                return Err(refuse(
+                    RefusalCode::BadSignature,
+                    format!(
+                        "{} is not a registered key of {}; register it with `towpath keys add`",
+                        manifest.key, me.name
+                    ),
+                ));
+            }
+            act(user)
+        });
+        match done {
+            Ok(result) => result,
+            Err(RegistryError::UnknownUser) => Err(gone(me)),
+            Err(error) => Err(registry_refusal(&error)),
+        }
+    }
+
+    fn open_download(
+        &self,
+        me: &Me,
+        path: &FilePath,
+        offset: u64,
+        wanted: Option<ManifestHash>,
+    ) -> Result<(Box<Download>, u64), Refusal> {
+        allow(&self.user(me)?, Action::Download)?;
+        let mut download = self.store.read(path).map_err(|e| store_refusal(&e, path))?;
+        let signed = download.signed();
+        let Content::File { size, .. } = signed.manifest().content else {
+            return Err(not_found(path));
+        };
+        // Resuming makes sense at a record of the very same file; else the download starts over.
+        let chunk = towpath_protocol::CHUNK_LEN as u64;
+        let resumes =
+            wanted == Some(signed.hash()) && offset <= size && offset.is_multiple_of(chunk);
+        let offset = if resumes { offset } else { 0 };
+        download.seek_chunk(offset / chunk);
+        Ok((Box::new(download), offset))
+    }
+
+    fn read(&self, mut download: Box<Download>) -> Result<(Box<Download>, Vec<Chunk>), Refusal> {
+        let mut chunks = Vec::with_capacity(limits::BATCH_CHUNKS);
+        while chunks.len() < limits::BATCH_CHUNKS {
+            let mut chunk = Chunk::new();
+            match download.next(&mut chunk) {
+                Ok(true) => chunks.push(chunk),
+                Ok(false) => break,
+                Err(error) => {
+                    let path = download.signed().manifest().path.clone();
+                    return Err(store_refusal(&error, &path));
+                }
+            }
+        }
+        Ok((download, chunks))
+    }
+
+    fn user(&self, me: &Me) -> Result<User, Refusal> {
+        self.registry.find_uid(me.uid).ok_or_else(|| gone(me))
+    }
+}
+
+impl Execute for Services {
+    type Job = Job;
+    type Output = Output;
+
+    fn execute(&self, job: Job) -> Output {
+        match job {
+            Job::Login { user, credential } => Output::Login(self.login(&user, credential)),
+            Job::Request { me, request } => Output::Request(self.request(&me, *request)),
+            Job::OpenUpload { me, path } => Output::UploadOpened(self.open_upload(&me, &path)),
+            Job::Append { upload, chunks } => Output::Appended(self.append(upload, chunks)),
+            Job::Commit { me, upload, signed } => {
+                Output::Committed(self.commit(&me, upload, &signed))
+            }
+            Job::OpenDownload {
+                me,
+                path,
+                offset,
+                manifest,
+            } => Output::DownloadOpened(self.open_download(&me, &path, offset, manifest)),
+            Job::Read { download } => Output::Read(self.read(download)),
+        }
+    }
+}
+
+fn owner_of_file(signed: &SignedManifest) -> Option<UserId> {
+    match signed.manifest().content {
+        Content::File { .. } => Some(signed.manifest().uid),
+        Content::Deleted => None,
+    }
+}
+
+/// Overwriting is deleting and uploading.
+fn allow_overwrite(user: &User, current: Option<&SignedManifest>) -> Result<(), Refusal> {
+    match current.and_then(owner_of_file) {
+        Some(owner) => allow(user, Action::Delete { owner }),
+        None => Ok(()),
+    }
+}
+
+fn allow(user: &User, action: Action) -> Result<(), Refusal> {
+    if user.role.allows(action, user.uid) {
+        return Ok(());
+    }
+    let what = match action {
+        Action::Upload => "upload",
+        Action::Download => "download",
+        Action::List => "list files",
+        Action::Delete { owner } if owner == user.uid => "delete or replace files",
+        Action::Delete { .. } => "delete or replace another user's file",
+        Action::ManageUsers => "manage users",
+        Action::ChangeRoles => "change roles",
+    };
+    let message = format!("a {} may not {what}; ask an administrator", user.role);
+    Err(refuse(RefusalCode::Denied, message))
+}
+
+fn check_author(
+    here: &StoreId,
+    me: &Me,
+    store: StoreId,
+    uid: UserId,
+    name: &UserName,
+) -> Result<(), Refusal> {
+    let wrong = if store != *here {
+        "it was signed for another server"
+    } else if uid != me.uid || *name != me.name {
+        "it names another user"
+    } else {
+        return Ok(());
+    };
+    Err(refuse(
+        RefusalCode::BadManifest,
+        format!("the statement is not taken: {wrong}"),
+    ))
+}
+
+fn user_entry(user: &User) -> UserEntry {
+    UserEntry {
+        name: user.name.clone(),
+        uid: user.uid,
+        role: user.role,
+        keys: u32::try_from(user.keys.len()).unwrap_or(u32::MAX),
+    }
+}
+
+fn refuse(code: RefusalCode, message: impl Into<String>) -> Refusal {
+    Refusal {
+        code,
+        message: message.into(),
+    }
+}
+
+fn not_found(path: &FilePath) -> Refusal {
+    refuse(RefusalCode::NotFound, format!("there is no file {path}"))
+}
+
+fn gone(me: &Me) -> Refusal {
+    refuse(
+        RefusalCode::Denied,
+        format!("the user {} no longer exists", me.name),
+    )
+}
+
+fn registry_refusal(error: &RegistryError) -> Refusal {
+    match error {
+        RegistryError::KeyExists(_) => refuse(
+            RefusalCode::Denied,
+            "this key is registered already; make another with `towpath keys new`",
+        ),
+        RegistryError::TooManyKeys | RegistryError::LastAdmin => {
+            refuse(RefusalCode::Denied, error.to_string())
+        }
+        RegistryError::Statement(_) | RegistryError::Comment => {
+            refuse(RefusalCode::BadRequest, error.to_string())
+        }
+        _ => {
+            tracing::error!(%error, "the user registry failed");
+            let message = "the server cannot use its user registry; its log says why";
+            refuse(RefusalCode::Internal, message)
+        }
+    }
+}
+
+fn store_refusal(error: &StoreError, path: &FilePath) -> Refusal {
+    match error {
+        StoreError::NotFound => not_found(path),
+        StoreError::Corrupt(reason) => {
+            tracing::error!(file = %path, reason, "a stored file is damaged");
+            refuse(
+                RefusalCode::Corrupt,
+                format!("{path} is damaged on the server; ask its administrator to restore it"),
+            )
+        }
+        StoreError::NoSpace => refuse(RefusalCode::NoSpace, error.to_string()),
+        StoreError::Misuse(reason) => refuse(RefusalCode::BadRequest, *reason),
+        StoreError::ReadOnly => refuse(RefusalCode::Internal, error.to_string()),
+        _ => {
+            tracing::error!(file = %path, %error, "the store failed");
+            refuse(
+                RefusalCode::Internal,
+                "the server cannot use its store; its log says why",
+            )
+        }
+    }
+}
+
+fn commit_refusal(error: &CommitError, path: &FilePath) -> Refusal {
+    match error {
+        CommitError::Conflict { .. } => refuse(RefusalCode::Conflict, error.to_string()),
+        CommitError::Mismatch(_) => refuse(RefusalCode::BadManifest, error.to_string()),
+        CommitError::NotFound => not_found(path),
+        CommitError::Store(error) => store_refusal(error, path),
+        _ => {
+            tracing::error!(file = %path, %error, "a file cannot be published");
+            refuse(RefusalCode::Internal, error.to_string())
+        }
+    }
+}

@@ -1,0 +1,42 @@
+//! Every bound of the server, with its reason.
+
+use std::time::Duration;
+
+/// Records handed to a worker in one job: a hand-off costs some microseconds, a record of 64 KiB some hundred.
+pub const BATCH_CHUNKS: usize = 16;
+
+/// Entries in one reply to a list request: keeps a reply well under the control message limit.
+pub const LIST_PAGE: usize = 500;
+
+/// Entries of each table of the login throttle: bounds what an attacker with many addresses makes us remember.
+pub const THROTTLE_ENTRIES: usize = 16_384;
+
+/// First delay after failed logins; doubles with each further failure.
+pub const THROTTLE_FIRST: Duration = Duration::from_millis(500);
+
+/// Longest delay for one user from one network.
+pub const THROTTLE_LONGEST: Duration = Duration::from_secs(30);
+
+/// Failures that cost nothing, for one user from one network: people mistype.
+pub const THROTTLE_FREE: u32 = 2;
+
+/// Failures that cost nothing, for one network over all users: several people may sit behind one address.
+pub const THROTTLE_FREE_NETWORK: u32 = 10;
+
+/// Failures that cost nothing, for one user over all networks: loose, so that strangers cannot lock a user out cheaply.
+pub const THROTTLE_FREE_USER: u32 = 50;
+
+/// Longest delay that failures from other networks cause for a user.
+pub const THROTTLE_LONGEST_USER: Duration = Duration::from_secs(4);
+
+/// Failures are forgotten after this long without another.
+pub const THROTTLE_MEMORY: Duration = Duration::from_secs(15 * 60);
+
+/// Longest configuration file, in bytes.
+pub const CONFIG_BYTES: u64 = 64 * 1024;
+
+/// Longest password file read, in bytes: a password has at most 71.
+pub const PASSWORD_FILE_BYTES: u64 = 1024;
+
+/// Time that transfers under way get to finish after a stop was asked for.
+pub const DRAIN: Duration = Duration::from_secs(10);

@@ -1,0 +1,212 @@
+//! `towpathd run`: opens the server directory, listens, and serves until told to stop.
+
+use super::admin::{self, AdminError};
+use super::home::{Config, Home};
+use super::identity::Identity;
+use super::jobs::Services;
+use super::limits;
+use super::session::ServerSession;
+use rustls::time_provider::DefaultTimeProvider;
+use std::io;
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Instant;
+use towpath_io_mio::{Carrier, Driver, LoopConfig, Peer, seqpacket};
+use towpath_protocol::server::ServerConfig;
+use towpath_protocol::{Limits, tls_server_config};
+use towpath_store::log::{LogError, ServerLog};
+use towpath_store::{Recipient, StorageKey, Store};
+use tracing::level_filters::LevelFilter;
+
+/// Where to listen.
+#[derive(Debug, Clone)]
+pub enum Listen {
+    /// Kernel SCTP on these local addresses; none means those of the configuration.
+    Kernel {
+        /// Local addresses.
+        addresses: Vec<IpAddr>,
+        /// SCTP port; `None` means that of the configuration.
+        port: Option<u16>,
+    },
+    /// A UNIX socket, for tests on hosts without SCTP.
+    Unix(PathBuf),
+}
+
+/// Why the server did not start, or stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The server directory was not taken.
+    #[error(transparent)]
+    Setup(#[from] AdminError),
+    /// Listening failed.
+    #[error("cannot listen on {place}: {source}")]
+    Listen {
+        /// Where.
+        place: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The host has no SCTP.
+    #[error("this kernel has no SCTP ({0}); load it with `modprobe sctp` as root")]
+    NoSctp(io::Error),
+    /// TLS could not be set up with this certificate and key.
+    #[error("cannot use cert.pem with key.pem: {0}")]
+    Tls(String),
+    /// A configured recovery recipient is not one.
+    #[error("towpathd.toml: recipient {text:?}: {reason}")]
+    Recipient {
+        /// What is configured.
+        text: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// `server.log` cannot be written.
+    #[error("cannot write the log: {0}")]
+    Log(#[from] LogError),
+    /// The event loop failed.
+    #[error("the event loop failed: {0}")]
+    Loop(#[from] io::Error),
+}
+
+impl RunError {
+    /// The exit code of `towpathd` for this error.
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            RunError::Setup(error) => error.exit_code(),
+            RunError::Tls(_) | RunError::Recipient { .. } | RunError::Log(_) => 3,
+            RunError::Listen { .. } | RunError::NoSctp(_) | RunError::Loop(_) => 1,
+        }
+    }
+}
+
+/// Serves the server directory `dir` until SIGINT or SIGTERM.
+///
+/// # Errors
+/// When the directory cannot be used or nothing can be listened on.
+pub fn run(dir: &Path, listen: Listen) -> Result<(), RunError> {
+    let home = Home::new(dir);
+    let registry = admin::open_registry(dir)?;
+    let config = home.load_config().map_err(AdminError::from)?;
+    start_log(&home, &config)?;
+    let identity = Identity::load(&home).map_err(AdminError::from)?;
+    let server_key = admin::fingerprint(&home, &identity)?;
+    let store = open_store(&home, &config)?;
+    let store_id = store.id();
+    let tls = tls_server_config(identity.chain, identity.key, Arc::new(DefaultTimeProvider))
+        .map_err(|error| RunError::Tls(error.to_string()))?;
+    let server = ServerConfig {
+        tls,
+        store: store_id,
+        limits: Limits::default(),
+    };
+    let (carrier, places) = open_carrier(&config, listen)?;
+
+    let services = Arc::new(Services::new(store, registry));
+    let mut driver = Driver::new(
+        LoopConfig {
+            max_sessions: config.max_sessions,
+            workers: config.worker_threads(),
+            drain: limits::DRAIN,
+            ..LoopConfig::default()
+        },
+        Arc::clone(&services),
+    )?;
+    driver.add_carrier(carrier)?;
+    stop_on_signals(driver.stopper())?;
+
+    tracing::info!(store = %store_id, server_key = %server_key, listening = places, version = env!("CARGO_PKG_VERSION"), "ready");
+    println!("towpathd: ready, store {store_id}, key {server_key}, listening on {places}");
+    let mut accept = |peer: Peer| {
+        let peer_name = peer.to_string();
+        match ServerSession::new(&server, Arc::clone(&services), peer, Instant::now()) {
+            Ok(session) => Some(session),
+            Err(error) => {
+                tracing::error!(peer = peer_name, %error, "cannot serve a client");
+                None
+            }
+        }
+    };
+    driver.run(&mut accept, &mut |_| false)?;
+    tracing::info!("stopped");
+    Ok(())
+}
+
+fn open_store(home: &Home, config: &Config) -> Result<Store, RunError> {
+    let key = StorageKey::load(&home.storage_key()).map_err(AdminError::from)?;
+    let recipients = config
+        .recipients
+        .iter()
+        .map(|text| {
+            text.parse::<Recipient>()
+                .map_err(|error| RunError::Recipient {
+                    text: text.clone(),
+                    reason: error.to_string(),
+                })
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    let (store, report) = Store::open(&home.files(), key, recipients).map_err(AdminError::from)?;
+    for (file, reason) in &report.unreadable {
+        tracing::error!(
+            file,
+            reason,
+            "a stored file cannot be read and is not served"
+        );
+    }
+    for file in &report.foreign {
+        tracing::warn!(file, "not a stored file; left alone");
+    }
+    if report.unreadable_count > 0 {
+        eprintln!(
+            "towpathd: {} stored files cannot be read and are not served; {} says which",
+            report.unreadable_count,
+            home.log().display()
+        );
+    }
+    tracing::info!(
+        files = report.files,
+        deleted = report.deleted,
+        unreadable = report.unreadable_count,
+        leftovers = report.leftovers,
+        "store opened"
+    );
+    Ok(store)
+}
+
+fn start_log(home: &Home, config: &Config) -> Result<(), RunError> {
+    let level = config.log_level.parse().unwrap_or(LevelFilter::INFO);
+    ServerLog::open(&home.log())?.install(level)?;
+    Ok(())
+}
+
+/// Opens the carrier and says where it listens.
+fn open_carrier(config: &Config, listen: Listen) -> Result<(Box<dyn Carrier>, String), RunError> {
+    match listen {
+        Listen::Unix(path) => {
+            let place = path.display().to_string();
+            match seqpacket::Seqpacket::listen(&path) {
+                Ok(carrier) => Ok((Box::new(carrier), place)),
+                Err(source) => Err(RunError::Listen { place, source }),
+            }
+        }
+        Listen::Kernel { addresses, port } => {
+            let _listen = (addresses, port, config);
+            Err(RunError::NoSctp(io::ErrorKind::Unsupported.into()))
+        }
+    }
+}
+
+fn stop_on_signals(stopper: towpath_io_mio::Stopper) -> Result<(), RunError> {
+    use signal_hook::consts::{SIGINT, SIGTERM};
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
+    std::thread::Builder::new()
+        .name("signals".to_owned())
+        .spawn(move || {
+            for signal in &mut signals {
+                tracing::info!(signal, "asked to stop");
+                stopper.stop();
+            }
+        })?;
+    Ok(())
+}
