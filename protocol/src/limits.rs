@@ -39,7 +39,7 @@ pub const MAX_PUBLIC_KEY_LINE_LEN: usize = 1_024;
 /// Longest OpenSSH private key file, in bytes: an Ed25519 one takes about 420 and its comment.
 pub const MAX_PRIVATE_KEY_LEN: usize = 16_384;
 
-/// Most bcrypt-pbkdf rounds of a private key: a minute of work; `ssh-keygen` writes 16 or 24 unless told otherwise.
+/// Most bcrypt-pbkdf rounds of a private key: about half a minute of work; `ssh-keygen` writes 16 or 24 unless told otherwise.
 pub const MAX_KDF_ROUNDS: u32 = 4_096;
 
 /// bcrypt-pbkdf rounds of the private keys that we write: what OpenSSH uses since 9.4.
