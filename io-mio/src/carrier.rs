@@ -225,7 +225,7 @@ pub trait Carrier: Send {
     #[must_use]
     fn receive(&mut self, id: AssociationId, now: Instant) -> Option<Inbound>;
 
-    /// Queues a message for a stream.
+    /// Queues a message for a stream. An empty one ends the association: SCTP has none (RFC 9260 §3.3.1).
     ///
     /// # Errors
     /// [`SendError::Full`] with the message, or [`SendError::Gone`].

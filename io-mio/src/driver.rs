@@ -283,14 +283,8 @@ impl<S: Session> Driver<S> {
         accept: &mut dyn FnMut(Peer) -> Option<S>,
         until: &mut dyn FnMut(&Self) -> bool,
     ) -> io::Result<()> {
-        loop {
+        while !until(self) && !(self.draining.is_some() && self.active == 0) {
             self.turn(accept, None)?;
-            if until(self) {
-                break;
-            }
-            if self.draining.is_some() && self.active == 0 {
-                break;
-            }
         }
         while !self.closing.is_empty() {
             self.turn(accept, None)?;

@@ -6,18 +6,19 @@ use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::time::Instant;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use crate::carrier::{
     AssociationId, Carrier, CarrierEvent, CloseMode, Inbound, LostReason, PathInfo, Peer,
     Readiness, Registrar, SendError,
 };
-use crate::limits::{ACCEPT_BACKOFF, ACCEPT_BATCH, SEND_QUEUE, SEND_QUEUE_HARD};
+use crate::limits::{ACCEPT_BACKOFF, ACCEPT_BATCH, COPY_BELOW, SEND_QUEUE, SEND_QUEUE_HARD};
 
 /// One association's socket: message boundaries kept, never blocking.
 pub(crate) trait MessageSocket: AsFd + Send {
-    /// The next message or change; `WouldBlock` when there is none.
-    fn receive(&mut self) -> io::Result<Inbound>;
+    /// The next message or change; `WouldBlock` when there is none. `scratch` serves all sockets in turn: between
+    /// two calls it holds nothing of anyone's.
+    fn receive(&mut self, scratch: &mut BytesMut) -> io::Result<Inbound>;
     /// Hands a whole message to the kernel, or none of it with `WouldBlock`.
     fn send(&mut self, stream: u16, payload: &[u8]) -> io::Result<()>;
     /// Bytes that the kernel has taken and not sent yet; may be asked often.
@@ -40,6 +41,15 @@ pub(crate) trait Network: Send {
     fn local_addresses(&self, listener: &Self::Listener) -> Vec<SocketAddr>;
 }
 
+/// Takes a whole message out of the scratch buffer: a short one by copying, a long one with the buffer.
+pub(crate) fn take_message(scratch: &mut BytesMut) -> BytesMut {
+    if scratch.len() <= COPY_BELOW {
+        BytesMut::from(&scratch[..])
+    } else {
+        std::mem::take(scratch)
+    }
+}
+
 /// Sources below this are listening sockets; associations are numbered from here.
 const FIRST_ASSOCIATION: u64 = 1024;
 
@@ -51,6 +61,7 @@ pub(crate) struct Endpoint<N: Network> {
     next: u64,
     events: VecDeque<(AssociationId, CarrierEvent)>,
     registrar: Option<Registrar>,
+    scratch: BytesMut,
 }
 
 struct Listening<L> {
@@ -113,6 +124,7 @@ impl<N: Network> Endpoint<N> {
             next: FIRST_ASSOCIATION,
             events: VecDeque::new(),
             registrar: None,
+            scratch: BytesMut::new(),
         }
     }
 
@@ -226,7 +238,7 @@ impl<N: Network> Endpoint<N> {
         let mut budget = ACCEPT_BATCH;
         while !over && association.readable && budget > 0 {
             budget -= 1;
-            match association.socket.receive() {
+            match association.socket.receive(&mut self.scratch) {
                 Ok(Inbound::PeerClosed | Inbound::Lost(_)) => over = true,
                 Ok(_) => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => association.readable = false,
@@ -257,7 +269,7 @@ impl<S: MessageSocket> Association<S> {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => self.writable = false,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => {
-                    self.fail(&error);
+                    self.fail(LostReason::Socket(error.to_string()));
                     return;
                 }
             }
@@ -265,12 +277,12 @@ impl<S: MessageSocket> Association<S> {
     }
 
     /// A failed send says little; what there is to receive first often says why, so that is read before.
-    fn fail(&mut self, error: &io::Error) {
+    fn fail(&mut self, reason: LostReason) {
         self.queue.clear();
         self.queued = 0;
         self.writable = false;
         self.readable = true;
-        self.failed = Some(LostReason::Socket(error.to_string()));
+        self.failed = Some(reason);
     }
 
     fn unsent(&mut self) -> usize {
@@ -380,7 +392,7 @@ impl<N: Network> Carrier for Endpoint<N> {
             return None;
         }
         while association.readable {
-            match association.socket.receive() {
+            match association.socket.receive(&mut self.scratch) {
                 Ok(inbound) => {
                     if matches!(inbound, Inbound::PeerClosed | Inbound::Lost(_)) {
                         association.phase = Phase::Ended;
@@ -414,6 +426,11 @@ impl<N: Network> Carrier for Endpoint<N> {
         if association.queued + payload.len() > SEND_QUEUE_HARD {
             association.starved = true;
             return Err(SendError::Full(payload));
+        }
+        if payload.is_empty() {
+            association.fail(LostReason::Protocol("an empty message was to be sent"));
+            self.announce(id);
+            return Err(SendError::Gone);
         }
         association.queued += payload.len();
         association.queue.push_back((stream, payload));

@@ -10,6 +10,7 @@
 mod carrier;
 mod driver;
 mod endpoint;
+pub mod kernel;
 pub mod limits;
 mod pool;
 pub mod seqpacket;

@@ -63,3 +63,42 @@ pub const SEQPACKET_BUFFER: usize = 1024 * 1024;
 
 /// Streams announced by the `AF_UNIX` carrier, the same number as the kernel's.
 pub const STREAMS: u16 = 64;
+
+/// Send and receive buffer of a kernel association in bytes: the product of 1 Gbit/s and 30 ms.
+pub const KERNEL_BUFFER: usize = 4 * 1024 * 1024;
+
+/// Lower bound of the retransmission timeout: above the SACK delay of both ends, far below RFC 9260's 1 s, which
+/// would be the stall when a path dies.
+pub const RTO_MIN: Duration = Duration::from_millis(100);
+
+/// Retransmission timeout before the first measurement: longer than any round trip on earth.
+pub const RTO_INITIAL: Duration = Duration::from_millis(500);
+
+/// Upper bound of the retransmission timeout: how long a path that came back may stay unnoticed.
+pub const RTO_MAX: Duration = Duration::from_secs(2);
+
+/// Heartbeat interval: a path that died or came back is known within seconds, at a packet each second.
+pub const HEARTBEAT: Duration = Duration::from_secs(1);
+
+/// Consecutive timeouts after which a path is inactive: 0.1 + 0.2 + 0.4 + 0.8 s at best.
+pub const PATH_MAX_RETRANSMISSIONS: u16 = 4;
+
+/// Consecutive timeouts of a path after which traffic moves to another one (RFC 7829): more than 0, so the first.
+pub const SUSPECT_AFTER: u16 = 0;
+
+/// Consecutive timeouts, on any paths, after which the association is lost: half a minute or more without any
+/// network, for a cable to be plugged in again.
+pub const ASSOCIATION_MAX_RETRANSMISSIONS: u16 = 30;
+
+/// Delay of an acknowledgement: well below [`RTO_MIN`].
+pub const SACK_DELAY: Duration = Duration::from_millis(20);
+
+/// INITs before a peer counts as unreachable, about ten seconds in all.
+pub const INIT_ATTEMPTS: u16 = 6;
+
+/// Longest wait between two INITs.
+pub const INIT_MAX_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Messages up to this length are copied into a buffer of their own size, so that a kept control message does not
+/// pin a buffer of the longest.
+pub const COPY_BELOW: usize = 16 * 1024;

@@ -19,7 +19,7 @@ use nix::sys::socket::{
 };
 
 use crate::carrier::{Inbound, LostReason, PathInfo};
-use crate::endpoint::{Endpoint, MessageSocket, Network, carrier_by_endpoint};
+use crate::endpoint::{Endpoint, MessageSocket, Network, carrier_by_endpoint, take_message};
 use crate::limits::{BACKLOG, MAX_MESSAGE, SEQPACKET_BUFFER, STREAMS};
 
 /// The stream number of the frame that aborts.
@@ -159,16 +159,16 @@ impl AsFd for UnixSocket {
 }
 
 impl MessageSocket for UnixSocket {
-    fn receive(&mut self) -> io::Result<Inbound> {
+    fn receive(&mut self, scratch: &mut BytesMut) -> io::Result<Inbound> {
         if !self.up {
             self.up = true;
             return Ok(Inbound::Up { streams: STREAMS });
         }
         let mut stream = [0; 2];
         // One byte more than the longest message tells a longer one.
-        let mut payload = BytesMut::zeroed(MAX_MESSAGE + 1);
+        scratch.resize(MAX_MESSAGE + 1, 0);
         let received = {
-            let mut parts = [IoSliceMut::new(&mut stream), IoSliceMut::new(&mut payload)];
+            let mut parts = [IoSliceMut::new(&mut stream), IoSliceMut::new(scratch)];
             recvmsg::<()>(
                 self.socket.as_raw_fd(),
                 &mut parts,
@@ -182,13 +182,17 @@ impl MessageSocket for UnixSocket {
             None if received == 0 => Inbound::PeerClosed,
             None => Inbound::Lost(LostReason::Protocol("a frame without a stream number")),
             Some(0) if stream == ABORT => Inbound::Lost(LostReason::Aborted),
+            Some(0) => Inbound::Lost(LostReason::Protocol("an empty message")),
             Some(length) if length > MAX_MESSAGE => Inbound::Lost(LostReason::TooLong),
             Some(_) if stream >= STREAMS => {
                 Inbound::Lost(LostReason::Protocol("a stream that does not exist"))
             }
             Some(length) => {
-                payload.truncate(length);
-                Inbound::Message { stream, payload }
+                scratch.truncate(length);
+                Inbound::Message {
+                    stream,
+                    payload: take_message(scratch),
+                }
             }
         })
     }

@@ -210,9 +210,11 @@ impl Session for Peer {
     }
 
     fn wants_read(&self) -> bool {
-        let paused = self.is_server() && self.counters.paused.load(Ordering::SeqCst);
-        // An echo that cannot send takes nothing more either.
-        !paused && self.outgoing.len() < 16 && self.jobs.len() + self.pending < 16
+        // A server that cannot send takes nothing more either.
+        !self.is_server()
+            || !self.counters.paused.load(Ordering::SeqCst)
+                && self.outgoing.len() < 16
+                && self.jobs.len() + self.pending < 16
     }
 
     fn is_closed(&self) -> bool {
