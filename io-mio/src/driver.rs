@@ -283,7 +283,10 @@ impl<S: Session> Driver<S> {
         accept: &mut dyn FnMut(Peer) -> Option<S>,
         until: &mut dyn FnMut(&Self) -> bool,
     ) -> io::Result<()> {
-        while !until(self) && !(self.draining.is_some() && self.active == 0) {
+        while !until(self) {
+            if self.draining.is_some() && self.active == 0 {
+                break;
+            }
             self.turn(accept, None)?;
         }
         while !self.closing.is_empty() {
