@@ -108,6 +108,28 @@ fn it_accepts_our_signatures_and_no_changed_byte() {
     }
 }
 
+/// What docs/PROTOCOL.md tells people to run, on the manifest that it shows.
+#[test]
+fn it_accepts_the_vectors_that_we_accept() {
+    let dir = TempDir::new().unwrap();
+    let root = concat!(env!("CARGO_MANIFEST_DIR"), "/../tests/vectors");
+    for (file, namespace) in [
+        ("signed-manifest-accept.txt", "file@towpath"),
+        ("signed-statement-accept-add.txt", "key@towpath"),
+    ] {
+        let vector = fs::read_to_string(Path::new(root).join(file)).unwrap();
+        let (header, body) = vector.split_once("\n\n").unwrap();
+        let signer = header
+            .lines()
+            .find_map(|line| line.strip_prefix("signer: "));
+        let signer = PublicKey::parse_openssh(signer.unwrap()).unwrap();
+        let (text, armored) = body.split_at(body.find("-----BEGIN").unwrap());
+        assert!(verify(&dir, &signer, namespace, text.as_bytes(), armored));
+        let other = text.replacen('1', "2", 1);
+        assert!(!verify(&dir, &signer, namespace, other.as_bytes(), armored));
+    }
+}
+
 #[test]
 fn we_accept_its_signatures() {
     let dir = TempDir::new().unwrap();
