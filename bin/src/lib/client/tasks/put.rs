@@ -110,7 +110,10 @@ impl Put {
         let State::Sending(sending) = &mut self.state else {
             return Step::Running;
         };
-        while let Some(chunk) = sending.queue.pop_front() {
+        // Before the server has accepted there is nothing to write to.
+        while sending.accepted.is_some()
+            && let Some(chunk) = sending.queue.pop_front()
+        {
             let length = chunk.len() as u64;
             match cx.connection().write(sending.transfer, chunk) {
                 Ok(()) => {
