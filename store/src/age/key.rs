@@ -200,6 +200,12 @@ impl StorageKey {
         std::iter::once(&self.current).chain(&self.older)
     }
 
+    /// A second one, for a store that is opened again.
+    #[cfg(test)]
+    pub(crate) fn copy(&self) -> StorageKey {
+        parse(&self.emit()).expect("what was written is read")
+    }
+
     fn emit(&self) -> Zeroizing<String> {
         // Room for all, so that no copy of a secret stays behind in a buffer that grew.
         let mut text = Zeroizing::new(String::with_capacity(1024 * (1 + self.older.len())));

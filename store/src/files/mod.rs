@@ -7,6 +7,8 @@ use std::ffi::OsString;
 use std::io;
 
 mod local;
+#[cfg(test)]
+pub(crate) mod memory;
 
 pub(crate) use local::LocalFiles;
 

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -21,6 +22,8 @@ pub(super) struct RegistryFile {
     gate: RwLock<()>,
     /// The file that was last found malformed, so that it is logged once.
     reported: Mutex<Option<Stat>>,
+    /// Set for good when the directory could not be synced: a later sync would say yes to what that one lost.
+    read_only: AtomicBool,
 }
 
 #[derive(Clone, Default)]
@@ -59,6 +62,7 @@ impl RegistryFile {
             cached: RwLock::default(),
             gate: RwLock::new(()),
             reported: Mutex::default(),
+            read_only: AtomicBool::new(false),
         }
     }
 
@@ -115,6 +119,9 @@ impl RegistryFile {
     ) -> Result<T, RegistryError> {
         let _gate = self.gate.write().unwrap_or_else(PoisonError::into_inner);
         let _lock = self.lock(Lock::Exclusive)?;
+        if self.read_only.load(Ordering::Acquire) {
+            return Err(RegistryError::ReadOnly(self.path.clone()));
+        }
         let mut users = Users::clone(&*self.load()?);
         let result = f(&mut users)?;
         self.replace(&users)?;
@@ -182,7 +189,9 @@ impl RegistryFile {
             file.write_at(&bytes, 0)?;
             file.sync()?;
             self.files.rename(&new, &self.name)?;
-            self.files.sync_dir(parent(&self.name))
+            let synced = self.files.sync_dir(parent(&self.name));
+            self.read_only.fetch_or(synced.is_err(), Ordering::AcqRel);
+            synced
         };
         write().map_err(self.io())
     }

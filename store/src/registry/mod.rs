@@ -9,6 +9,8 @@ mod file;
 mod password;
 
 #[cfg(test)]
+mod crash_tests;
+#[cfg(test)]
 mod tests;
 
 use std::path::Path;

@@ -52,7 +52,7 @@ impl Bench {
     }
 }
 
-fn name(text: &str) -> UserName {
+pub(super) fn name(text: &str) -> UserName {
     UserName::parse(text).unwrap()
 }
 
@@ -111,7 +111,8 @@ fn passwords() {
     let bench = Bench::new();
     let alice = bench.add("alice", Role::Admin, Some(b"secret"));
     bench.add("bob", Role::Guest, None);
-    let check = |who: &str, password: &[u8]| bench.registry.verify_password(&name(who), password);
+    let check =
+        |who: &str, password: &[u8]| bench.registry.verify_password(Some(&name(who)), password);
     assert_eq!(check("alice", b"secret"), Some(alice.clone()));
     for (who, password) in [
         ("alice", b"Secret".as_slice()),
@@ -149,6 +150,7 @@ fn passwords() {
     ));
     bench.registry.set_password(alice.uid, None).unwrap();
     assert_eq!(check("alice", &[b'x'; 71]), None);
+    assert_eq!(bench.registry.verify_password(None, b"secret"), None);
 }
 
 #[test]
@@ -156,13 +158,21 @@ fn old_hashes_are_renewed_at_login() {
     let bench = Bench::new();
     bench.add("alice", Role::Admin, Some(b"secret"));
     let newer = Registry::open_with_cost(&bench.path(), COST + 1).unwrap();
-    assert!(newer.verify_password(&name("alice"), b"wrong").is_none());
+    assert!(
+        newer
+            .verify_password(Some(&name("alice")), b"wrong")
+            .is_none()
+    );
     assert!(
         fs::read_to_string(bench.path())
             .unwrap()
             .contains("$2b$04$")
     );
-    assert!(newer.verify_password(&name("alice"), b"secret").is_some());
+    assert!(
+        newer
+            .verify_password(Some(&name("alice")), b"secret")
+            .is_some()
+    );
     assert!(
         fs::read_to_string(bench.path())
             .unwrap()
@@ -172,7 +182,7 @@ fn old_hashes_are_renewed_at_login() {
     assert!(
         bench
             .registry
-            .verify_password(&name("alice"), b"secret")
+            .verify_password(Some(&name("alice")), b"secret")
             .is_some()
     );
     assert!(

@@ -11,6 +11,8 @@ mod publish;
 mod upload;
 
 #[cfg(test)]
+mod crash_tests;
+#[cfg(test)]
 mod tests;
 
 use std::sync::atomic::AtomicBool;
