@@ -32,11 +32,6 @@ impl Executables {
             name: name.to_owned(),
         })
     }
-
-    /// All executables.
-    pub(crate) fn all(&self) -> impl Iterator<Item = &PathBuf> {
-        self.by_name.values()
-    }
 }
 
 /// Runs `cargo ARGUMENTS` and collects the executables it made or found up to date.

@@ -43,27 +43,26 @@ pub(crate) fn run(options: &Options) -> Result<(), TaskError> {
     if options.list {
         return Ok(process::run(Command::new(suite).arg("list"))?);
     }
-    let carrier_tests = build::executables(&[
+    let carrier_test = build::executables(&[
         "test",
         "-p",
         "towpath-io-mio",
         "--features",
         "kernel-tests",
+        "--test",
+        "kernel",
         "--no-run",
     ])?;
 
     let work = work_directory()?;
     let report = work.join("report.txt");
-    let mut arguments: Vec<OsString> = ["run", "--report"].map(OsString::from).to_vec();
-    arguments.push(report.clone().into());
+    let mut arguments = vec![OsString::from("run")];
     for name in ["towpath", "towpathd"] {
         arguments.push(format!("--{name}").into());
         arguments.push(programs.path(name)?.into());
     }
-    for path in carrier_tests.all() {
-        arguments.push("--carrier-test".into());
-        arguments.push(path.into());
-    }
+    arguments.push("--carrier-test".into());
+    arguments.push(carrier_test.path("kernel")?.into());
     arguments.extend(options.cases.iter().map(OsString::from));
 
     let status = match unfit(suite, options.uml) {
@@ -80,6 +79,7 @@ pub(crate) fn run(options: &Options) -> Result<(), TaskError> {
         Some(reason) => {
             println!("booting a user-mode Linux: {reason}");
             tools::ensure(&[Tool::UserModeLinux])?;
+            arguments.extend([OsString::from("--report"), report.clone().into()]);
             let guest = uml::Guest {
                 program: suite,
                 arguments: &arguments,

@@ -39,7 +39,7 @@ enum Task {
 
 #[derive(clap::Args)]
 struct Run {
-    /// File that gets the report besides standard output
+    /// File that gets the report instead of standard output
     #[arg(long)]
     report: Option<PathBuf>,
     #[arg(long)]
@@ -47,8 +47,8 @@ struct Run {
     #[arg(long)]
     towpathd: PathBuf,
     /// Test program of the carrier
-    #[arg(long = "carrier-test")]
-    carrier_tests: Vec<PathBuf>,
+    #[arg(long)]
+    carrier_test: PathBuf,
     /// Run only the cases whose names contain one of these
     cases: Vec<String>,
 }
@@ -112,7 +112,7 @@ impl Run {
         let programs = Programs {
             towpath: self.towpath,
             towpathd: self.towpathd,
-            carrier_tests: self.carrier_tests,
+            carrier_test: self.carrier_test,
         };
         for case in cases::ALL {
             let chosen = self.cases.is_empty()

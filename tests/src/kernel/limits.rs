@@ -17,7 +17,7 @@ pub const SERVER_STOP: Duration = Duration::from_secs(10);
 /// One run of `ip` or `tc`.
 pub const TOOL: Duration = Duration::from_secs(10);
 
-/// Test programs of the carrier, each.
+/// The carrier's own tests.
 pub const CARRIER_TEST: Duration = Duration::from_secs(120);
 
 /// Size of the file that loses a link in mid-transfer.

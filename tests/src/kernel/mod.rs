@@ -24,8 +24,8 @@ pub struct Programs {
     pub towpath: PathBuf,
     /// The server.
     pub towpathd: PathBuf,
-    /// Test programs of the kernel carrier, run as they are.
-    pub carrier_tests: Vec<PathBuf>,
+    /// Test program of the kernel carrier.
+    pub carrier_test: PathBuf,
 }
 
 /// Why a case failed.

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use super::CaseError;
 
-/// Prints to standard output and, in a guest, to a file of the host.
+/// Prints to standard output or, in a guest, to a file of the host.
 #[derive(Debug, Default)]
 pub struct Report {
     file: Option<File>,
@@ -16,7 +16,7 @@ pub struct Report {
 }
 
 impl Report {
-    /// A report that also goes to `path`.
+    /// A report that goes to `path`, if there is one, instead of standard output.
     pub fn to_file(path: Option<&Path>) -> std::io::Result<Self> {
         let file = path.map(File::create).transpose()?;
         Ok(Self {
@@ -29,14 +29,15 @@ impl Report {
     /// Says what is being done.
     pub fn say(&mut self, text: impl AsRef<str>) {
         let text = text.as_ref();
-        println!("{text}");
-        if let Some(file) = &mut self.file {
-            // A guest's file reaches the host when it is synced.
-            let written = writeln!(file, "{text}").and_then(|()| file.sync_data());
-            if let Err(error) = written {
-                eprintln!("the report cannot be written: {error}");
-                self.file = None;
-            }
+        let Some(file) = &mut self.file else {
+            println!("{text}");
+            return;
+        };
+        // A guest's file reaches the host when it is synced.
+        let written = writeln!(file, "{text}").and_then(|()| file.sync_data());
+        if let Err(error) = written {
+            eprintln!("the report cannot be written, so it goes on here: {error}\n{text}");
+            self.file = None;
         }
     }
 
