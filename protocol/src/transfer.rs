@@ -275,6 +275,9 @@ impl<P> Active<P> {
     /// Queues a record behind those that wait.
     pub(crate) fn queue(&mut self, kind: RecordKind, body: Chunk) {
         debug_assert_eq!(self.ours, End::Open);
+        if kind == RecordKind::Data {
+            self.queued += body.len();
+        }
         self.queue.push_back((kind, body));
     }
 
@@ -375,7 +378,6 @@ impl<P> Active<P> {
             return Ok(());
         }
         flow.written += chunk.len() as u64;
-        self.queued += chunk.len();
         self.queue(RecordKind::Data, chunk);
         if self.capacity() < CHUNK_LEN {
             self.writing = Writing::Blocked;

@@ -52,6 +52,14 @@ impl Host {
     }
 }
 
+#[expect(
+    clippy::disallowed_methods,
+    reason = "some instant to start from; only differences matter"
+)]
+pub(crate) fn now() -> Instant {
+    Instant::now()
+}
+
 pub(crate) fn client_tls() -> Arc<rustls::ClientConfig> {
     tls_client_config(Arc::new(FixedTime)).unwrap()
 }
@@ -132,19 +140,31 @@ impl Pair {
     }
 
     pub(crate) fn down(seed: u64, host: &Host, client: Limits, server: Limits) -> Self {
-        #[expect(
-            clippy::disallowed_methods,
-            reason = "some instant to start from; only differences matter"
-        )]
-        let now = Instant::now();
-        let client = ClientConfig {
+        let mut pair = Self::with_tls(seed, client_tls(), host.tls.clone(), server);
+        let config = ClientConfig {
             tls: client_tls(),
             limits: client,
         };
+        pair.client = client::Connection::new(config, pair.now).unwrap();
+        pair
+    }
+
+    /// With TLS settings that need not be ours; the link is down.
+    pub(crate) fn with_tls(
+        seed: u64,
+        client: Arc<rustls::ClientConfig>,
+        server: Arc<rustls::ServerConfig>,
+        limits: Limits,
+    ) -> Self {
+        let now = now();
+        let client = ClientConfig {
+            tls: client,
+            limits: limits.clone(),
+        };
         let server = ServerConfig {
-            tls: host.tls.clone(),
+            tls: server,
             store: STORE,
-            limits: server,
+            limits,
         };
         Self {
             client: client::Connection::new(client, now).unwrap(),
