@@ -8,11 +8,11 @@ use super::limits;
 use super::session::ServerSession;
 use rustls::time_provider::DefaultTimeProvider;
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
-use towpath_io_mio::{Carrier, Driver, LoopConfig, Peer, seqpacket};
+use towpath_io_mio::{Carrier, Driver, LoopConfig, Peer, kernel, seqpacket};
 use towpath_protocol::server::ServerConfig;
 use towpath_protocol::{Limits, tls_server_config};
 use towpath_store::log::{LogError, ServerLog};
@@ -191,8 +191,23 @@ fn open_carrier(config: &Config, listen: Listen) -> Result<(Box<dyn Carrier>, St
             }
         }
         Listen::Kernel { addresses, port } => {
-            let _listen = (addresses, port, config);
-            Err(RunError::NoSctp(io::ErrorKind::Unsupported.into()))
+            kernel::supported().map_err(RunError::NoSctp)?;
+            let port = port.unwrap_or(config.port);
+            let addresses = match (addresses.is_empty(), config.listen.is_empty()) {
+                (false, _) => addresses,
+                (true, false) => config.listen.clone(),
+                (true, true) => vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED)],
+            };
+            let sockets: Vec<SocketAddr> = addresses
+                .iter()
+                .map(|address| SocketAddr::new(*address, port))
+                .collect();
+            let names: Vec<String> = sockets.iter().map(SocketAddr::to_string).collect();
+            let place = names.join(", ");
+            match kernel::KernelSctp::listen(&sockets, &kernel::KernelConfig::default()) {
+                Ok(carrier) => Ok((Box::new(carrier), place)),
+                Err(source) => Err(RunError::Listen { place, source }),
+            }
         }
     }
 }
