@@ -5,9 +5,8 @@
 //! open sessions; what is published is checked once more under the registry's lock.
 
 use super::limits;
-use super::throttle::{Network, Throttle};
+use super::throttle::Throttle;
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 use towpath_io_mio::Execute;
 use towpath_protocol::{
     Action, Chunk, Content, FilePath, ManifestHash, Refusal, RefusalCode, Reply, Request, Role,
@@ -138,11 +137,6 @@ impl Services {
     pub fn throttle(&self) -> MutexGuard<'_, Throttle> {
         // The tables hold counts only: after a panic elsewhere they are still usable.
         self.throttle.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// How long a password attempt has to wait.
-    pub fn login_delay(&self, user: &str, network: Network, now: Instant) -> std::time::Duration {
-        self.throttle().delay(user, network, now)
     }
 
     fn login(&self, user: &ClaimedUser, credential: Credential) -> Option<(Me, Role)> {

@@ -29,6 +29,9 @@ pub const THROTTLE_FREE_USER: u32 = 50;
 /// Longest delay that failures from other networks cause for a user.
 pub const THROTTLE_LONGEST_USER: Duration = Duration::from_secs(4);
 
+/// An attempt that would have to wait longer is refused unseen: its connection would not live to hear the answer.
+pub const THROTTLE_REFUSE: Duration = Duration::from_secs(45);
+
 /// Failures are forgotten after this long without another.
 pub const THROTTLE_MEMORY: Duration = Duration::from_secs(15 * 60);
 
@@ -37,6 +40,9 @@ pub const CONFIG_BYTES: u64 = 64 * 1024;
 
 /// Longest password file read, in bytes: a password has at most 71.
 pub const PASSWORD_FILE_BYTES: u64 = 1024;
+
+/// One network gets at most one in this many of the sessions, so that no single host takes them all.
+pub const NETWORK_SHARE: usize = 4;
 
 /// Time that transfers under way get to finish after a stop was asked for.
 pub const DRAIN: Duration = Duration::from_secs(10);

@@ -11,6 +11,7 @@ pub mod home;
 pub mod identity;
 pub mod jobs;
 pub mod limits;
+pub mod places;
 pub mod run;
 pub mod session;
 pub mod throttle;

@@ -5,6 +5,7 @@ use super::home::{Config, Home};
 use super::identity::Identity;
 use super::jobs::Services;
 use super::limits;
+use super::places::Places;
 use super::session::ServerSession;
 use rustls::time_provider::DefaultTimeProvider;
 use std::io;
@@ -118,9 +119,19 @@ pub fn run(dir: &Path, listen: Listen) -> Result<(), RunError> {
 
     tracing::info!(store = %store_id, server_key = %server_key, listening = places, version = env!("CARGO_PKG_VERSION"), "ready");
     println!("towpathd: ready, store {store_id}, key {server_key}, listening on {places}");
+    let places = Places::new((config.max_sessions / limits::NETWORK_SHARE).max(1));
     let mut accept = |peer: Peer| {
         let peer_name = peer.to_string();
-        match ServerSession::new(&server, Arc::clone(&services), peer, Instant::now()) {
+        let address = peer.addresses.first().map(|address| address.ip());
+        let Some(place) = places.take(address) else {
+            tracing::warn!(
+                peer = peer_name,
+                "too many sessions of one network: turned away"
+            );
+            return None;
+        };
+        let services = Arc::clone(&services);
+        match ServerSession::new(&server, services, peer, place, Instant::now()) {
             Ok(session) => Some(session),
             Err(error) => {
                 tracing::error!(peer = peer_name, %error, "cannot serve a client");

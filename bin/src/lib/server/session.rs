@@ -4,13 +4,14 @@
 
 use super::download::Outgoing;
 use super::jobs::{CommitOutcome, Job, Me, Output, Services};
-use super::throttle::Network;
+use super::limits;
+use super::places::{Network, Place};
 use super::upload::Incoming;
 use bytes::BytesMut;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use towpath_io_mio::{Peer, Session, Ticket};
 use towpath_protocol::server::{
     self, ClaimedUser, Connection, Credential, Event, ServerConfig, Verdict,
@@ -26,6 +27,8 @@ pub struct ServerSession {
     services: Arc<Services>,
     peer: Peer,
     network: Network,
+    /// Given back when the session ends.
+    _place: Place,
     me: Option<Me>,
     delayed_login: Option<DelayedLogin>,
     transfers: BTreeMap<TransferId, Transfer>,
@@ -77,16 +80,18 @@ impl ServerSession {
         config: &ServerConfig,
         services: Arc<Services>,
         peer: Peer,
+        place: Place,
         now: Instant,
     ) -> Result<ServerSession, TlsConfigError> {
         let connection = Connection::new(config.clone(), now)?;
-        let network = Network::from(peer.addresses.first().map(|address| address.ip()));
+        let network = place.network();
         tracing::info!(%peer, "connected");
         Ok(ServerSession {
             connection,
             services,
             peer,
             network,
+            _place: place,
             me: None,
             delayed_login: None,
             transfers: BTreeMap::new(),
@@ -201,14 +206,21 @@ impl ServerSession {
         now: Instant,
     ) {
         let delay = match credential {
-            Credential::Password(_) => self.services.login_delay(user.as_str(), self.network, now),
-            Credential::Key(_) => std::time::Duration::ZERO,
+            Credential::Password(_) => {
+                let mut throttle = self.services.throttle();
+                throttle.begin(user.as_str(), self.network, now)
+            }
+            Credential::Key(_) => Duration::ZERO,
         };
         if delay.is_zero() {
             self.check_login(ticket, user, credential);
             return;
         }
         tracing::warn!(%user, peer = %self.peer, delay_ms = delay.as_millis() as u64, "login delayed after failures");
+        if delay > limits::THROTTLE_REFUSE {
+            self.login_checked(ticket, &user, true, None, now);
+            return;
+        }
         self.delayed_login = Some(DelayedLogin {
             due: now + delay,
             ticket,
@@ -252,11 +264,6 @@ impl ServerSession {
                 self.connection.login(ticket, verdict, now);
             }
             None => {
-                if by_password {
-                    self.services
-                        .throttle()
-                        .failed(user.as_str(), self.network, now);
-                }
                 tracing::warn!(%user, method, peer = %self.peer, "login refused");
                 self.connection.login(ticket, Verdict::Refused, now);
             }

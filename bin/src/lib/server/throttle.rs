@@ -1,45 +1,27 @@
 //! Slows down password guessing, without locking anyone out.
 //!
-//! Failures are counted for (user, network), for the network over all users, and, loosely, for the user over all
+//! Attempts are counted, as they begin, for (user, network), for the network over all users, and, loosely, for the user over all
 //! networks; each table is bounded. A network is an IPv4 address or an IPv6 /64. Logins by key are never delayed, so
 //! nobody can keep an administrator out by failing in their name.
 
 use super::limits;
+use super::places::Network;
 use std::collections::BTreeMap;
-use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-/// Where an attempt comes from: an IPv4 address, an IPv6 /64, or this host itself.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Network {
-    /// An IPv4 address (also one mapped into IPv6).
-    V4(u32),
-    /// The upper 64 bits of an IPv6 address.
-    V6(u64),
-    /// A peer without an address.
-    Local,
-}
-
-impl From<Option<IpAddr>> for Network {
-    fn from(address: Option<IpAddr>) -> Network {
-        match address.map(|a| a.to_canonical()) {
-            Some(IpAddr::V4(a)) => Network::V4(a.to_bits()),
-            Some(IpAddr::V6(a)) => Network::V6((a.to_bits() >> 64) as u64),
-            None => Network::Local,
-        }
-    }
-}
-
+/// What one user, network or pair of both has done.
 #[derive(Debug, Clone, Copy)]
-struct Failures {
+struct Attempts {
+    /// Attempts that failed or are under way.
     count: u32,
-    last: Instant,
+    /// When the next attempt is looked at.
+    free_at: Instant,
 }
 
-/// A bounded count of failures by key.
+/// A bounded count of attempts by key.
 #[derive(Debug)]
 struct Table<K> {
-    failures: BTreeMap<K, Failures>,
+    attempts: BTreeMap<K, Attempts>,
     free: u32,
     longest: Duration,
 }
@@ -47,50 +29,67 @@ struct Table<K> {
 impl<K: Ord + Clone> Table<K> {
     fn new(free: u32, longest: Duration) -> Table<K> {
         Table {
-            failures: BTreeMap::new(),
+            attempts: BTreeMap::new(),
             free,
             longest,
         }
     }
 
-    fn delay(&self, key: &K, now: Instant) -> Duration {
-        let Some(failures) = self.failures.get(key) else {
-            return Duration::ZERO;
-        };
-        let since = now.saturating_duration_since(failures.last);
-        if failures.count <= self.free || since >= limits::THROTTLE_MEMORY {
-            return Duration::ZERO;
-        }
-        let doublings = (failures.count - self.free - 1).min(16);
-        let full = (limits::THROTTLE_FIRST * (1 << doublings)).min(self.longest);
-        full.saturating_sub(since)
-    }
-
-    fn failed(&mut self, key: K, now: Instant) {
-        let fresh = |f: &Failures| now.saturating_duration_since(f.last) < limits::THROTTLE_MEMORY;
-        if self.failures.len() >= limits::THROTTLE_ENTRIES && !self.failures.contains_key(&key) {
-            self.failures.retain(|_, f| fresh(f));
-            if self.failures.len() >= limits::THROTTLE_ENTRIES {
-                // Full of fresh entries: forget the one with the fewest failures, the least dangerous.
-                let mildest = self.failures.iter().min_by_key(|(_, f)| (f.count, f.last));
-                if let Some(key) = mildest.map(|(key, _)| key.clone()) {
-                    self.failures.remove(&key);
-                }
-            }
-        }
-        let entry = self.failures.entry(key).or_insert(Failures {
+    /// Counts an attempt, and says when it may be looked at.
+    fn begin(&mut self, key: &K, now: Instant) -> Instant {
+        self.make_room(key, now);
+        let (free, longest) = (self.free, self.longest);
+        let entry = self.attempts.entry(key.clone()).or_insert(Attempts {
             count: 0,
-            last: now,
+            free_at: now,
         });
-        if !fresh(entry) {
+        if forgotten(entry, now) {
             entry.count = 0;
         }
         entry.count = entry.count.saturating_add(1);
-        entry.last = now;
+        let at = entry.free_at.max(now);
+        entry.free_at = at + pause(entry.count, free, longest);
+        at
+    }
+
+    /// Takes back an attempt that succeeded.
+    fn succeeded(&mut self, key: &K) {
+        if let Some(entry) = self.attempts.get_mut(key) {
+            entry.count = entry.count.saturating_sub(1);
+        }
+    }
+
+    fn make_room(&mut self, key: &K, now: Instant) {
+        if self.attempts.len() < limits::THROTTLE_ENTRIES || self.attempts.contains_key(key) {
+            return;
+        }
+        self.attempts.retain(|_, entry| !forgotten(entry, now));
+        if self.attempts.len() >= limits::THROTTLE_ENTRIES {
+            // Full of fresh entries: forget the one with the fewest attempts, the least dangerous.
+            let mildest = self
+                .attempts
+                .iter()
+                .min_by_key(|(_, entry)| (entry.count, entry.free_at));
+            if let Some(key) = mildest.map(|(key, _)| key.clone()) {
+                self.attempts.remove(&key);
+            }
+        }
     }
 }
 
-/// The failures of all sessions of a server.
+fn forgotten(entry: &Attempts, now: Instant) -> bool {
+    now.saturating_duration_since(entry.free_at) >= limits::THROTTLE_MEMORY
+}
+
+/// How long the attempt after the `count`th has to wait.
+fn pause(count: u32, free: u32, longest: Duration) -> Duration {
+    match count.checked_sub(free + 1) {
+        None => Duration::ZERO,
+        Some(doublings) => (limits::THROTTLE_FIRST * (1 << doublings.min(16))).min(longest),
+    }
+}
+
+/// The attempts of all sessions of a server.
 #[derive(Debug)]
 pub struct Throttle {
     pairs: Table<(String, Network)>,
@@ -105,7 +104,7 @@ impl Default for Throttle {
 }
 
 impl Throttle {
-    /// Nobody has failed yet.
+    /// Nobody has tried yet.
     pub fn new() -> Throttle {
         Throttle {
             pairs: Table::new(limits::THROTTLE_FREE, limits::THROTTLE_LONGEST),
@@ -114,33 +113,33 @@ impl Throttle {
         }
     }
 
-    /// How long an attempt with a password has to wait before it is looked at.
+    /// Counts an attempt with a password, and says how long it has to wait before it is looked at; the same for known
+    /// and unknown users.
     ///
-    /// The same for known and unknown users.
+    /// Attempts from one network queue up behind each other, so opening many connections gains nothing. For a user over
+    /// all networks there is one pause, not a queue: else strangers could fill it.
     #[must_use]
-    pub fn delay(&self, user: &str, network: Network, now: Instant) -> Duration {
-        let pair = self.pairs.delay(&(user.to_owned(), network), now);
-        let all = self.networks.delay(&network, now);
-        let user = self.users.delay(&user.to_owned(), now);
-        pair.max(all).max(user)
+    pub fn begin(&mut self, user: &str, network: Network, now: Instant) -> Duration {
+        let pair = self.pairs.begin(&(user.to_owned(), network), now);
+        let all = self.networks.begin(&network, now);
+        let user = self.users.begin(&user.to_owned(), now);
+        let user = user.min(now + limits::THROTTLE_LONGEST_USER);
+        pair.max(all).max(user).saturating_duration_since(now)
     }
 
-    /// Counts a failed attempt.
-    pub fn failed(&mut self, user: &str, network: Network, now: Instant) {
-        self.pairs.failed((user.to_owned(), network), now);
-        self.networks.failed(network, now);
-        self.users.failed(user.to_owned(), now);
-    }
-
-    /// A right password clears what was counted for this user from this network; not what others did.
+    /// A right password takes its own attempt back, and clears what was counted for this user from this network; not
+    /// what others did.
     pub fn succeeded(&mut self, user: &str, network: Network) {
-        self.pairs.failures.remove(&(user.to_owned(), network));
+        self.pairs.attempts.remove(&(user.to_owned(), network));
+        self.networks.succeeded(&network);
+        self.users.succeeded(&user.to_owned());
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::net::IpAddr;
 
     fn net(last: u8) -> Network {
         Network::from(Some(IpAddr::from([10, 0, 0, last])))
@@ -150,47 +149,54 @@ mod tests {
     fn delays_grow_and_are_forgotten() {
         let mut throttle = Throttle::new();
         let mut now = Instant::now();
-        assert_eq!(throttle.delay("alice", net(1), now), Duration::ZERO);
         let mut before = Duration::ZERO;
         for attempt in 0..12 {
-            throttle.failed("alice", net(1), now);
-            let delay = throttle.delay("alice", net(1), now);
-            if attempt < 2 {
-                assert_eq!(delay, Duration::ZERO);
-            } else {
-                assert!(delay >= before && delay <= limits::THROTTLE_LONGEST);
-                before = delay;
-            }
+            let delay = throttle.begin("alice", net(1), now);
+            assert!(delay >= before && delay <= limits::THROTTLE_LONGEST);
+            assert_eq!(delay.is_zero(), attempt < 3, "{attempt}: {delay:?}");
+            before = delay;
+            now += delay;
         }
         assert_eq!(before, limits::THROTTLE_LONGEST);
-        now += limits::THROTTLE_MEMORY;
-        assert_eq!(throttle.delay("alice", net(1), now), Duration::ZERO);
+        now += limits::THROTTLE_LONGEST + limits::THROTTLE_MEMORY;
+        assert!(throttle.begin("alice", net(1), now).is_zero());
+    }
+
+    #[test]
+    fn many_connections_at_once_queue_up() {
+        let mut throttle = Throttle::new();
+        let now = Instant::now();
+        let delays: Vec<Duration> = (0..20)
+            .map(|_| throttle.begin("alice", net(1), now))
+            .collect();
+        assert!(delays.is_sorted());
+        let last = delays.last().copied().unwrap_or_default();
+        assert!(last > limits::THROTTLE_LONGEST * 10, "{last:?}");
     }
 
     #[test]
     fn waiting_pays_the_delay_off() {
         let mut throttle = Throttle::new();
         let now = Instant::now();
-        for _ in 0..4 {
-            throttle.failed("alice", net(1), now);
+        for _ in 0..3 {
+            assert!(throttle.begin("alice", net(1), now).is_zero());
         }
-        let delay = throttle.delay("alice", net(1), now);
-        assert!(delay > Duration::ZERO);
-        assert_eq!(throttle.delay("alice", net(1), now + delay), Duration::ZERO);
+        let later = now + limits::THROTTLE_FIRST;
+        assert!(throttle.begin("alice", net(1), later).is_zero());
+        assert!(!throttle.begin("alice", net(1), later).is_zero());
     }
 
     #[test]
     fn a_stranger_cannot_keep_a_user_out() {
         let mut throttle = Throttle::new();
         let now = Instant::now();
-        for _ in 0..1000 {
-            throttle.failed("alice", net(66), now);
+        for host in 2..250 {
+            for _ in 0..20 {
+                let _delay = throttle.begin("alice", net(host), now);
+            }
         }
-        assert!(throttle.delay("alice", net(1), now) <= limits::THROTTLE_LONGEST_USER);
-        assert_eq!(
-            throttle.delay("alice", net(66), now),
-            limits::THROTTLE_LONGEST
-        );
+        assert!(throttle.begin("alice", net(1), now) <= limits::THROTTLE_LONGEST_USER);
+        assert!(throttle.begin("alice", net(66), now) > limits::THROTTLE_LONGEST);
     }
 
     #[test]
@@ -198,22 +204,21 @@ mod tests {
         let mut throttle = Throttle::new();
         let now = Instant::now();
         for i in 0..100 {
-            throttle.failed(&format!("user{i}"), net(66), now);
+            let _delay = throttle.begin(&format!("user{i}"), net(66), now);
         }
-        assert_eq!(
-            throttle.delay("fresh", net(66), now),
-            limits::THROTTLE_LONGEST
-        );
-        assert_eq!(throttle.delay("fresh", net(1), now), Duration::ZERO);
+        assert!(throttle.begin("fresh", net(66), now) > limits::THROTTLE_LONGEST);
+        assert!(throttle.begin("fresh", net(1), now).is_zero());
     }
 
     #[test]
-    fn the_lower_half_of_an_ipv6_address_does_not_matter() {
-        let a: IpAddr = "2001:db8::1".parse().unwrap();
-        let b: IpAddr = "2001:db8::ffff:1".parse().unwrap();
-        let mapped: IpAddr = "::ffff:10.0.0.1".parse().unwrap();
-        assert_eq!(Network::from(Some(a)), Network::from(Some(b)));
-        assert_eq!(Network::from(Some(mapped)), net(1));
+    fn users_behind_one_address_do_not_slow_each_other_by_succeeding() {
+        let mut throttle = Throttle::new();
+        let now = Instant::now();
+        for i in 0..1000 {
+            let user = format!("user{i}");
+            assert!(throttle.begin(&user, net(1), now).is_zero());
+            throttle.succeeded(&user, net(1));
+        }
     }
 
     #[test]
@@ -221,18 +226,14 @@ mod tests {
         let mut throttle = Throttle::new();
         let now = Instant::now();
         for _ in 0..30 {
-            throttle.failed("alice", net(1), now);
+            let _delay = throttle.begin("alice", net(1), now);
         }
         for i in 0..limits::THROTTLE_ENTRIES as u32 + 50 {
-            throttle
-                .pairs
-                .failed((format!("u{i}"), Network::V4(i)), now);
+            let key = (format!("u{i}"), Network::V4(i));
+            assert_eq!(throttle.pairs.begin(&key, now), now);
         }
-        assert_eq!(throttle.pairs.failures.len(), limits::THROTTLE_ENTRIES);
-        assert_eq!(
-            throttle.delay("alice", net(1), now),
-            limits::THROTTLE_LONGEST
-        );
+        assert_eq!(throttle.pairs.attempts.len(), limits::THROTTLE_ENTRIES);
+        assert!(throttle.begin("alice", net(1), now) > limits::THROTTLE_LONGEST);
     }
 
     #[test]
@@ -240,11 +241,11 @@ mod tests {
         let mut throttle = Throttle::new();
         let now = Instant::now();
         for _ in 0..6 {
-            throttle.failed("alice", net(1), now);
-            throttle.failed("alice", net(2), now);
+            let _delay = throttle.begin("alice", net(1), now);
+            let _delay = throttle.begin("alice", net(2), now);
         }
         throttle.succeeded("alice", net(1));
-        assert_eq!(throttle.delay("alice", net(1), now), Duration::ZERO);
-        assert!(throttle.delay("alice", net(2), now) > Duration::ZERO);
+        assert!(throttle.begin("alice", net(1), now).is_zero());
+        assert!(!throttle.begin("alice", net(2), now).is_zero());
     }
 }
