@@ -3,7 +3,7 @@
 /// Plaintext bytes in one chunk of an `age` payload (age v1, "Payload").
 ///
 /// It is also the largest record of a transfer, so that record `i` is chunk `i`.
-pub const CHUNK: usize = 65_536;
+pub const CHUNK: usize = towpath_protocol::CHUNK_LEN;
 
 /// Length of a Poly1305 tag.
 pub const TAG: usize = 16;
@@ -31,7 +31,7 @@ pub const MAX_KEY_FILE: usize = 16 * 1024;
 
 /// Bytes of the largest header that is read.
 ///
-/// [`MAX_RECIPIENTS`] X25519 stanzas of 109 bytes and one proof of 4.3 kB, with room for a stanza of a future format.
+/// [`MAX_RECIPIENTS`] X25519 stanzas of 98 bytes and one proof of 4.3 kB, with room for a stanza of a future format.
 pub const MAX_HEADER: usize = 8 * 1024;
 
 /// Stanzas in a header: the recipients, the proof and a few that are not known here.

@@ -224,6 +224,17 @@ mod tests {
     }
 
     #[test]
+    fn a_header_for_all_recipients_is_within_its_bound() {
+        let storage = StorageKey::generate();
+        let key = FileKey::new([9; 16]);
+        let header =
+            Header::new(&key, [storage.recipient(); crate::limits::MAX_RECIPIENTS]).unwrap();
+        let bytes = header.emit(&key, &proof()).unwrap();
+        assert!(bytes.len() + crate::limits::PAYLOAD_NONCE <= crate::limits::MAX_HEADER);
+        assert_eq!(Header::open(&bytes, &storage).unwrap().proof, proof());
+    }
+
+    #[test]
     fn an_age_file_of_someone_else_has_no_proof() {
         let storage = StorageKey::generate();
         let key = FileKey::new([9; 16]);

@@ -6,6 +6,8 @@
 
 use chacha20poly1305::{AeadInOut, KeyInit, Tag, XChaCha20Poly1305, XNonce};
 
+use towpath_protocol::limits::{MAX_MANIFEST_LEN, MAX_SIGNATURE_LEN};
+
 use super::{FileKey, derive};
 use crate::limits::{PROOF, TAG};
 
@@ -16,6 +18,10 @@ pub(super) const VERSION: &str = "1";
 const INFO: &[u8] = b"towpath/v1/proof";
 const NONCE: usize = 24;
 const BODY: usize = NONCE + PROOF + TAG;
+const _: () = assert!(
+    MAX_MANIFEST_LEN + MAX_SIGNATURE_LEN + 4 <= PROOF,
+    "every signed manifest fits"
+);
 
 /// Manifest and armored signature as text; both empty in a file that is not published yet.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

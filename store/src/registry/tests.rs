@@ -1,12 +1,11 @@
 //! The registry as its callers see it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use proptest::prelude::*;
 use towpath_protocol::{KeyStatement, SigningKey, StoreId};
 
 use super::*;
@@ -14,13 +13,13 @@ use super::*;
 /// The cheapest hashes there are.
 const COST: u32 = 4;
 
-struct Bench {
+pub(super) struct Bench {
     dir: tempfile::TempDir,
     registry: Registry,
 }
 
 impl Bench {
-    fn new() -> Bench {
+    pub(super) fn new() -> Bench {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("users.json");
         Registry::create(&path).unwrap();
@@ -32,7 +31,7 @@ impl Bench {
         self.dir.path().join("users.json")
     }
 
-    fn again(&self) -> Registry {
+    pub(super) fn again(&self) -> Registry {
         Registry::open_with_cost(&self.path(), COST).unwrap()
     }
 
@@ -545,67 +544,4 @@ fn the_sample_registry_is_valid_and_lets_nobody_in() {
             .len(),
         3
     );
-}
-
-#[derive(Clone, Debug)]
-enum Step {
-    Add(u8, Role),
-    Remove(u8),
-    SetRole(u8, Role),
-    Reopen,
-}
-
-fn step() -> impl Strategy<Value = Step> {
-    let role = || prop::sample::select(Role::ALL.to_vec());
-    prop_oneof![
-        3 => (0..5_u8, role()).prop_map(|(who, role)| Step::Add(who, role)),
-        2 => (0..5_u8).prop_map(Step::Remove),
-        2 => (0..5_u8, role()).prop_map(|(who, role)| Step::SetRole(who, role)),
-        1 => Just(Step::Reopen),
-    ]
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(40))]
-
-    /// A map from names to roles, with the rule about admins, is all there is to it.
-    #[test]
-    fn behaves_like_a_map(steps in prop::collection::vec(step(), 0..30)) {
-        let bench = Bench::new();
-        let mut registry = bench.again();
-        let mut model = BTreeMap::<UserName, Role>::new();
-        for step in steps {
-            let last_admin = |model: &BTreeMap<UserName, Role>, who: &UserName| {
-                model.get(who) == Some(&Role::Admin) && model.values().filter(|role| **role == Role::Admin).count() == 1
-            };
-            let uid = |who: &UserName| registry.find(who).map_or(UserId::from_bytes([0; 16]), |user| user.uid);
-            match step {
-                Step::Add(who, role) => {
-                    let who = name(&format!("u{who}"));
-                    let added = registry.add(NewUser { name: who.clone(), role, password: None, keys: vec![] });
-                    prop_assert_eq!(added.is_ok(), !model.contains_key(&who));
-                    model.entry(who).or_insert(role);
-                }
-                Step::Remove(who) => {
-                    let who = name(&format!("u{who}"));
-                    let may = model.contains_key(&who) && !last_admin(&model, &who);
-                    prop_assert_eq!(registry.remove(uid(&who)).is_ok(), may);
-                    if may {
-                        model.remove(&who);
-                    }
-                }
-                Step::SetRole(who, role) => {
-                    let who = name(&format!("u{who}"));
-                    let may = model.contains_key(&who) && (role == Role::Admin || !last_admin(&model, &who));
-                    prop_assert_eq!(registry.set_role(uid(&who), role).is_ok(), may);
-                    if may {
-                        model.insert(who, role);
-                    }
-                }
-                Step::Reopen => registry = bench.again(),
-            }
-            let users: BTreeMap<_, _> = registry.users().into_iter().map(|user| (user.name, user.role)).collect();
-            prop_assert_eq!(&users, &model);
-        }
-    }
 }

@@ -13,6 +13,8 @@ mod upload;
 #[cfg(test)]
 mod crash_tests;
 #[cfg(test)]
+mod model_tests;
+#[cfg(test)]
 mod tests;
 
 use std::sync::atomic::AtomicBool;
