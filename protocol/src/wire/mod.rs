@@ -4,5 +4,7 @@ pub(crate) mod control;
 mod cursor;
 mod parts;
 pub(crate) mod record;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use record::RecordKind;

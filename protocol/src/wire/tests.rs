@@ -1,0 +1,381 @@
+//! Every message whole, cut at each byte, with something after it, and with each byte changed; against vectors that were not made with this code.
+
+use proptest::prelude::*;
+
+use super::control::{ClientMessage, Common, ServerMessage, split_frame};
+use super::record::{
+    Open, RecordKind, TransferReply, decode_abort, decode_credit, decode_proof, encode_abort,
+    encode_credit, encode_proof,
+};
+use crate::limits::{MAX_LIST_ENTRIES, MAX_REPLY_LEN};
+use crate::{
+    CloseCode, FilePath, ManifestHash, ProtocolError, Refusal, RefusalCode, Reply, Request, Role,
+    StoreId, Timestamp, UserId,
+};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum From {
+    Client,
+    Server,
+    Record,
+}
+
+/// Sender, name, and the message: a frame, or kind and body of a record.
+fn vectors() -> Vec<(From, String, Vec<u8>)> {
+    let mut vectors = Vec::new();
+    for line in include_str!("../../../tests/vectors/messages.txt").lines() {
+        let [from, name, hex] = line.split(' ').collect::<Vec<_>>()[..] else {
+            panic!("{line}");
+        };
+        let digits = hex.as_bytes().chunks(2);
+        let bytes: Vec<u8> = digits
+            .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
+            .collect();
+        let froms = match from {
+            "client" => vec![From::Client],
+            "server" => vec![From::Server],
+            "both" => vec![From::Client, From::Server],
+            "record" => vec![From::Record],
+            _ => panic!("{line}"),
+        };
+        vectors.extend(
+            froms
+                .into_iter()
+                .map(|from| (from, name.to_owned(), bytes.clone())),
+        );
+    }
+    vectors
+}
+
+fn vector(name: &str) -> Vec<u8> {
+    let found = vectors().into_iter().find(|(_, other, _)| other == name);
+    let (from, _, bytes) = found.unwrap();
+    if from == From::Record {
+        bytes[1..].to_vec()
+    } else {
+        bytes[4..].to_vec()
+    }
+}
+
+/// What decoding came to.
+#[derive(Debug, PartialEq)]
+enum Decoded {
+    /// Taken, and this is how we would write it.
+    Again(Vec<u8>),
+    /// Well formed, but refused in words or brought into range, so it cannot be written again.
+    Mended,
+}
+
+/// Decodes type and body, or kind and body, and writes it again.
+fn decode(from: From, bytes: &[u8]) -> Result<Decoded, ProtocolError> {
+    let again = match from {
+        From::Client => client_again(ClientMessage::decode(bytes)?),
+        From::Server => Some(server_again(ServerMessage::decode(bytes)?)),
+        From::Record => record_again(bytes)?,
+    };
+    Ok(again.map_or(Decoded::Mended, Decoded::Again))
+}
+
+fn unframed(frame: &[u8]) -> Vec<u8> {
+    split_frame(frame, MAX_REPLY_LEN).unwrap().unwrap().to_vec()
+}
+
+fn client_again(message: ClientMessage) -> Option<Vec<u8>> {
+    let frame = match message {
+        ClientMessage::Hello { streams } => ClientMessage::hello(streams),
+        ClientMessage::User(name) => ClientMessage::user(&name),
+        ClientMessage::Password(password) => ClientMessage::password(&password),
+        ClientMessage::Key(signature) => ClientMessage::key(&signature),
+        ClientMessage::Request {
+            request: Ok(Request::List { limit, .. }),
+            ..
+        } if limit == MAX_LIST_ENTRIES => {
+            return None;
+        }
+        ClientMessage::Request { id, request } => ClientMessage::request(id, &request.ok()?),
+        ClientMessage::Common(common) => common.encode(),
+    };
+    Some(unframed(&frame))
+}
+
+fn server_again(message: ServerMessage) -> Vec<u8> {
+    let frame = match message {
+        ServerMessage::Hello { streams, store } => ServerMessage::hello(streams, store),
+        ServerMessage::AskUser => ServerMessage::ask_user(),
+        ServerMessage::AskCredential { attempts_left } => {
+            ServerMessage::ask_credential(attempts_left)
+        }
+        ServerMessage::LoggedIn { uid, role } => ServerMessage::logged_in(uid, role),
+        ServerMessage::LoginRefused { attempts_left } => {
+            ServerMessage::login_refused(attempts_left)
+        }
+        ServerMessage::Reply { id, result } => ServerMessage::reply(id, result.as_ref()),
+        ServerMessage::Common(common) => common.encode(),
+    };
+    unframed(&frame)
+}
+
+fn record_again(bytes: &[u8]) -> Result<Option<Vec<u8>>, ProtocolError> {
+    let (kind, body) = bytes.split_first().ok_or(ProtocolError::Malformed)?;
+    let chunk = match RecordKind::from_byte(*kind).ok_or(ProtocolError::Malformed)? {
+        RecordKind::Open => Open::decode(body)?.ok().map(|open| open.encode()),
+        RecordKind::Reply => Some(TransferReply::decode(body)?.encode()),
+        RecordKind::Proof => decode_proof(body)?.ok().map(|signed| encode_proof(&signed)),
+        RecordKind::Credit => Some(encode_credit(decode_credit(body)?)),
+        RecordKind::Abort => Some(encode_abort(&decode_abort(body)?)),
+        // Their bodies are not coded.
+        RecordKind::Data | RecordKind::End => return Ok(None),
+    };
+    Ok(chunk.map(|chunk| [&[*kind][..], &chunk[..]].concat()))
+}
+
+#[test]
+fn every_vector_whole_cut_and_lengthened() {
+    let vectors = vectors();
+    assert_eq!(vectors.len(), 45);
+    for (from, name, message) in vectors {
+        let body = if from == From::Record {
+            message.clone()
+        } else {
+            for len in 0..message.len() {
+                assert_eq!(
+                    split_frame(&message[..len], MAX_REPLY_LEN),
+                    Ok(None),
+                    "{name} cut to {len}"
+                );
+            }
+            let longer = [&message[..], b"next"].concat();
+            assert_eq!(
+                split_frame(&longer, MAX_REPLY_LEN),
+                Ok(Some(&message[4..])),
+                "{name}"
+            );
+            assert_eq!(
+                split_frame(&message, message.len() - 5),
+                Err(ProtocolError::TooLong)
+            );
+            unframed(&message)
+        };
+        match decode(from, &body) {
+            Ok(Decoded::Again(again)) => assert_eq!(again, body, "{name}"),
+            Ok(Decoded::Mended) => assert_eq!(name, "request-list-first"),
+            Err(error) => panic!("{name}: {error}"),
+        }
+        for len in 0..body.len() {
+            decode(from, &body[..len]).expect_err(&format!("{name} cut to {len}"));
+        }
+        for extra in [0, 1, 0xFF] {
+            decode(from, &[&body[..], &[extra]].concat()).expect_err(&format!("{name} lengthened"));
+        }
+        // One spelling: what is taken is written again as it came.
+        for at in 0..body.len() {
+            for flip in [0x01, 0x80, 0xFF] {
+                let mut changed = body.clone();
+                changed[at] ^= flip;
+                if let Ok(Decoded::Again(again)) = decode(from, &changed) {
+                    assert_eq!(again, changed, "{name} changed at {at}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn what_clients_say() {
+    let decode = |name| ClientMessage::decode(&vector(name)).unwrap();
+    assert_eq!(decode("hello"), ClientMessage::Hello { streams: 64 });
+    assert_eq!(decode("user"), ClientMessage::User("alice".to_owned()));
+    assert_eq!(
+        decode("password"),
+        ClientMessage::Password("secret".to_owned().into())
+    );
+    let list = Request::List {
+        prefix: "docs/".to_owned(),
+        after: Some(FilePath::parse("docs/a.txt").unwrap()),
+        limit: 100,
+    };
+    assert_eq!(
+        decode("request-list"),
+        ClientMessage::Request {
+            id: 7,
+            request: Ok(list)
+        }
+    );
+    let stat = Request::Stat {
+        path: FilePath::parse("docs/ä.txt").unwrap(),
+    };
+    assert_eq!(
+        decode("request-stat"),
+        ClientMessage::Request {
+            id: 7,
+            request: Ok(stat)
+        }
+    );
+    let close = Common::Close {
+        code: CloseCode::Record,
+        message: "record not authentic".to_owned(),
+    };
+    assert_eq!(decode("close"), ClientMessage::Common(close));
+}
+
+#[test]
+fn what_servers_say() {
+    let decode = |name| ServerMessage::decode(&vector(name)).unwrap();
+    let reply = |name| match decode(name) {
+        ServerMessage::Reply { id: 7, result } => result,
+        other => panic!("{other:?}"),
+    };
+    let store: StoreId = "00112233445566778899aabbccddeeff".parse().unwrap();
+    let uid: UserId = "0f1e2d3c4b5a69788796a5b4c3d2e1f0".parse().unwrap();
+    let hello = ServerMessage::decode(&{
+        let (_, _, bytes) = vectors()
+            .into_iter()
+            .find(|(from, name, _)| *from == From::Server && name == "hello")
+            .unwrap();
+        bytes[4..].to_vec()
+    });
+    assert_eq!(hello, Ok(ServerMessage::Hello { streams: 64, store }));
+    assert_eq!(
+        decode("ask-credential"),
+        ServerMessage::AskCredential { attempts_left: 3 }
+    );
+    assert_eq!(
+        decode("logged-in"),
+        ServerMessage::LoggedIn {
+            uid,
+            role: Role::Maintainer
+        }
+    );
+    assert_eq!(
+        reply("reply-refused"),
+        Err(Refusal::new(RefusalCode::Denied, "guests do not upload"))
+    );
+    let Ok(Reply::List {
+        entries,
+        more: true,
+    }) = reply("reply-list")
+    else {
+        panic!("no list");
+    };
+    assert_eq!(entries.len(), 1);
+    assert_eq!(
+        (entries[0].size, entries[0].mode, entries[0].version),
+        (1 << 40, 0o640, 3)
+    );
+    assert_eq!(
+        entries[0].mtime,
+        Timestamp {
+            seconds: -1,
+            nanos: 999_999_999
+        }
+    );
+    assert_eq!(entries[0].manifest.as_bytes()[0], 31);
+    let Ok(Reply::Users(users)) = reply("reply-users") else {
+        panic!("no users");
+    };
+    assert_eq!(
+        users
+            .iter()
+            .map(|user| (user.name.as_str(), user.role, user.keys))
+            .collect::<Vec<_>>(),
+        [("alice", Role::Admin, 2), ("bob", Role::Guest, 0),]
+    );
+    let Ok(Reply::Keys(keys)) = reply("reply-keys") else {
+        panic!("no keys");
+    };
+    assert_eq!(keys[0].comment, "laptop");
+    assert_eq!(
+        keys[1].statement.as_ref().map(|signed| *signed.signer()),
+        Some(keys[0].key)
+    );
+}
+
+#[test]
+fn what_records_say() {
+    assert_eq!(
+        Open::decode(&vector("open-get")),
+        Ok(Ok(Open::Get {
+            path: FilePath::parse("docs/a.txt").unwrap(),
+            offset: 65_536,
+            manifest: Some(ManifestHash::from_bytes(std::array::from_fn(|i| {
+                u8::try_from(i).unwrap()
+            }))),
+            window: 4 << 20,
+        }))
+    );
+    assert_eq!(
+        TransferReply::decode(&vector("committed")),
+        Ok(TransferReply::Committed)
+    );
+    assert_eq!(decode_credit(&vector("credit")), Ok(5 << 20));
+    assert_eq!(
+        decode_abort(&vector("abort")),
+        Ok(Refusal::new(RefusalCode::NoSpace, "disk full"))
+    );
+}
+
+#[test]
+fn values_out_of_range_are_malformed() {
+    let change = |name: &str, at: usize, to: &[u8]| {
+        let mut body = vector(name);
+        body[at..at + to.len()].copy_from_slice(to);
+        body
+    };
+    // Nanoseconds, then mode, of the one list entry; the role of a user; a flag; padding.
+    let list = vector("reply-list");
+    let nanos = list
+        .windows(4)
+        .position(|bytes| bytes == 999_999_999_u32.to_be_bytes())
+        .unwrap();
+    for (at, value) in [
+        (nanos, 1_000_000_000_u32),
+        (nanos + 4, 0o1_000),
+        (nanos + 4, 1 << 31),
+    ] {
+        let body = change("reply-list", at, &value.to_be_bytes());
+        assert_eq!(ServerMessage::decode(&body), Err(ProtocolError::Malformed));
+    }
+    assert_eq!(
+        ServerMessage::decode(&change("logged-in", 17, &[0])),
+        Err(ProtocolError::Malformed)
+    );
+    assert_eq!(
+        ServerMessage::decode(&change("logged-in", 17, &[4])),
+        Err(ProtocolError::Malformed)
+    );
+    assert_eq!(
+        ServerMessage::decode(&change("reply-list-empty", 10, &[2])),
+        Err(ProtocolError::Malformed)
+    );
+    assert_eq!(
+        ClientMessage::decode(&change("password", 256, &[1])),
+        Err(ProtocolError::Malformed)
+    );
+    // Padding of a block too many.
+    let longer = [&vector("password")[..], &[0; 256]].concat();
+    assert_eq!(
+        ClientMessage::decode(&longer),
+        Err(ProtocolError::Malformed)
+    );
+    // A count of entries that never come takes no memory.
+    let body = change("reply-users", 6, &u32::MAX.to_be_bytes());
+    assert_eq!(ServerMessage::decode(&body), Err(ProtocolError::Malformed));
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+
+    /// What is taken is written again as it came, whatever it is.
+    #[test]
+    fn anything_decodes_to_one_spelling(
+        kind in prop_oneof![0_u8..12, 0x10_u8..0x12, 0x20_u8..0x23, any::<u8>()],
+        rest in prop::collection::vec(prop_oneof![0_u8..8, any::<u8>()], 0..80),
+    ) {
+        let body = [&[kind][..], &rest].concat();
+        for from in [From::Client, From::Server, From::Record] {
+            if let Ok(Decoded::Again(again)) = decode(from, &body) {
+                prop_assert_eq!(again, body.clone());
+            }
+        }
+    }
+}
