@@ -6,8 +6,8 @@
 #![allow(dead_code, reason = "each test binary uses another part")]
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -27,6 +27,8 @@ pub(crate) struct Counters {
     pub(crate) bytes: AtomicUsize,
     pub(crate) running: AtomicUsize,
     pub(crate) most_running: AtomicUsize,
+    /// When the last message came, and the longest time between two.
+    pub(crate) gap: Mutex<Option<(Instant, Duration)>>,
     /// Servers take no messages while this is set.
     pub(crate) paused: AtomicBool,
 }
@@ -131,7 +133,11 @@ impl Session for Peer {
     type Job = Work;
     type Output = (u16, Bytes);
 
-    fn handle_message(&mut self, stream: u16, payload: BytesMut, _now: Instant) {
+    fn handle_message(&mut self, stream: u16, payload: BytesMut, now: Instant) {
+        let mut gap = self.counters.gap.lock().unwrap();
+        let longest = gap.map_or(Duration::ZERO, |(last, longest)| longest.max(now - last));
+        *gap = Some((now, longest));
+        drop(gap);
         assert!(
             matches!(self.changes.first(), Some(LinkChange::Up { .. })),
             "a message came before Up"
