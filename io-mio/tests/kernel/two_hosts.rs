@@ -1,9 +1,4 @@
-//! The kernel's SCTP between two hosts with two networks between them: two namespaces and two pairs of veth.
-//! Needs what `kernel.rs` needs, and `ip` and `tc`.
-
-#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
-
-mod common;
+//! Between two hosts with two networks between them: two namespaces and two pairs of veth.
 
 use std::net::SocketAddr;
 use std::process::Command;
@@ -12,9 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use common::{Counters, Peer, Role, Server, client_loop, pattern, turn_until, wait_until};
+use crate::common::{Counters, Peer, Role, Server, client_loop, pattern, turn_until, wait_until};
 use nix::sched::{CloneFlags, setns};
 use towpath_io_mio::kernel::{KernelConfig, KernelSctp};
+use towpath_io_mio::limits::{MAX_MESSAGE, SEND_QUEUE};
 use towpath_io_mio::{Driver, LoopConfig, PathState, SessionId};
 use towpath_protocol::LinkChange;
 
@@ -144,6 +140,7 @@ fn cut(what: &str, quality: &str, total: usize, cut: impl FnOnce(&Hosts) + Send)
     let counters: &Counters = &server.counters;
     turn_until(&mut driver, "both paths", |driver| active(driver, id) == 2);
     let start = Instant::now();
+    let mut rto = Duration::ZERO;
     thread::scope(|scope| {
         let hosts = &hosts;
         scope.spawn(move || {
@@ -157,6 +154,11 @@ fn cut(what: &str, quality: &str, total: usize, cut: impl FnOnce(&Hosts) + Send)
             );
         });
         turn_until(&mut driver, "the source ends", |driver| {
+            if let Some(path) = driver.paths(id).first()
+                && path.state == PathState::Active
+            {
+                rto = path.rto;
+            }
             left(driver, id) == 0
         });
     });
@@ -165,7 +167,7 @@ fn cut(what: &str, quality: &str, total: usize, cut: impl FnOnce(&Hosts) + Send)
     });
     let (_, stall) = counters.gap.lock().unwrap().unwrap();
     let rate = (total * 65_553) as f64 / start.elapsed().as_secs_f64() / 1e6;
-    println!("{what}: stalled for {stall:?}, {rate:.0} MB/s in all");
+    println!("{what}: stalled for {stall:?}, {rate:.0} MB/s in all (timeout before: {rto:?})");
     assert!(stall < Duration::from_secs(3));
     server.stop();
 }
@@ -250,7 +252,8 @@ fn both_networks_are_gone_for_a_while() {
     assert!(before < total);
     let (_, stall) = server.counters.gap.lock().unwrap().unwrap();
     println!("both networks gone for 3 s: nothing came for {stall:?}");
-    assert!(stall < Duration::from_secs(3 + 4));
+    // The timeouts have grown to two seconds each, and the first may go to the network that is still down.
+    assert!(stall < Duration::from_secs(3 + 10));
     server.stop();
 }
 
@@ -360,14 +363,6 @@ fn little_waits_in_the_kernel() {
             let taken = (400 - left(driver, id)) * 65_553;
             let arrived = server.counters.bytes.load(Ordering::SeqCst);
             most = most.max((taken - arrived).saturating_sub(path.cwnd as usize));
-            if std::env::var_os("SHOW").is_some() {
-                println!(
-                    "{:?} waits {} cwnd {}",
-                    start.elapsed(),
-                    taken - arrived,
-                    path.cwnd
-                );
-            }
         }
         driver.is_over(id)
     });
@@ -375,6 +370,11 @@ fn little_waits_in_the_kernel() {
         server.counters.messages.load(Ordering::SeqCst) == 400
     });
     let rate = (400 * 65_553) as f64 / start.elapsed().as_secs_f64() / 1e6;
+    // Half a message may be counted on either side while the numbers are read one after the other.
+    assert!(
+        most < SEND_QUEUE + 4 * MAX_MESSAGE,
+        "{most} bytes waited beyond the window"
+    );
     println!("80 Mbit/s: {rate:.1} MB/s, at most {most} bytes waited beyond the window");
     server.stop();
 }

@@ -1,9 +1,4 @@
-//! The kernel's SCTP. Needs a kernel with SCTP, root, and a network namespace of its own with `lo` up:
-//! `cargo xtask kernel` provides them.
-
-#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
-
-mod common;
+//! Over loopback.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -11,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use crate::common::{Peer, Role, Server, client_loop, pattern, turn_until, wait_until};
 use bytes::Bytes;
-use common::{Peer, Role, Server, client_loop, pattern, turn_until, wait_until};
 use towpath_io_mio::kernel::{self, KernelConfig, KernelSctp};
 use towpath_io_mio::limits::MAX_MESSAGE;
 use towpath_io_mio::{Carrier, CarrierIndex, Driver, LoopConfig, PathState};
