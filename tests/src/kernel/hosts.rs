@@ -114,7 +114,10 @@ impl Site {
     pub fn stop(&mut self) -> Result<(), CaseError> {
         if let Some(server) = self.server.take() {
             server.terminate()?;
-            server.wait(limits::SERVER_STOP)?.expect_code(0)?;
+            let ended = server
+                .wait(limits::SERVER_STOP)
+                .and_then(|ended| ended.expect_code(0));
+            ended.map_err(|error| self.with_log(error))?;
         }
         Ok(())
     }
@@ -190,6 +193,15 @@ impl Site {
     pub fn server_log(&self) -> String {
         let path = self.server_path("server.log");
         fs::read_to_string(&path).unwrap_or_else(|error| format!("{}: {error}", path.display()))
+    }
+
+    /// A failed program, with what the server logged.
+    #[must_use]
+    pub fn with_log(&self, error: ProcessError) -> CaseError {
+        CaseError::Wrong(format!(
+            "{error}\n  server.log:\n{}",
+            process::tail(&self.server_log())
+        ))
     }
 
     fn run(&self, command: &mut Command) -> Result<Ended, ProcessError> {

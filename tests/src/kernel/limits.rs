@@ -14,10 +14,10 @@ pub const SERVER_START: Duration = Duration::from_secs(30);
 /// Orderly end of the server after SIGTERM.
 pub const SERVER_STOP: Duration = Duration::from_secs(10);
 
-/// One run of `ip` or `tc`.
-pub const TOOL: Duration = Duration::from_secs(10);
+/// A link's way back up.
+pub const CARRIER_UP: Duration = Duration::from_secs(10);
 
-/// The carrier's own tests.
+/// The carrier's own tests, together.
 pub const CARRIER_TEST: Duration = Duration::from_secs(120);
 
 /// Size of the file that loses a link in mid-transfer.

@@ -7,8 +7,12 @@
 //! ```
 
 use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Instant;
 
 use serde_json::Value;
+
+use super::limits;
 
 /// A network that could not be made, changed or read.
 #[derive(Debug, thiserror::Error)]
@@ -32,6 +36,9 @@ pub enum NetError {
     /// `ip` printed something else than counters.
     #[error("no counters in the answer of ip for {0}")]
     NoCounters(&'static str),
+    /// A link that was given back does not come up.
+    #[error("{0} does not come up")]
+    NoCarrier(&'static str),
 }
 
 /// One of the two networks.
@@ -46,6 +53,15 @@ pub enum Link {
 impl Link {
     /// Both networks.
     pub const BOTH: [Self; 2] = [Self::First, Self::Second];
+
+    /// The one that is not this one.
+    #[must_use]
+    pub fn other(self) -> Self {
+        match self {
+            Self::First => Self::Second,
+            Self::Second => Self::First,
+        }
+    }
 
     fn device(self) -> &'static str {
         match self {
@@ -65,6 +81,15 @@ impl Link {
     #[must_use]
     pub fn server(self) -> String {
         format!("10.0.{}.1", self.third_octet())
+    }
+}
+
+impl std::fmt::Display for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::First => "first",
+            Self::Second => "second",
+        })
     }
 }
 
@@ -181,12 +206,36 @@ impl Network {
         }
     }
 
-    /// Gives `link` back.
+    /// Gives `link` back; when this returns, packets go through.
     pub fn mend(&self, link: Link, how: Cut) -> Result<(), NetError> {
         match how {
-            Cut::Down => ip(&["-n", &self.server.0, "link", "set", link.device(), "up"]),
+            Cut::Down => {
+                ip(&["-n", &self.server.0, "link", "set", link.device(), "up"])?;
+                self.await_carrier(link)
+            }
             Cut::BlackHole => self.unshape(link),
         }
+    }
+
+    /// Waits until both ends of `link` have seen each other: the kernel takes up to a second.
+    fn await_carrier(&self, link: Link) -> Result<(), NetError> {
+        for host in [&self.client, &self.server] {
+            let started = Instant::now();
+            loop {
+                let text = tool(
+                    "ip",
+                    &["-n", &host.0, "-j", "link", "show", "dev", link.device()],
+                )?;
+                if is_up(&text) {
+                    break;
+                }
+                if started.elapsed() > limits::CARRIER_UP {
+                    return Err(NetError::NoCarrier(link.device()));
+                }
+                thread::sleep(limits::POLL);
+            }
+        }
+        Ok(())
     }
 
     /// Applies netem to both directions of `link`, each as given.
@@ -246,6 +295,15 @@ fn counters(text: &str) -> Option<u64> {
     bytes("rx")?.checked_add(bytes("tx")?)
 }
 
+/// Whether the first device in `ip -j link` has a carrier.
+fn is_up(text: &str) -> bool {
+    let answer: Option<Value> = serde_json::from_str(text).ok();
+    let state = answer
+        .as_ref()
+        .and_then(|answer| answer.get(0)?.get("operstate")?.as_str());
+    state == Some("UP")
+}
+
 fn ip(arguments: &[&str]) -> Result<(), NetError> {
     tool("ip", arguments).map(|_| ())
 }
@@ -275,10 +333,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn counters_are_the_sum_of_both_ways() {
+    fn the_answers_of_ip_are_read() {
         let text =
             r#"[{"ifname":"a","stats64":{"rx":{"bytes":70,"packets":1},"tx":{"bytes":200}}}]"#;
         assert_eq!(counters(text), Some(270));
+        assert!(is_up(r#"[{"operstate":"UP"}]"#) && !is_up(r#"[{"operstate":"DOWN"}]"#));
         assert_eq!(counters("[]"), None);
         assert_eq!(counters("no such device"), None);
     }

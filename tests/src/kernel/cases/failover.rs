@@ -4,7 +4,7 @@ use std::thread;
 
 use crate::kernel::hosts::{self, Site, User};
 use crate::kernel::net::{Cut, Link};
-use crate::kernel::process::{self, Ended, ProcessError, Running};
+use crate::kernel::process::{self, Ended, Running};
 use crate::kernel::report::Report;
 use crate::kernel::stats::{self, Stats};
 use crate::kernel::{CaseError, Programs, demand, limits};
@@ -48,7 +48,7 @@ fn both_directions(
     let remote = site.remote(alice, "big");
 
     let put = site.start(alice, "put", &["--stats", hosts::text(&source)?, &remote])?;
-    transfer(&site, report, "put", put, &[(CUT_AT, Change::Cut(cut))])?;
+    let lost = transfer(&site, report, "put", put, &[(CUT_AT, Change::Cut(cut))])?;
     let logged = stats::last_logged_stall(&site.server_log());
     let logged =
         logged.ok_or_else(|| CaseError::Wrong("server.log has no longest_stall_ms".to_owned()))?;
@@ -58,7 +58,7 @@ fn both_directions(
     report.say(format!("  put: age opens the stored file, BLAKE3 {hash}"));
     hosts::remove(&source)?;
 
-    site.network.mend(Link::First, cut)?;
+    site.network.mend(lost, cut)?;
     let fetched = site.path("fetched");
     let get = site.start(alice, "get", &["--stats", &remote, hosts::text(&fetched)?])?;
     transfer(&site, report, "get", get, &[(CUT_AT, Change::Cut(cut))])?;
@@ -83,10 +83,11 @@ pub(super) fn link_returns(programs: &Programs, report: &mut Report) -> Result<(
         (CUT_AT / 2.0, Change::Cut(Cut::BlackHole)),
         (MEND_AT, Change::Mend(Cut::BlackHole)),
     ];
-    let marks = transfer_of(&site, report, "put", put, 2 * limits::BIG_FILE, &changes)?;
-    let after = site.network.bytes(Link::First)? - marks[1][0];
+    let changed = transfer_of(&site, report, "put", put, 2 * limits::BIG_FILE, &changes)?;
+    let after = site.network.bytes(changed.link)? - changed.carried;
     report.say(format!(
-        "  the first network carried {} MiB more after its return",
+        "  the {} network carried {} MiB more after its return",
+        changed.link,
         after >> 20
     ));
     // Heartbeats alone are a few kilobytes.
@@ -100,33 +101,42 @@ pub(super) fn link_returns(programs: &Programs, report: &mut Report) -> Result<(
     site.stop()
 }
 
-/// What happens to the first network.
+/// What happens to the network in use.
 #[derive(Debug, Clone, Copy)]
 enum Change {
     Cut(Cut),
     Mend(Cut),
 }
 
-/// Runs a transfer of the big file that loses the first network, and shows that it did.
+/// A network that was changed, and what both had carried at the last change.
+struct Changed {
+    link: Link,
+    carried: u64,
+    other_carried: u64,
+    /// Both together since the transfer began.
+    carried_since_start: u64,
+}
+
+/// Runs a transfer of the big file that loses the network in use, and shows that it did.
 fn transfer(
     site: &Site,
     report: &mut Report,
     name: &str,
     running: Running,
     changes: &[(f64, Change)],
-) -> Result<(), CaseError> {
-    let marks = transfer_of(site, report, name, running, limits::BIG_FILE, changes)?;
-    let second = site.network.bytes(Link::Second)? - marks[0][1];
-    let rest = limits::BIG_FILE - fraction(limits::BIG_FILE, CUT_AT);
-    // What was in flight or counted twice at the cut is far below a fifth of the rest.
+) -> Result<Link, CaseError> {
+    let changed = transfer_of(site, report, name, running, limits::BIG_FILE, changes)?;
+    let other = site.network.bytes(changed.link.other())? - changed.other_carried;
+    let rest = limits::BIG_FILE.saturating_sub(changed.carried_since_start);
+    // What was in flight, or was counted with its headers, is far below a fifth of the rest.
     demand!(
-        second > rest / 5 * 4,
-        "{name}: only {second} bytes went over the second network after the cut"
+        rest > 0 && other > rest / 5 * 4,
+        "{name}: only {other} bytes of {rest} went over the other network after the cut"
     );
-    Ok(())
+    Ok(changed.link)
 }
 
-/// Runs a transfer with changes at parts of its way; the bytes of both networks at each change.
+/// Runs a transfer with changes at parts of its way to the network that was in use at the first.
 fn transfer_of(
     site: &Site,
     report: &mut Report,
@@ -134,11 +144,9 @@ fn transfer_of(
     running: Running,
     size: u64,
     changes: &[(f64, Change)],
-) -> Result<Vec<[u64; 2]>, CaseError> {
-    let (ended, marks) = watch(site, report, name, running, size, changes)?;
-    let ended = ended
-        .expect_code(0)
-        .map_err(|error| with_log(site, error))?;
+) -> Result<Changed, CaseError> {
+    let (ended, changed) = watch(site, report, name, running, size, changes)?;
+    let ended = ended.expect_code(0).map_err(|error| site.with_log(error))?;
     let stats = Stats::all_in(&format!("{}\n{}", ended.output, ended.errors));
     let [stats] = stats.as_slice() else {
         return Err(CaseError::Wrong(format!(
@@ -164,7 +172,7 @@ fn transfer_of(
         stats.longest_stall_ms,
         limits::STALL.as_millis()
     );
-    Ok(marks)
+    Ok(changed)
 }
 
 fn watch(
@@ -174,21 +182,22 @@ fn watch(
     mut running: Running,
     size: u64,
     changes: &[(f64, Change)],
-) -> Result<(Ended, Vec<[u64; 2]>), CaseError> {
-    let counters = || -> Result<[u64; 2], CaseError> {
-        Ok([
-            site.network.bytes(Link::First)?,
-            site.network.bytes(Link::Second)?,
-        ])
+) -> Result<(Ended, Changed), CaseError> {
+    let carried = |link: Link| site.network.bytes(link);
+    let start = [carried(Link::First)?, carried(Link::Second)?];
+    let mut changed = Changed {
+        link: Link::First,
+        carried: 0,
+        other_carried: 0,
+        carried_since_start: 0,
     };
-    let [first, second] = counters()?;
-    let mut marks = Vec::new();
-    while let Some((part, change)) = changes.get(marks.len()) {
+    let mut made = 0;
+    while let Some((part, change)) = changes.get(made) {
         if running.ended()?.is_some() {
             let ended = running
                 .wait(limits::COMMAND)?
                 .expect_code(0)
-                .map_err(|error| with_log(site, error))?;
+                .map_err(|error| site.with_log(error))?;
             return Err(CaseError::Wrong(format!(
                 "{}: ended before the link was changed",
                 ended.line
@@ -199,37 +208,40 @@ fn watch(
             "{name}: no progress; {}",
             process::tail(&site.server_log())
         );
-        let now = counters()?;
-        if now.iter().sum::<u64>() - first - second >= fraction(size, *part) {
+        let now = [
+            carried(Link::First)? - start[0],
+            carried(Link::Second)? - start[1],
+        ];
+        if now[0] + now[1] >= fraction(size, *part) {
+            if made == 0 && now[1] > now[0] {
+                changed.link = Link::Second;
+            }
+            let link = changed.link;
             let what = match change {
                 Change::Cut(cut) => {
-                    site.network.cut(Link::First, *cut)?;
+                    site.network.cut(link, *cut)?;
                     format!("cut ({cut:?})")
                 }
                 Change::Mend(cut) => {
-                    site.network.mend(Link::First, *cut)?;
+                    site.network.mend(link, *cut)?;
                     "back".to_owned()
                 }
             };
             report.say(format!(
-                "  {name}: first network {what} after {} MiB on it and {} MiB on the second",
-                (now[0] - first) >> 20,
-                (now[1] - second) >> 20
+                "  {name}: {link} network {what} after {} MiB on the first and {} MiB on the second",
+                now[0] >> 20,
+                now[1] >> 20
             ));
-            marks.push(now);
+            changed.carried = carried(link)?;
+            changed.other_carried = carried(link.other())?;
+            changed.carried_since_start = now[0] + now[1];
+            made += 1;
         }
         thread::sleep(limits::POLL);
     }
-    Ok((running.wait(limits::COMMAND)?, marks))
+    Ok((running.wait(limits::COMMAND)?, changed))
 }
 
 fn fraction(size: u64, part: f64) -> u64 {
     (size as f64 * part) as u64
-}
-
-fn with_log(site: &Site, error: ProcessError) -> CaseError {
-    CaseError::Wrong(format!(
-        "{error}\n  server.log:\n{}",
-        process::tail(&site.server_log())
-    ))
 }
