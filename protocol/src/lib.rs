@@ -5,6 +5,9 @@ mod chunk;
 pub mod client;
 mod close;
 mod control;
+#[cfg(any(test, feature = "fuzzing"))]
+#[doc(hidden)]
+pub mod fuzzing;
 mod hex;
 mod ids;
 mod key;

@@ -290,6 +290,12 @@ impl<P> Active<P> {
         }
     }
 
+    /// Whether nothing ends our direction yet.
+    #[cfg(any(test, feature = "fuzzing"))]
+    pub(crate) fn is_open(&self) -> bool {
+        self.ours == End::Open
+    }
+
     /// Whether our End or Abort has gone out.
     pub(crate) fn has_ended(&self) -> bool {
         self.ours == End::Sent

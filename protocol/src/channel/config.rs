@@ -73,15 +73,32 @@ pub fn tls_server_config(
     key: PrivateKeyDer<'static>,
     time: Arc<dyn TimeProvider>,
 ) -> Result<Arc<ServerConfig>, TlsConfigError> {
-    let mut config = ServerConfig::builder_with_details(provider(), time)
+    let config = ServerConfig::builder_with_details(provider(), time)
         .with_protocol_versions(&[&TLS13])?
         .with_no_client_auth()
         .with_single_cert(chain, key)?;
+    Ok(hardened(config))
+}
+
+/// The same for a server that has no certificate, and so never finishes a handshake.
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) fn server_tls_without_certificate(
+    resolver: Arc<dyn rustls::server::ResolvesServerCert>,
+    time: Arc<dyn TimeProvider>,
+) -> Result<Arc<ServerConfig>, TlsConfigError> {
+    let config = ServerConfig::builder_with_details(provider(), time)
+        .with_protocol_versions(&[&TLS13])?
+        .with_no_client_auth()
+        .with_cert_resolver(resolver);
+    Ok(hardened(config))
+}
+
+fn hardened(mut config: ServerConfig) -> Arc<ServerConfig> {
     config.alpn_protocols = vec![ALPN.to_vec()];
     config.send_tls13_tickets = 0;
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.max_early_data_size = 0;
-    Ok(Arc::new(config))
+    Arc::new(config)
 }
 
 /// Accepts whose certificate it is, but not who does not hold its key.

@@ -5,6 +5,8 @@ pub(crate) mod keys;
 pub(crate) mod record;
 pub(crate) mod tls;
 
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) use config::server_tls_without_certificate;
 pub use config::{
     ALPN, ServerKey, ServerKeyError, TlsConfigError, tls_client_config, tls_server_config,
 };

@@ -207,6 +207,31 @@ impl Connection {
     }
 }
 
+#[cfg(any(test, feature = "fuzzing"))]
+impl Connection {
+    /// A connection that is logged in, without a handshake: its transfers have these keys.
+    pub(crate) fn with_streams(
+        config: super::ClientConfig,
+        store: StoreId,
+        established: Established,
+        now: Instant,
+    ) -> Result<Self, crate::TlsConfigError> {
+        let mut connection = Self::new(config, now)?;
+        connection.handle_link(crate::LinkChange::Up { streams: u16::MAX }, now);
+        connection.session.set_deadline(None);
+        connection.server = Some(Server {
+            store,
+            key: ServerKey::from_bytes([0; 32]),
+            binding: established.binding,
+        });
+        connection
+            .session
+            .agree(established, Direction::ClientToServer, u16::MAX);
+        connection.stage = Stage::Ready;
+        Ok(connection)
+    }
+}
+
 /// What no client of ours does.
 #[cfg(test)]
 impl Connection {

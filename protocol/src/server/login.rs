@@ -175,3 +175,23 @@ impl Connection {
         }
     }
 }
+
+#[cfg(any(test, feature = "fuzzing"))]
+impl Connection {
+    /// A connection that is logged in, without a handshake: its transfers have these keys.
+    pub(crate) fn with_streams(
+        config: super::ServerConfig,
+        identity: Identity,
+        established: Established,
+        now: Instant,
+    ) -> Result<Self, crate::TlsConfigError> {
+        let mut connection = Self::new(config, now)?;
+        connection.handle_link(crate::LinkChange::Up { streams: u16::MAX }, now);
+        connection.session.set_deadline(None);
+        connection
+            .session
+            .agree(established, Direction::ServerToClient, u16::MAX);
+        connection.stage = Stage::Ready(identity);
+        Ok(connection)
+    }
+}

@@ -1,0 +1,6 @@
+//! A client against a server that sends any records, under fixed keys.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|data: &[u8]| towpath_protocol::fuzzing::client_transfers(data));

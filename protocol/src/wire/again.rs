@@ -1,0 +1,93 @@
+//! Decoding and writing again, for the tests and the fuzz targets: what is taken must come out as it came.
+
+use super::control::{ClientMessage, ServerMessage, split_frame};
+use super::record::{
+    Open, RecordKind, TransferReply, decode_abort, decode_credit, decode_proof, encode_abort,
+    encode_credit, encode_proof,
+};
+use crate::limits::{MAX_LIST_ENTRIES, MAX_REPLY_LEN};
+use crate::{ProtocolError, Request};
+
+/// Whose messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum From {
+    Client,
+    Server,
+    Record,
+}
+
+/// What decoding came to.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Decoded {
+    /// Taken, and this is how we would write it.
+    Again(Vec<u8>),
+    /// Well formed, but refused in words or brought into range, so it cannot be written again.
+    Mended,
+}
+
+/// Decodes type and body, or kind and body, and writes it again.
+pub(crate) fn decode(from: From, bytes: &[u8]) -> Result<Decoded, ProtocolError> {
+    let again = match from {
+        From::Client => client_again(ClientMessage::decode(bytes)?),
+        From::Server => Some(server_again(ServerMessage::decode(bytes)?)),
+        From::Record => record_again(bytes)?,
+    };
+    Ok(again.map_or(Decoded::Mended, Decoded::Again))
+}
+
+pub(crate) fn unframed(frame: &[u8]) -> Vec<u8> {
+    split_frame(frame, MAX_REPLY_LEN)
+        .ok()
+        .flatten()
+        .expect("a frame that we have just written is whole")
+        .to_vec()
+}
+
+fn client_again(message: ClientMessage) -> Option<Vec<u8>> {
+    let frame = match message {
+        ClientMessage::Hello { streams } => ClientMessage::hello(streams),
+        ClientMessage::User(name) => ClientMessage::user(&name),
+        ClientMessage::Password(password) => ClientMessage::password(&password),
+        ClientMessage::Key(signature) => ClientMessage::key(&signature),
+        ClientMessage::Request {
+            request: Ok(Request::List { limit, .. }),
+            ..
+        } if limit == MAX_LIST_ENTRIES => {
+            return None;
+        }
+        ClientMessage::Request { id, request } => ClientMessage::request(id, &request.ok()?),
+        ClientMessage::Common(common) => common.encode(),
+    };
+    Some(unframed(&frame))
+}
+
+fn server_again(message: ServerMessage) -> Vec<u8> {
+    let frame = match message {
+        ServerMessage::Hello { streams, store } => ServerMessage::hello(streams, store),
+        ServerMessage::AskUser => ServerMessage::ask_user(),
+        ServerMessage::AskCredential { attempts_left } => {
+            ServerMessage::ask_credential(attempts_left)
+        }
+        ServerMessage::LoggedIn { uid, role } => ServerMessage::logged_in(uid, role),
+        ServerMessage::LoginRefused { attempts_left } => {
+            ServerMessage::login_refused(attempts_left)
+        }
+        ServerMessage::Reply { id, result } => ServerMessage::reply(id, result.as_ref()),
+        ServerMessage::Common(common) => common.encode(),
+    };
+    unframed(&frame)
+}
+
+fn record_again(bytes: &[u8]) -> Result<Option<Vec<u8>>, ProtocolError> {
+    let (kind, body) = bytes.split_first().ok_or(ProtocolError::Malformed)?;
+    let chunk = match RecordKind::from_byte(*kind).ok_or(ProtocolError::Malformed)? {
+        RecordKind::Open => Open::decode(body)?.ok().map(|open| open.encode()),
+        RecordKind::Reply => Some(TransferReply::decode(body)?.encode()),
+        RecordKind::Proof => decode_proof(body)?.ok().map(|signed| encode_proof(&signed)),
+        RecordKind::Credit => Some(encode_credit(decode_credit(body)?)),
+        RecordKind::Abort => Some(encode_abort(&decode_abort(body)?)),
+        // Their bodies are not coded.
+        RecordKind::Data | RecordKind::End => return Ok(None),
+    };
+    Ok(chunk.map(|chunk| [&[*kind][..], &chunk[..]].concat()))
+}
