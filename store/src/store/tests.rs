@@ -238,6 +238,11 @@ fn only_the_last_chunk_may_be_short() {
     ));
     upload.append(&mut Chunk::new()).unwrap();
     assert_eq!((upload.size(), upload.path()), (0, &path("a")));
+    upload.complete().unwrap();
+    assert!(matches!(
+        append(&mut upload, b"late"),
+        Err(StoreError::Misuse(_))
+    ));
     drop(upload);
     assert_eq!(bench.partials(), 0, "dropped uploads leave nothing");
 }

@@ -100,12 +100,22 @@ impl Upload {
         self.0.append(chunk)
     }
 
+    /// Writes what is held back, and waits until all data is on the disk; after it nothing more can be appended.
+    ///
+    /// [`Upload::commit`] does it too. Calling it first keeps the long wait out of whatever lock the commit is made under.
+    ///
+    /// # Errors
+    /// [`StoreError::NoSpace`] or [`StoreError::Io`], after which the upload only can be dropped.
+    pub fn complete(&mut self) -> Result<(), StoreError> {
+        self.0.complete().map(drop)
+    }
+
     /// Publishes the file under `signed`, if what is published now is what `signed` replaces.
     ///
     /// When it returns, the file survives a crash and others see it. Committing what is current already succeeds and discards the upload.
     ///
     /// # Errors
-    /// With [`CommitError::Conflict`] the upload comes back, complete, for a manifest on top of the current one; with any other error it is gone.
+    /// With [`CommitError::Conflict`] the upload comes back for a manifest on top of the current one; with any other error it is gone.
     pub fn commit(mut self, signed: &SignedManifest) -> Result<(), (CommitError, Option<Upload>)> {
         match publish::upload(&mut self.0, signed) {
             Ok(()) => Ok(()),

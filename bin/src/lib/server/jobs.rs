@@ -281,8 +281,12 @@ impl Services {
         Ok((upload, written))
     }
 
-    fn commit(&self, me: &Me, upload: Box<Upload>, signed: &SignedManifest) -> CommitOutcome {
+    fn commit(&self, me: &Me, mut upload: Box<Upload>, signed: &SignedManifest) -> CommitOutcome {
         let path = &signed.manifest().path;
+        // The long wait for the disk, before the registry's lock is taken.
+        if let Err(error) = upload.complete() {
+            return CommitOutcome::Refused(store_refusal(&error, path));
+        }
         let mut conflict = None;
         let published = self.publish(me, signed, |user| {
             allow(user, Action::Upload)?;
