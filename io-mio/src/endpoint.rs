@@ -12,7 +12,9 @@ use crate::carrier::{
     AssociationId, Carrier, CarrierEvent, CloseMode, Inbound, LostReason, PathInfo, Peer,
     Readiness, Registrar, SendError,
 };
-use crate::limits::{ACCEPT_BACKOFF, ACCEPT_BATCH, COPY_BELOW, SEND_QUEUE, SEND_QUEUE_HARD};
+use crate::limits::{
+    ACCEPT_BACKOFF, ACCEPT_BATCH, COPY_BELOW, SEND_QUEUE, SEND_QUEUE_HARD, SEND_RETRY,
+};
 
 /// One association's socket: message boundaries kept, never blocking.
 pub(crate) trait MessageSocket: AsFd + Send {
@@ -62,11 +64,15 @@ pub(crate) struct Endpoint<N: Network> {
     events: VecDeque<(AssociationId, CarrierEvent)>,
     registrar: Option<Registrar>,
     scratch: BytesMut,
+    /// When to look at those that wait to send although nothing woke them.
+    retry: Option<Instant>,
 }
 
 struct Listening<L> {
     socket: L,
     state: Accepting,
+    /// The log has been told that it fails.
+    failing: bool,
 }
 
 /// Invariant: `Ready` until `accept` would block, so that no edge is lost.
@@ -115,6 +121,7 @@ impl<N: Network> Endpoint<N> {
             .map(|socket| Listening {
                 socket,
                 state: Accepting::Ready,
+                failing: false,
             })
             .collect();
         Self {
@@ -125,6 +132,7 @@ impl<N: Network> Endpoint<N> {
             events: VecDeque::new(),
             registrar: None,
             scratch: BytesMut::new(),
+            retry: None,
         }
     }
 
@@ -134,6 +142,7 @@ impl<N: Network> Endpoint<N> {
             let listening = &mut self.listeners[index];
             let error = match self.network.accept(&listening.socket) {
                 Ok((socket, addresses)) => {
+                    listening.failing = false;
                     match self.adopt(socket) {
                         Ok(id) => {
                             let peer = Peer {
@@ -161,7 +170,10 @@ impl<N: Network> Endpoint<N> {
                 | ErrorKind::ConnectionAborted
                 | ErrorKind::ConnectionReset => {}
                 _ => {
-                    tracing::error!(%error, carrier = N::KIND, "cannot accept; pausing");
+                    if !listening.failing {
+                        tracing::error!(%error, carrier = N::KIND, "cannot accept; trying again and again");
+                    }
+                    listening.failing = true;
                     listening.state = Accepting::Backoff(now + ACCEPT_BACKOFF);
                     return false;
                 }
@@ -202,6 +214,32 @@ impl<N: Network> Endpoint<N> {
         {
             association.announced = true;
             self.events.push_back((id, CarrierEvent::Ready));
+        }
+    }
+
+    /// Tries again to send for all that wait. The kernel also refuses when memory is short everywhere, and has
+    /// no wake-up for that.
+    fn retry_all(&mut self, now: Instant) {
+        let waiting = |association: &Association<N::Socket>| {
+            association.starved || !association.queue.is_empty()
+        };
+        let ids: Vec<_> = self
+            .associations
+            .iter()
+            .filter(|(_, found)| waiting(found))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in ids {
+            self.handle_ready(
+                id.0,
+                Readiness {
+                    readable: false,
+                    writable: true,
+                },
+            );
+            if self.associations.get(&id).is_some_and(waiting) {
+                self.retry = Some(now + SEND_RETRY);
+            }
         }
     }
 
@@ -255,6 +293,12 @@ impl<N: Network> Endpoint<N> {
     }
 }
 
+/// No room now: in the socket, or in the system.
+fn is_full(error: &io::Error) -> bool {
+    error.kind() == ErrorKind::WouldBlock
+        || matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::ENOMEM))
+}
+
 impl<S: MessageSocket> Association<S> {
     /// Hands what is queued to the kernel until it is full.
     fn flush(&mut self) {
@@ -266,7 +310,7 @@ impl<S: MessageSocket> Association<S> {
                     self.queued -= payload.len();
                     self.queue.pop_front();
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => self.writable = false,
+                Err(error) if is_full(&error) => self.writable = false,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => {
                     self.fail(LostReason::Socket(error.to_string()));
@@ -348,6 +392,10 @@ impl<N: Network> Carrier for Endpoint<N> {
                 listening.state = Accepting::Ready;
             }
         }
+        if self.retry.is_some_and(|due| due <= now) {
+            self.retry = None;
+            self.retry_all(now);
+        }
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
@@ -358,7 +406,7 @@ impl<N: Network> Carrier for Endpoint<N> {
                 Accepting::Backoff(until) => Some(until),
                 Accepting::Idle | Accepting::Ready => None,
             });
-        backoffs.min()
+        backoffs.chain(self.retry).min()
     }
 
     fn poll_event(&mut self) -> Option<(AssociationId, CarrierEvent)> {
@@ -417,7 +465,7 @@ impl<N: Network> Carrier for Endpoint<N> {
         id: AssociationId,
         stream: u16,
         payload: Bytes,
-        _now: Instant,
+        now: Instant,
     ) -> Result<(), SendError> {
         let association = self.associations.get_mut(&id).ok_or(SendError::Gone)?;
         if association.phase != Phase::Open || association.failed.is_some() {
@@ -438,6 +486,7 @@ impl<N: Network> Carrier for Endpoint<N> {
         if association.failed.is_some() {
             self.announce(id);
         }
+        self.retry.get_or_insert(now + SEND_RETRY);
         Ok(())
     }
 

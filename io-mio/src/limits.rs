@@ -38,6 +38,9 @@ pub const MAX_DEFAULT_WORKERS: usize = 8;
 /// trying at once would spin.
 pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(200);
 
+/// How often to try again to send when nothing says that there is room again.
+pub const SEND_RETRY: Duration = Duration::from_millis(250);
+
 /// Time for an association that is closed in order to hand over its queue and finish its shutdown; then it is
 /// aborted.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);

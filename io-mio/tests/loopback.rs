@@ -141,3 +141,218 @@ fn a_reader_that_stops_holds_up_the_writer_within_bounds() {
     });
     server.stop();
 }
+
+#[test]
+fn a_job_that_panics_ends_its_session_alone() {
+    let (_directory, path) = place();
+    let server = serve(&path, || Role::Echo { jobs: true });
+    let mut driver = client_loop();
+    let carrier = driver
+        .add_carrier(Box::new(Seqpacket::client(&path)))
+        .unwrap();
+    let message = |text: &'static str| Peer::client(vec![(1, Bytes::from_static(text.as_bytes()))]);
+    let unlucky = driver.connect(carrier, &[], message("panic")).unwrap();
+    let slow = driver.connect(carrier, &[], message("slow")).unwrap();
+    turn_until(&mut driver, "both end", |driver| {
+        driver.active_sessions() == 0
+    });
+    let unlucky = driver.take_session(unlucky).unwrap();
+    assert_eq!(
+        unlucky.changes,
+        [LinkChange::Up { streams: 64 }, LinkChange::Lost]
+    );
+    assert!(unlucky.received.is_empty());
+    assert_eq!(driver.take_session(slow).unwrap().received.len(), 1);
+    server.stop();
+}
+
+#[test]
+fn jobs_run_at_once_as_far_as_there_are_workers_and_room() {
+    let (_directory, path) = place();
+    let config = LoopConfig {
+        workers: 3,
+        jobs: 5,
+        ..LoopConfig::default()
+    };
+    let server = Server::start(Box::new(Seqpacket::listen(&path).unwrap()), config, || {
+        Role::Echo { jobs: true }
+    });
+    let mut driver = client_loop();
+    let carrier = driver
+        .add_carrier(Box::new(Seqpacket::client(&path)))
+        .unwrap();
+    for _ in 0..6 {
+        let messages = (0..8)
+            .map(|stream| (stream, Bytes::from_static(b"slow")))
+            .collect();
+        driver
+            .connect(carrier, &[], Peer::client(messages))
+            .unwrap();
+    }
+    turn_until(&mut driver, "all end", |driver| {
+        driver.active_sessions() == 0
+    });
+    assert_eq!(server.stop().most_running.load(Ordering::SeqCst), 3);
+}
+
+#[test]
+fn stopping_lets_sessions_finish_and_ends_those_that_do_not() {
+    let (_directory, path) = place();
+    let config = LoopConfig {
+        drain: Duration::from_millis(300),
+        ..LoopConfig::default()
+    };
+    let server = Server::start(Box::new(Seqpacket::listen(&path).unwrap()), config, || {
+        Role::Echo { jobs: true }
+    });
+    let mut driver = client_loop();
+    let carrier = driver
+        .add_carrier(Box::new(Seqpacket::client(&path)))
+        .unwrap();
+    let slow = (0..40)
+        .map(|stream| (stream, Bytes::from_static(b"slow")))
+        .collect();
+    let finishing = driver.connect(carrier, &[], Peer::client(slow)).unwrap();
+    turn_until(&mut driver, "the first answer", |driver| {
+        !driver.session(finishing).unwrap().received.is_empty()
+    });
+    let counters = server.counters.clone();
+    let start = Instant::now();
+    let stopped = std::thread::spawn(move || server.stop());
+    turn_until(&mut driver, "the session ends", |driver| {
+        driver.is_over(finishing)
+    });
+    stopped.join().unwrap();
+    assert!(start.elapsed() < Duration::from_secs(3));
+    assert_eq!(counters.ended.load(Ordering::SeqCst), 1);
+    // Nobody listens any more.
+    assert!(driver.connect(carrier, &[], Peer::client(vec![])).is_err());
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_session_that_will_not_end_is_aborted_when_the_time_is_up() {
+    let (_directory, path) = place();
+    let config = LoopConfig {
+        drain: Duration::from_millis(200),
+        ..LoopConfig::default()
+    };
+    let carrier = Box::new(Seqpacket::listen(&path).unwrap());
+    // A client waits for an answer that never comes, stop or not.
+    let server = Server::start(carrier, config, || Role::Client { expected: 1 });
+    let mut driver = client_loop();
+    let id = connect(
+        &mut driver,
+        &path,
+        Peer::new(Role::Client { expected: 1 }, &Arc::default()),
+    );
+    turn_until(&mut driver, "the connection", |driver| {
+        !driver.session(id).unwrap().changes.is_empty()
+    });
+    wait_until("the server has accepted", || {
+        server.counters.accepted.load(Ordering::SeqCst) == 1
+    });
+    let start = Instant::now();
+    server.stop();
+    assert!((Duration::from_millis(200)..Duration::from_secs(3)).contains(&start.elapsed()));
+    turn_until(&mut driver, "the loss", |driver| driver.is_over(id));
+    assert_eq!(
+        driver.session(id).unwrap().changes.last(),
+        Some(&LinkChange::Lost)
+    );
+}
+
+#[test]
+fn peers_beyond_the_limit_are_turned_away() {
+    let (_directory, path) = place();
+    let config = LoopConfig {
+        max_sessions: 3,
+        ..LoopConfig::default()
+    };
+    let server = Server::start(Box::new(Seqpacket::listen(&path).unwrap()), config, || {
+        Role::Sink
+    });
+    let mut driver = client_loop();
+    let carrier = driver
+        .add_carrier(Box::new(Seqpacket::client(&path)))
+        .unwrap();
+    let patient = || Peer::new(Role::Client { expected: 1 }, &Arc::default());
+    let ids: Vec<_> = (0..5)
+        .map(|_| driver.connect(carrier, &[], patient()).unwrap())
+        .collect();
+    turn_until(&mut driver, "two are turned away", |driver| {
+        driver.active_sessions() == 3
+    });
+    assert_eq!(ids.iter().filter(|id| driver.is_over(**id)).count(), 2);
+    // A place that becomes free is given away again.
+    let free = ids.iter().find(|id| !driver.is_over(**id)).unwrap();
+    drop(driver.take_session(*free));
+    wait_until("a session ends", || {
+        server.counters.ended.load(Ordering::SeqCst) == 1
+    });
+    let next = driver.connect(carrier, &[], patient()).unwrap();
+    wait_until_turning(&mut driver, || {
+        server.counters.accepted.load(Ordering::SeqCst) == 4
+    });
+    assert!(!driver.is_over(next));
+    server.stop();
+}
+
+fn wait_until_turning(driver: &mut Driver<Peer>, mut done: impl FnMut() -> bool) {
+    turn_until(driver, "another thread", |_| done());
+}
+
+#[test]
+fn deadlines_run_when_they_are_due() {
+    let (_directory, path) = place();
+    let server = serve(&path, || Role::Sink);
+    let mut driver = client_loop();
+    let mut session = Peer::new(Role::Client { expected: 1 }, &Arc::default());
+    let start = Instant::now();
+    session.deadline = Some(start + Duration::from_millis(80));
+    let id = connect(&mut driver, &path, session);
+    driver
+        .run(&mut |_| None, &mut |driver| driver.is_over(id))
+        .unwrap();
+    assert!(start.elapsed() >= Duration::from_millis(80));
+    assert!(start.elapsed() < Duration::from_secs(2));
+    assert_eq!(driver.take_session(id).unwrap().timeouts, 1);
+    server.stop();
+}
+
+#[test]
+fn a_message_that_is_too_long_or_empty_ends_the_association() {
+    let (_directory, path) = place();
+    let server = serve(&path, || Role::Sink);
+    let mut driver = client_loop();
+    let carrier = driver
+        .add_carrier(Box::new(Seqpacket::client(&path)))
+        .unwrap();
+    for wrong in [pattern(MAX_MESSAGE + 1, 0), Bytes::new()] {
+        let id = driver
+            .connect(carrier, &[], Peer::client(vec![(5, wrong)]))
+            .unwrap();
+        turn_until(&mut driver, "the abort", |driver| driver.is_over(id));
+        assert_eq!(
+            driver.take_session(id).unwrap().changes.last(),
+            Some(&LinkChange::Lost)
+        );
+    }
+    assert_eq!(server.counters.messages.load(Ordering::SeqCst), 0);
+    server.stop();
+}
+
+#[test]
+fn a_socket_file_is_replaced_only_if_nobody_listens() {
+    let (_directory, path) = place();
+    // What a listener that was killed leaves behind.
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    let server = serve(&path, || Role::Sink);
+    let error = Seqpacket::listen(&path).err().unwrap();
+    assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
+    server.stop();
+    std::fs::write(&path, "precious").unwrap();
+    let error = Seqpacket::listen(&path).err().unwrap();
+    assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
+    assert_eq!(std::fs::read(&path).unwrap(), b"precious");
+}

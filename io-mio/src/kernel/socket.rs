@@ -29,8 +29,6 @@ pub(super) struct KernelSocket {
 enum Phase {
     Starting,
     Up,
-    /// The association ended in order.
-    Over,
 }
 
 /// Counts what the kernel has not put on the wire yet.
@@ -65,8 +63,8 @@ impl KernelSocket {
             }
             Notification::Lost => Some(Inbound::Lost(self.lost())),
             Notification::Restarted => Some(Inbound::Lost(LostReason::Restarted)),
-            Notification::ShutdownComplete => {
-                self.phase = Phase::Over;
+            // All that the peer sent has been read by now; what we sent, the kernel still delivers.
+            Notification::PeerShutdown | Notification::ShutdownComplete => {
                 Some(Inbound::PeerClosed)
             }
             Notification::CannotStart => Some(Inbound::Lost(self.unreachable())),
@@ -74,8 +72,7 @@ impl KernelSocket {
                 let path = path(self.socket.as_fd(), &remote, self.primary());
                 Some(Inbound::PathChanged(path.unwrap_or(unknown(remote, state))))
             }
-            // The end comes when all is read.
-            Notification::PeerShutdown | Notification::Other => None,
+            Notification::Other => None,
             Notification::PartialDeliveryAborted => Some(Inbound::Lost(LostReason::Protocol(
                 "a message was broken off",
             ))),
@@ -118,7 +115,7 @@ impl KernelSocket {
     fn end(&self) -> Inbound {
         match self.phase {
             Phase::Starting => Inbound::Lost(self.unreachable()),
-            Phase::Up | Phase::Over => Inbound::PeerClosed,
+            Phase::Up => Inbound::PeerClosed,
         }
     }
 }
@@ -171,7 +168,6 @@ impl MessageSocket for KernelSocket {
                         }
                         (_, ErrorKind::TimedOut) => Inbound::Lost(LostReason::TimedOut),
                         (_, ErrorKind::ConnectionReset) => Inbound::Lost(LostReason::Aborted),
-                        (Phase::Over, ErrorKind::NotConnected) => Inbound::PeerClosed,
                         _ => Inbound::Lost(LostReason::Socket(error.to_string())),
                     });
                 }

@@ -225,7 +225,7 @@ impl Session for Peer {
 
     fn is_closed(&self) -> bool {
         let idle = self.outgoing.is_empty() && self.jobs.is_empty() && self.pending == 0;
-        self.closed || self.stopping && idle
+        self.closed || self.is_server() && self.stopping && idle
     }
 
     fn handle_stop(&mut self, _now: Instant) {
