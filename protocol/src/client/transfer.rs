@@ -235,7 +235,7 @@ impl Connection {
                 )
             }
             (Phase::Proving { .. }, TransferReply::Committed) => {
-                active.end();
+                // Our End answers the server's, which may not have gone out yet.
                 active.phase = Some(Phase::Committed);
                 return Ok(());
             }

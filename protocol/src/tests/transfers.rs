@@ -1,5 +1,6 @@
 //! Puts and gets between honest peers, in every interleaving that SCTP allows.
 
+use bytes::BytesMut;
 use proptest::prelude::*;
 
 use super::apps::Apps;
@@ -41,6 +42,32 @@ fn what_is_put_can_be_got() {
             "{len} bytes came back different"
         );
     }
+}
+
+#[test]
+fn the_client_ends_only_after_the_server_has() {
+    let data = content(3);
+    let mut pair = Pair::logged_in(3);
+    let id = pair.client.put(path("a"), 3).unwrap();
+    pair.run();
+    pair.server.accept_put(id, None).unwrap();
+    pair.run();
+    pair.client.write(id, Chunk::from_slice(&data)).unwrap();
+    pair.client.finish_put(id, &signed("a", &data)).unwrap();
+    pair.run();
+    pair.server.committed(id).unwrap();
+    // The carrier takes the reply, and the server's End has to wait.
+    let reply = pair.server.poll_transmit().unwrap();
+    let reply = (reply.stream, reply.payload);
+    pair.client
+        .handle_message(reply.0, BytesMut::from(&reply.1[..]), pair.now);
+    while let Some(early) = pair.client.poll_transmit() {
+        let payload = BytesMut::from(&early.payload[..]);
+        pair.server.handle_message(early.stream, payload, pair.now);
+    }
+    pair.run();
+    assert!(matches!(pair.server_events.back(), Some(S::Finished { transfer }) if *transfer == id));
+    assert!(matches!(pair.client_events.back(), Some(C::Finished { transfer }) if *transfer == id));
 }
 
 #[test]
