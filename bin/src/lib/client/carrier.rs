@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 
+use towpath_io_mio::kernel::{self, KernelConfig, KernelSctp};
 use towpath_io_mio::seqpacket::Seqpacket;
 use towpath_io_mio::{Carrier, PathInfo};
 
@@ -58,11 +59,20 @@ pub fn route(common: &Common, server: &Destination) -> Result<Route, Failure> {
     })
 }
 
-fn kernel_carrier(_locals: &[SocketAddr]) -> Result<Box<dyn Carrier>, Failure> {
-    Err(Failure::new(
-        Exit::Unreachable,
-        "this build has no carrier for the network",
-    ))
+fn kernel_carrier(locals: &[SocketAddr]) -> Result<Box<dyn Carrier>, Failure> {
+    kernel::supported().map_err(|e| {
+        Failure::new(
+            Exit::Unreachable,
+            format!("{e}; `modprobe sctp` loads the module"),
+        )
+    })?;
+    let carrier = KernelSctp::client(locals, &KernelConfig::default()).map_err(|e| {
+        Failure::new(
+            Exit::Unreachable,
+            format!("cannot open an SCTP socket: {e}"),
+        )
+    })?;
+    Ok(Box::new(carrier))
 }
 
 /// The addresses are those of nobody: the socket's path decides.

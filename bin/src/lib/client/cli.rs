@@ -9,7 +9,7 @@ use super::limits::{DEFAULT_PARALLEL, MAX_PARALLEL};
 
 /// Secure file transfer that survives the loss of a network path.
 ///
-/// A destination is `towpath://USER@ADDRESS[,ADDRESS…][:PORT]/PATH`. Several addresses are several ways to one server, all used by one connection. The port is 9260 unless given; an IPv6 address stands
+/// A URL is `towpath://USER@ADDRESS[,ADDRESS…][:PORT]/PATH`. Several addresses are several ways to one server, all used by one connection. The port is 9260 unless given; an IPv6 address stands
 /// in brackets; in the path `%20` is a space and `%25` a percent sign.
 #[derive(Debug, Parser)]
 #[command(
@@ -83,8 +83,17 @@ pub enum Command {
     /// List files: size, time, version, owner, name
     Ls(Ls),
     /// Get files, verified
+    ///
+    /// Size, hash, signature and signer are verified before a file appears under its name. LOCAL is a file, a directory, or `-` for standard output [default: the current directory]. When the
+    /// connection is lost, a partial file `.NAME.towpath-partial` stays, and the same command continues it. With -r the files below a directory come below LOCAL itself, or below LOCAL/NAME when LOCAL
+    /// is `.` or ends in `/`.
+    #[command(override_usage = "towpath get [OPTIONS] URL… [LOCAL]")]
     Get(Get),
     /// Put files, signed
+    ///
+    /// Each file is read once, sent, and signed with your key. A URL that ends in `/` is a directory. With -r a local directory comes below it under its own name, or without it when written with a `/`
+    /// at its end.
+    #[command(override_usage = "towpath put [OPTIONS] LOCAL… URL")]
     Put(Put),
     /// Delete files, with a signature
     Rm(Rm),
@@ -94,6 +103,9 @@ pub enum Command {
     #[command(subcommand)]
     Keys(Keys),
     /// Write a file's proof of authorship for ssh-keygen and b3sum
+    ///
+    /// Writes DIR/NAME.manifest, DIR/NAME.sig, DIR/NAME.b3 and a line in DIR/allowed_signers, and prints the commands that check them: `ssh-keygen -Y verify -f allowed_signers -I USER -n file@towpath
+    /// -s NAME.sig < NAME.manifest` shows that USER signed, and `b3sum --check NAME.b3` (beside the file) that this is what they signed.
     Export(Export),
 }
 
@@ -131,13 +143,10 @@ pub struct Ls {
 }
 
 /// `towpath get`
-///
-/// Size, hash, signature and signer are verified before the file appears under its name. A partial file `.NAME.towpath-partial` stays when the connection is lost; the same command continues it.
-/// With -r the files below a directory are put below LOCAL itself, or below LOCAL/NAME when LOCAL is `.` (the default) or ends in `/`.
 #[derive(Debug, Args)]
 pub struct Get {
-    /// Files on the server, then where to: a file, a directory, or `-` for standard output [default: .]
-    #[arg(required = true, value_name = "URL… [LOCAL")]
+    /// Files on the server, then where to
+    #[arg(required = true, value_name = "URL… LOCAL")]
     pub places: Vec<String>,
     /// Get every file below a directory
     #[arg(long, short)]
@@ -154,8 +163,6 @@ pub struct Get {
 }
 
 /// `towpath put`
-///
-/// Each file is read once, sent, and signed with your key. A target that ends in `/` is a directory; with -r a local directory goes below it under its own name, or, when its own name ends in `/`, without.
 #[derive(Debug, Args)]
 pub struct Put {
     /// Local files (`-`: standard input), then where to on the server
@@ -232,9 +239,6 @@ pub struct KeysList {
 }
 
 /// `towpath export`
-///
-/// Writes DIR/NAME.manifest, DIR/NAME.sig, DIR/NAME.b3 and a line in DIR/allowed_signers, and prints the commands that check them:
-/// `ssh-keygen -Y verify -f allowed_signers -I USER -n file@towpath -s NAME.sig < NAME.manifest` and `b3sum --check NAME.b3`.
 #[derive(Debug, Args)]
 pub struct Export {
     /// The file on the server
