@@ -16,3 +16,6 @@ pub mod run;
 pub mod session;
 pub mod throttle;
 mod upload;
+
+#[cfg(test)]
+mod tests;
