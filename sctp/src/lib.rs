@@ -1,17 +1,71 @@
-//! Sans-IO SCTP (RFC 9260) with multi-homing.
+//! Sans-IO SCTP (RFC 9260) with multi-homing, over UDP (RFC 6951).
+//!
+//! An [`Endpoint`] takes datagrams and time in and hands datagrams, events and messages out. It owns no socket, no
+//! clock, no thread and no source of randomness, so that one implementation serves any event loop, a simulator and a
+//! fuzzer alike.
+//!
+//! ```
+//! use bytes::Bytes;
+//! use std::time::Instant;
+//! use towpath_sctp::{Endpoint, EndpointConfig, Event, PathId};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let now = Instant::now();
+//! let host = |address: &str| EndpointConfig { addresses: vec![address.parse().unwrap()], ..Default::default() };
+//! let mut server = Endpoint::new(EndpointConfig { listen: Some(9260), ..host("10.0.0.2:9899") }, [2; 32], now);
+//! let mut client = Endpoint::new(host("10.0.0.1:9899"), [1; 32], now);
+//! let handle = client.connect(&["10.0.0.2:9899".parse()?], 9260, now)?;
+//!
+//! // What a pair of sockets and an event loop would do.
+//! let mut buffer = Vec::new();
+//! let mut carry = |from: &mut Endpoint, to: &mut Endpoint| {
+//!     while let Some(transmit) = from.poll_transmit(now, &mut buffer) {
+//!         let path = PathId::new(transmit.path.remote, transmit.path.local);
+//!         for packet in buffer.chunks(transmit.segment_size) {
+//!             to.handle_datagram(path, packet, now);
+//!         }
+//!     }
+//! };
+//! for _ in 0..2 {
+//!     carry(&mut client, &mut server);
+//!     carry(&mut server, &mut client);
+//! }
+//! assert!(matches!(client.poll_event(), Some((_, Event::PathChanged { .. }))));
+//! assert!(matches!(client.poll_event(), Some((_, Event::Connected { accepted: false, .. }))));
+//!
+//! client.send(handle, 0, Bytes::from_static(b"hello"), true, 0)?;
+//! carry(&mut client, &mut server);
+//! let Some((accepted, Event::Connected { .. })) = server.poll_event() else { panic!("connected") };
+//! assert_eq!(&server.recv(accepted).unwrap().payload[..], b"hello");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What is where
+//! - [`Endpoint`]: everything that a carrier calls.
+//! - [`Config`] and [`EndpointConfig`]: what may be tuned. [`limits`]: what may not, and why.
+//! - [`packet`]: the wire format by itself, for tools and tests.
 #![forbid(unsafe_code)]
-#![cfg_attr(
-    not(test),
-    expect(
-        dead_code,
-        reason = "the endpoint that uses cookies and serial numbers comes next"
-    )
-)]
 
+mod address;
+mod association;
+mod config;
 mod cookie;
+mod endpoint;
+mod event;
 pub mod limits;
 pub mod packet;
+mod path;
 mod rng;
+mod rx;
 mod seq;
 #[cfg(test)]
 mod testing;
+mod tx;
+
+pub use config::{Config, EndpointConfig, Shard};
+pub use endpoint::Endpoint;
+pub use event::{
+    AssociationHandle, CloseReason, ConnectError, Event, Message, PathId, PathState,
+    PathStatistics, SendError, Transmit, UnknownAssociation,
+};

@@ -63,7 +63,8 @@ pub enum Cause<'a> {
 }
 
 impl<'a> Cause<'a> {
-    pub(super) fn code(&self) -> u16 {
+    /// The code on the wire.
+    pub fn code(&self) -> u16 {
         match self {
             Cause::InvalidStream(_) => code::INVALID_STREAM,
             Cause::MissingParameter(_) => code::MISSING_PARAMETER,
@@ -127,7 +128,7 @@ impl<'a> Causes<'a> {
 
     /// The causes one by one.
     pub fn iter(&self) -> impl Iterator<Item = Cause<'a>> + use<'a> {
-        Parameters::new(self.bytes).map_while(|item| {
+        Parameters::of(self.bytes).map_while(|item| {
             let value = item.value();
             let word = || (value.len() == 4).then(|| be32(value, 0));
             Some(match item.kind {

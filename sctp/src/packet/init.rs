@@ -52,7 +52,7 @@ impl<'a> Init<'a> {
 
     /// The parameters one by one.
     pub fn parameters(&self) -> Parameters<'a> {
-        Parameters::new(self.parameters)
+        Parameters::of(self.parameters)
     }
 
     /// The parameters sorted by meaning, unknown ones treated as their types ask (§3.2.1).

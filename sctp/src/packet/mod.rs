@@ -25,11 +25,13 @@ mod tlv;
 mod writer;
 
 pub use cause::{Cause, Causes};
+pub(crate) use chunk::DATA_HEADER;
 pub use chunk::{Chunk, ChunkError, Chunks, Data, UnknownAction, kind};
 pub use init::{Init, InitAddresses, InitParameters};
 pub use sack::{GapBlock, Sack};
 pub use tlv::{Parameter, Parameters, parameter};
 pub use writer::Writer;
+pub(crate) use writer::write_addresses;
 
 /// Bytes of the common header.
 pub const HEADER_LEN: usize = 12;

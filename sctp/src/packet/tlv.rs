@@ -47,7 +47,8 @@ pub struct Parameters<'a> {
 }
 
 impl<'a> Parameters<'a> {
-    pub(super) fn new(bytes: &'a [u8]) -> Self {
+    /// The parameters in these bytes.
+    pub fn of(bytes: &'a [u8]) -> Self {
         Parameters { rest: bytes }
     }
 }

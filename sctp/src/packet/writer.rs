@@ -87,11 +87,12 @@ impl<'a> Writer<'a> {
         true
     }
 
-    /// A fragment of a user message.
-    pub fn data(&mut self, data: &Data<'_>) -> bool {
+    /// A fragment of a user message. Gives where it was written, for [`ask_immediate`](Self::ask_immediate).
+    pub fn data(&mut self, data: &Data<'_>) -> Option<usize> {
         if DATA_HEADER + padded(data.payload.len()) > self.room() {
-            return false;
+            return None;
         }
+        let at = self.buffer.len();
         let flag = |set: bool, bit: u8| if set { bit } else { 0 };
         let flags = flag(data.end, FLAG_END)
             | flag(data.begin, FLAG_BEGIN)
@@ -106,6 +107,12 @@ impl<'a> Writer<'a> {
             out.extend_from_slice(&head);
             out.extend_from_slice(data.payload);
         })
+        .then_some(at)
+    }
+
+    /// Sets the I bit of a DATA chunk that was written: the peer is to acknowledge at once (RFC 7053).
+    pub fn ask_immediate(&mut self, at: usize) {
+        self.buffer[at + 1] |= FLAG_IMMEDIATE;
     }
 
     /// An INIT with addresses, an optional cookie preservative in milliseconds, padded to `pad_to` bytes of packet.

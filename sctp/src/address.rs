@@ -1,0 +1,123 @@
+//! Which addresses may be used, and which go together (RFC 9260 §5.1.2, §8.4).
+
+use crate::event::PathId;
+use crate::packet::InitAddresses;
+use std::net::{IpAddr, SocketAddr};
+
+/// How far an address reaches. A peer that reaches us from a wide scope has no business naming narrow addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Scope {
+    Loopback,
+    Link,
+    Site,
+    Global,
+}
+
+/// The scope of a unicast address; none for what must never be spoken to.
+pub(crate) fn scope(address: IpAddr) -> Option<Scope> {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => {
+            let octets = v4.octets();
+            if v4.is_unspecified()
+                || v4.is_broadcast()
+                || v4.is_multicast()
+                || octets[0] == 0
+                || octets[0] >= 240
+            {
+                None
+            } else if v4.is_loopback() {
+                Some(Scope::Loopback)
+            } else if v4.is_link_local() {
+                Some(Scope::Link)
+            } else if v4.is_private() || (octets[0] == 100 && octets[1] & 0xc0 == 64) {
+                // RFC 1918, and the shared space of carriers (RFC 6598).
+                Some(Scope::Site)
+            } else {
+                Some(Scope::Global)
+            }
+        }
+        IpAddr::V6(v6) => {
+            if v6.is_unspecified() || v6.is_multicast() {
+                None
+            } else if v6.is_loopback() {
+                Some(Scope::Loopback)
+            } else if v6.is_unicast_link_local() {
+                Some(Scope::Link)
+            } else if v6.is_unique_local() {
+                Some(Scope::Site)
+            } else {
+                Some(Scope::Global)
+            }
+        }
+    }
+}
+
+/// Whether an address that a peer at `source` names may be used: it reaches at least as far as the peer's own.
+pub(crate) fn acceptable(address: IpAddr, source: IpAddr) -> bool {
+    matches!((scope(address), scope(source)), (Some(named), Some(from)) if named >= from)
+}
+
+/// How many leading bits two addresses share, none across families: the best guess at which of our addresses
+/// faces which of the peer's.
+pub(crate) fn common_prefix(a: IpAddr, b: IpAddr) -> Option<u32> {
+    match (a, b) {
+        (IpAddr::V4(a), IpAddr::V4(b)) => Some((u32::from(a) ^ u32::from(b)).leading_zeros()),
+        (IpAddr::V6(a), IpAddr::V6(b)) => Some((u128::from(a) ^ u128::from(b)).leading_zeros()),
+        _ => None,
+    }
+}
+
+/// Our own addresses that may be named to a peer over a path: those with the UDP port that it sees, of a scope that
+/// it can use. None if the one that it sees is the only one.
+pub(crate) fn advertised(locals: &[SocketAddr], path: PathId) -> Vec<IpAddr> {
+    let fitting = |local: &&SocketAddr| {
+        local.port() == path.local.port() && acceptable(local.ip(), path.remote.ip())
+    };
+    let mut named: InitAddresses = [path.local.ip()]
+        .into_iter()
+        .filter(|ip| !ip.is_unspecified())
+        .collect();
+    locals
+        .iter()
+        .filter(fitting)
+        .for_each(|local| named.push(local.ip().to_canonical()));
+    if named.len() > 1 {
+        named.to_vec()
+    } else {
+        Vec::new()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn peers_may_name_addresses_of_their_own_scope_or_wider() {
+        let accept = |address: &str, source: &str| {
+            acceptable(address.parse().unwrap(), source.parse().unwrap())
+        };
+        for never in [
+            "0.0.0.0",
+            "255.255.255.255",
+            "224.0.0.1",
+            "239.1.1.1",
+            "0.1.2.3",
+            "250.0.0.1",
+            "::",
+            "ff02::1",
+        ] {
+            assert!(!accept(never, "127.0.0.1"), "{never}");
+        }
+        assert!(accept("127.0.0.2", "127.0.0.1"));
+        assert!(accept("10.0.0.1", "127.0.0.1"));
+        assert!(!accept("127.0.0.1", "10.0.0.1"));
+        assert!(!accept("::ffff:127.0.0.1", "10.0.0.1"));
+        assert!(!accept("10.0.0.1", "8.8.8.8"));
+        assert!(!accept("169.254.0.1", "192.168.0.1"));
+        assert!(accept("8.8.8.8", "10.0.0.1"));
+        assert!(!accept("fe80::1", "2001:db8::1"));
+        assert!(accept("fd00::1", "fd00::2"));
+        assert!(!accept("::1", "fd00::2"));
+    }
+}

@@ -1,0 +1,321 @@
+//! One association: state, paths, both halves of the data transfer (RFC 9260 §4 to §9).
+
+mod input;
+mod output;
+mod paths;
+mod setup;
+mod shutdown;
+mod timers;
+
+use crate::cookie::Ports;
+use crate::event::{
+    CloseReason, Datagram, Event, Message, PathId, PathState, PathStatistics, SendError,
+};
+use crate::limits::{MAX_ABORT_REASON, MAX_CONTROL_QUEUE, MAX_EVENTS};
+use crate::packet::{Cause, Header, Writer};
+use crate::path::{Path, PathIndex};
+use crate::rng::Rng;
+use crate::rx::Rx;
+use crate::tx::Tx;
+use crate::{Config, UnknownAssociation};
+use bytes::Bytes;
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+pub(crate) use setup::{Accepted, pairs};
+
+#[derive(Debug)]
+pub(crate) struct Association {
+    config: Arc<Config>,
+    rng: Rng,
+    pub(crate) ports: Ports,
+    pub(crate) local_tag: u32,
+    /// 0 while unknown.
+    pub(crate) peer_tag: u32,
+    local_tsn: u32,
+    /// Random numbers that stand for this association in the cookies of a restart (§5.2.2).
+    local_tie: u32,
+    peer_tie: u32,
+    state: State,
+    paths: Vec<Path>,
+    /// How many of them, from the first, the application named: their addresses need no proof (§5.4).
+    named: usize,
+    /// Where new data goes while it works.
+    primary: PathIndex,
+    /// Where the last packet with data came from.
+    ack_path: PathIndex,
+    /// Our own addresses, for pairing with those of the peer.
+    locals: Arc<[SocketAddr]>,
+    tx: Tx,
+    rx: Rx,
+    /// Streams that we may send on and that we accept.
+    outbound: u16,
+    inbound: u16,
+    /// Consecutive timeouts on all paths (§8.1).
+    errors: u32,
+    control: VecDeque<(PathIndex, Control)>,
+    events: VecDeque<Event>,
+    /// `Readable` was said and `recv` has not run dry since.
+    announced: bool,
+    /// `send` was refused for want of room.
+    starved: bool,
+    probe: WindowProbe,
+    guard: Option<Instant>,
+    /// The last packets, to be sent when the association is gone already.
+    farewell: Vec<Datagram>,
+    /// Confirmed addresses have changed since the endpoint looked.
+    pub(crate) addresses_changed: bool,
+}
+
+/// RFC 9260 §4. Each state owns the timer that only it has.
+#[derive(Debug)]
+enum State {
+    CookieWait(Attempt),
+    CookieEchoed(Attempt, Vec<u8>),
+    Established,
+    ShutdownPending,
+    ShutdownSent(Attempt),
+    ShutdownReceived,
+    ShutdownAckSent(Attempt),
+    Closed(CloseReason),
+}
+
+/// A chunk that is repeated until it is answered, and its timer: T1-init, T1-cookie, T2-shutdown.
+#[derive(Debug, Clone, Copy)]
+struct Attempt {
+    /// How often it was repeated.
+    repeats: u32,
+    /// Where it went.
+    path: PathIndex,
+    started: Instant,
+    deadline: Instant,
+}
+
+/// Chunks that wait for their packet.
+#[derive(Debug)]
+enum Control {
+    Init { preservative: Option<u32> },
+    CookieEcho,
+    CookieAck,
+    HeartbeatAck(Box<[u8]>),
+    Error(Report),
+    Shutdown,
+    ShutdownAck,
+}
+
+/// What an ERROR chunk of ours says.
+#[derive(Debug)]
+enum Report {
+    InvalidStream(u16),
+    UnrecognizedChunk(Vec<u8>),
+    UnrecognizedParameters(Vec<u8>),
+    CookieWhileShuttingDown,
+}
+
+/// Probing of a window that the peer has shut (§6.1 A).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum WindowProbe {
+    Off,
+    Waiting {
+        deadline: Instant,
+        interval: Duration,
+    },
+    Due {
+        interval: Duration,
+    },
+    /// A probe is under way; whether a SACK came since it was sent.
+    Sent {
+        interval: Duration,
+        answered: bool,
+    },
+}
+
+impl Association {
+    /// Queues a message.
+    pub(crate) fn send(
+        &mut self,
+        stream: u16,
+        payload: Bytes,
+        ordered: bool,
+        ppid: u32,
+    ) -> Result<(), SendError> {
+        match self.state {
+            State::Established => {}
+            State::CookieWait(_) | State::CookieEchoed(..) => {
+                return Err(SendError::Connecting(payload));
+            }
+            _ => return Err(SendError::Closed(payload)),
+        }
+        if stream >= self.outbound {
+            return Err(SendError::Stream(payload));
+        }
+        if payload.is_empty() || payload.len() > self.config.max_message {
+            return Err(SendError::Size(payload));
+        }
+        if self.tx.buffered() + payload.len() > self.config.send_buffer {
+            self.starved = true;
+            return Err(SendError::Full(payload));
+        }
+        self.tx.push(stream, payload, ordered, ppid);
+        Ok(())
+    }
+
+    /// The next message from the peer.
+    pub(crate) fn recv(&mut self) -> Option<Message> {
+        let message = self.rx.recv();
+        if message.is_none() {
+            self.announced = false;
+        }
+        message
+    }
+
+    /// Bytes that `send` has taken and the peer has not acknowledged for good.
+    pub(crate) fn buffered(&self) -> usize {
+        self.tx.buffered()
+    }
+
+    pub(crate) fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    pub(crate) fn has_events(&self) -> bool {
+        !self.events.is_empty()
+    }
+
+    pub(crate) fn is_closed(&self) -> bool {
+        matches!(self.state, State::Closed(_))
+    }
+
+    /// What is left of a closed association: messages that the application has not read, the reason, last packets.
+    pub(crate) fn into_remains(self) -> (VecDeque<Message>, CloseReason, Vec<Datagram>) {
+        match self.state {
+            // Only an orderly end promises that what has arrived can still be read.
+            State::Closed(CloseReason::Shutdown) => {
+                (self.rx.into_ready(), CloseReason::Shutdown, self.farewell)
+            }
+            State::Closed(reason) => (VecDeque::new(), reason, self.farewell),
+            _ => (VecDeque::new(), CloseReason::Aborted, self.farewell),
+        }
+    }
+
+    /// Ends it at once and tells the peer why.
+    pub(crate) fn abort(&mut self, reason: &[u8]) {
+        let reason = &reason[..reason.len().min(MAX_ABORT_REASON)];
+        self.abort_with(Some(Cause::UserAbort(reason)), CloseReason::Aborted);
+    }
+
+    pub(crate) fn paths(&self) -> impl Iterator<Item = PathStatistics> + '_ {
+        self.paths
+            .iter()
+            .enumerate()
+            .map(|(at, path)| path.statistics(at == self.primary))
+    }
+
+    /// Addresses that are known to be the peer's: those proven, and while it forms those that the application named.
+    pub(crate) fn known_addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
+        let forming = self.is_forming();
+        self.paths
+            .iter()
+            .filter(move |path| forming || path.confirmed())
+            .map(|path| path.id.remote.ip())
+    }
+
+    /// Whether an address is one of the peer's, proven or not.
+    pub(crate) fn has_address(&self, address: IpAddr) -> bool {
+        self.paths.iter().any(|path| path.id.remote.ip() == address)
+    }
+
+    /// The UDP port that the peer uses at an address, if it is one of the peer's.
+    pub(crate) fn port_at(&self, address: IpAddr) -> Option<u16> {
+        let at = |path: &&Path| path.id.remote.ip() == address && path.confirmed();
+        self.paths.iter().find(at).map(|path| path.id.remote.port())
+    }
+
+    /// Whether a transport address, UDP port included, is proven to be the peer's.
+    pub(crate) fn has_remote(&self, remote: SocketAddr) -> bool {
+        self.paths
+            .iter()
+            .any(|path| path.id.remote == remote && path.confirmed())
+    }
+
+    /// The peer has begun anew (§5.2.4 action A).
+    pub(crate) fn restarted(&mut self) {
+        self.close(CloseReason::Restarted);
+    }
+
+    /// Makes a path the one to which new data goes while it works (§11.1.6).
+    pub(crate) fn set_primary(&mut self, id: PathId) -> Result<(), UnknownAssociation> {
+        let at = self
+            .paths
+            .iter()
+            .position(|path| path.id == id && path.confirmed())
+            .ok_or(UnknownAssociation)?;
+        self.primary = at;
+        Ok(())
+    }
+
+    fn header(&self) -> Header {
+        Header {
+            source_port: self.ports.local,
+            destination_port: self.ports.peer,
+            tag: self.peer_tag,
+        }
+    }
+
+    fn enqueue(&mut self, at: PathIndex, control: Control) {
+        if self.control.len() < MAX_CONTROL_QUEUE {
+            self.control.push_back((at, control));
+        }
+    }
+
+    fn announce(&mut self) {
+        if self.rx.is_readable() && !self.announced {
+            self.announced = true;
+            self.events.push_back(Event::Readable);
+        }
+    }
+
+    fn path_changed(&mut self, path: PathId, state: PathState) {
+        self.addresses_changed = true;
+        if self.events.len() < MAX_EVENTS {
+            self.events.push_back(Event::PathChanged { path, state });
+        }
+    }
+
+    fn close(&mut self, reason: CloseReason) {
+        self.control.clear();
+        self.state = State::Closed(reason);
+    }
+
+    /// The peer has broken the protocol (§9.1).
+    fn violated(&mut self, what: &'static str) {
+        self.abort_with(
+            Some(Cause::ProtocolViolation(what.as_bytes())),
+            CloseReason::Violation(what),
+        );
+    }
+
+    fn abort_with(&mut self, cause: Option<Cause<'_>>, reason: CloseReason) {
+        if self.is_closed() {
+            return;
+        }
+        // Before the peer's tag is known there is nobody to tell.
+        if self.peer_tag != 0 {
+            self.say_farewell(None, |writer| writer.abort(false, cause));
+        }
+        self.close(reason);
+    }
+
+    /// Prepares a packet that goes out after the association is gone.
+    fn say_farewell(&mut self, to: Option<PathIndex>, write: impl FnOnce(&mut Writer<'_>) -> bool) {
+        let path = &self.paths[to.unwrap_or(self.data_path())];
+        let mut packet = Vec::new();
+        let mut writer = Writer::new(&mut packet, self.header(), path.mtu.current());
+        if write(&mut writer) {
+            writer.finish();
+            self.farewell.push((path.id, packet));
+        }
+    }
+}

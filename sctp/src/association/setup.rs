@@ -1,0 +1,482 @@
+//! Set-up: the initiator's side, and what a listener's cookie becomes (RFC 9260 §5).
+
+use super::{Association, Attempt, Control, Report, State, WindowProbe};
+use crate::Config;
+use crate::address::{acceptable, common_prefix};
+use crate::cookie::{Cookie, Ports};
+use crate::event::{CloseReason, Event, PathId, PathState};
+use crate::limits::{
+    MAX_COOKIE_EXTENSION, MAX_PATHS, MAX_PEER_COOKIE, MAX_REPORTED, MIN_RECEIVE_WINDOW,
+};
+use crate::packet::{Cause, Init, InitParameters, parameter};
+use crate::path::Path;
+use crate::rng::Rng;
+use crate::rx::Rx;
+use crate::tx::Tx;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What a valid cookie proves, and how it came back.
+#[derive(Debug)]
+pub(crate) struct Accepted<'a> {
+    pub(crate) cookie: &'a Cookie,
+    pub(crate) ports: Ports,
+    pub(crate) path: PathId,
+}
+
+impl Association {
+    /// Begins an association: an INIT is to be polled. `pairs` is not empty.
+    pub(crate) fn connect(
+        config: Arc<Config>,
+        mut rng: Rng,
+        ports: Ports,
+        local_tag: u32,
+        locals: Arc<[SocketAddr]>,
+        pairs: &[PathId],
+        now: Instant,
+    ) -> Self {
+        let paths: Vec<Path> = pairs
+            .iter()
+            .map(|&pair| Path::new(pair, PathState::Unconfirmed, &config, now))
+            .collect();
+        let attempt = Attempt {
+            repeats: 0,
+            path: 0,
+            started: now,
+            deadline: now + config.rto_initial,
+        };
+        let local_tsn = rng.next_u32();
+        let mut association = Association::new(
+            config,
+            rng,
+            ports,
+            local_tag,
+            local_tsn,
+            State::CookieWait(attempt),
+            paths,
+            locals,
+        );
+        association
+            .control
+            .push_back((0, Control::Init { preservative: None }));
+        association
+    }
+
+    /// Makes an established association from a cookie (§5.1.5).
+    pub(crate) fn accept(
+        config: Arc<Config>,
+        rng: Rng,
+        locals: Arc<[SocketAddr]>,
+        accepted: &Accepted<'_>,
+        now: Instant,
+    ) -> Self {
+        let Accepted {
+            cookie,
+            ports,
+            path,
+        } = *accepted;
+        let home = PathId::new(path.local, cookie.remote);
+        // Only the address to which the INIT ACK went is proven.
+        let mut paths = vec![Path::new(home, PathState::Active, &config, now)];
+        if path != home {
+            paths.push(Path::new(path, PathState::Unconfirmed, &config, now));
+        }
+        for &address in cookie.addresses.iter() {
+            let remote = SocketAddr::new(address, cookie.remote.port());
+            let id = PathId::new(nearest(&locals, remote).unwrap_or(path.local), remote);
+            if paths.len() < MAX_PATHS && paths.iter().all(|path| path.id.remote != remote) {
+                paths.push(Path::new(id, PathState::Unconfirmed, &config, now));
+            }
+        }
+        let state = State::Established;
+        let mut association = Association::new(
+            config,
+            rng,
+            ports,
+            cookie.local_tag,
+            cookie.local_tsn,
+            state,
+            paths,
+            locals,
+        );
+        association.adopt(cookie);
+        association.established(true, now);
+        let at = association
+            .paths
+            .iter()
+            .position(|known| known.id == path)
+            .unwrap_or(0);
+        association.control.push_back((at, Control::CookieAck));
+        association
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the fields that differ between the two ways of beginning"
+    )]
+    fn new(
+        config: Arc<Config>,
+        mut rng: Rng,
+        ports: Ports,
+        local_tag: u32,
+        local_tsn: u32,
+        state: State,
+        paths: Vec<Path>,
+        locals: Arc<[SocketAddr]>,
+    ) -> Self {
+        Association {
+            local_tie: rng.next_u32() | 1,
+            peer_tie: rng.next_u32() | 1,
+            rng,
+            ports,
+            local_tag,
+            peer_tag: 0,
+            local_tsn,
+            state,
+            named: paths.len(),
+            paths,
+            primary: 0,
+            ack_path: 0,
+            locals,
+            tx: Tx::new(local_tsn, MIN_RECEIVE_WINDOW),
+            // Replaced as soon as the peer's first TSN is known; until then no data is taken.
+            rx: Rx::new(0, 0, &config),
+            outbound: config.streams,
+            inbound: config.max_inbound_streams,
+            errors: 0,
+            control: VecDeque::new(),
+            events: VecDeque::new(),
+            announced: false,
+            starved: false,
+            probe: WindowProbe::Off,
+            guard: None,
+            farewell: Vec::new(),
+            addresses_changed: true,
+            config,
+        }
+    }
+
+    /// The INIT that we send or sent.
+    pub(super) fn init(&self) -> Init<'static> {
+        let Config {
+            receive_window,
+            streams,
+            max_inbound_streams,
+            ..
+        } = *self.config;
+        Init::new(
+            self.local_tag,
+            receive_window,
+            streams,
+            max_inbound_streams,
+            self.local_tsn,
+        )
+    }
+
+    /// Answers an INIT that collides with ours: our own parameters again, and a cookie that ties them to the peer's
+    /// (§5.2.1). None if it is to be ignored.
+    pub(crate) fn collide(&self, init: &Init<'_>, path: PathId) -> Option<Cookie> {
+        let known = self
+            .paths
+            .iter()
+            .any(|known| known.id.remote.ip() == path.remote.ip());
+        let (local_tie, peer_tie) = match self.state {
+            State::CookieWait(_) if known => (0, 0),
+            State::CookieEchoed(..) if known => (self.local_tie, self.peer_tie),
+            _ => return None,
+        };
+        Some(Cookie {
+            local_tie,
+            peer_tie,
+            ..self.cookie(init, self.local_tag, self.local_tsn, path)
+        })
+    }
+
+    /// Answers an INIT of a peer that may have restarted: a cookie with new tags, tied to this association (§5.2.2).
+    pub(crate) fn restart_cookie(
+        &self,
+        init: &Init<'_>,
+        tag: u32,
+        tsn: u32,
+        path: PathId,
+    ) -> Cookie {
+        let ties = Cookie {
+            local_tie: self.local_tie,
+            peer_tie: self.peer_tie,
+            ..self.cookie(init, tag, tsn, path)
+        };
+        Cookie {
+            addresses: self.paths.iter().map(|path| path.id.remote.ip()).collect(),
+            ..ties
+        }
+    }
+
+    fn cookie(&self, init: &Init<'_>, local_tag: u32, local_tsn: u32, path: PathId) -> Cookie {
+        Cookie {
+            local_tag,
+            local_tsn,
+            peer_tag: init.tag,
+            peer_tsn: init.tsn,
+            peer_window: init.window,
+            outbound: self.config.streams.min(init.inbound),
+            inbound: self.config.max_inbound_streams.min(init.outbound),
+            local_tie: 0,
+            peer_tie: 0,
+            life: u32::try_from(self.config.cookie_life.as_millis()).unwrap_or(u32::MAX),
+            remote: path.remote,
+            addresses: init
+                .digest()
+                .addresses
+                .iter()
+                .copied()
+                .filter(|&a| acceptable(a, path.remote.ip()))
+                .collect(),
+        }
+    }
+
+    /// Whether a cookie's tie-tags are ours (§5.2.4 action A).
+    pub(crate) fn is_tied(&self, cookie: &Cookie) -> bool {
+        cookie.local_tie == self.local_tie && cookie.peer_tie == self.peer_tie
+    }
+
+    pub(crate) fn is_forming(&self) -> bool {
+        matches!(self.state, State::CookieWait(_) | State::CookieEchoed(..))
+    }
+
+    /// Our INIT was answered (§5.1 C, §5.2.3).
+    pub(super) fn handle_init_ack(&mut self, from: Option<usize>, init: &Init<'_>, now: Instant) {
+        let State::CookieWait(attempt) = self.state else {
+            return;
+        };
+        let digest = init.digest();
+        let cookie = match self.check_init_ack(init, &digest) {
+            Ok(cookie) => cookie.to_vec(),
+            Err((cause, what)) => {
+                self.peer_tag = init.tag;
+                return self.abort_with(Some(cause), CloseReason::Violation(what));
+            }
+        };
+        self.peer_tag = init.tag;
+        self.tx.set_window(init.window);
+        self.outbound = self.config.streams.min(init.inbound);
+        self.inbound = self.config.max_inbound_streams.min(init.outbound);
+        self.rx = Rx::new(init.tsn, self.inbound, &self.config);
+
+        let at = from.unwrap_or(attempt.path);
+        self.primary = at;
+        self.ack_path = at;
+        // The application named this address, and it has answered.
+        self.set_state(at, PathState::Active);
+        if attempt.repeats == 0 {
+            self.paths[at].measured(now.saturating_duration_since(attempt.started));
+        }
+        self.add_remotes(at, &digest, now);
+
+        let rto = self.paths[at].rtt.rto();
+        self.control.clear();
+        self.control.push_back((at, Control::CookieEcho));
+        let reported: Vec<u8> = digest
+            .unrecognized()
+            .flat_map(|item| reportable(item.raw))
+            .collect();
+        if !reported.is_empty() {
+            self.enqueue(at, Control::Error(Report::UnrecognizedParameters(reported)));
+        }
+        let attempt = Attempt {
+            repeats: 0,
+            path: at,
+            started: now,
+            deadline: now + rto,
+        };
+        self.state = State::CookieEchoed(attempt, cookie);
+    }
+
+    fn check_init_ack<'a>(
+        &self,
+        init: &Init<'a>,
+        digest: &InitParameters<'a>,
+    ) -> Result<&'a [u8], (Cause<'a>, &'static str)> {
+        if let Some(name) = digest.host_name {
+            return Err((Cause::UnresolvableAddress(name.raw), "sent a host name"));
+        }
+        if init.tag == 0
+            || init.outbound == 0
+            || init.inbound == 0
+            || init.window < MIN_RECEIVE_WINDOW
+        {
+            return Err((Cause::InvalidParameter, "sent an invalid INIT ACK"));
+        }
+        match digest.cookie {
+            None => Err((Cause::MissingParameter(parameter::COOKIE), "sent no cookie")),
+            Some(cookie) if cookie.is_empty() || cookie.len() > MAX_PEER_COOKIE => Err((
+                Cause::InvalidParameter,
+                "sent a cookie of an impossible size",
+            )),
+            Some(cookie) => Ok(cookie),
+        }
+    }
+
+    /// Adds paths to the addresses that the peer named in its INIT ACK (§5.1.2 C), each from the nearest of ours
+    /// first.
+    fn add_remotes(&mut self, at: usize, digest: &InitParameters<'_>, now: Instant) {
+        let source = self.paths[at].id.remote;
+        let mut remotes = Vec::new();
+        for &address in digest
+            .addresses
+            .iter()
+            .filter(|&&address| acceptable(address, source.ip()))
+        {
+            if self.paths.iter().all(|path| path.id.remote.ip() != address) {
+                remotes.push(SocketAddr::new(address, source.port()));
+            }
+        }
+        let locals = Arc::clone(&self.locals);
+        for id in pairs(&locals, &remotes) {
+            if self.paths.len() < MAX_PATHS {
+                self.paths
+                    .push(Path::new(id, PathState::Unconfirmed, &self.config, now));
+            }
+        }
+    }
+
+    /// Our cookie was accepted (§5.1 E, §5.2.5).
+    pub(super) fn handle_cookie_ack(&mut self, from: Option<usize>, now: Instant) {
+        let State::CookieEchoed(attempt, _) = self.state else {
+            return;
+        };
+        if let Some(at) = from.filter(|&at| at < self.named) {
+            self.primary = at;
+            self.set_state(at, PathState::Active);
+        }
+        if attempt.repeats == 0 {
+            self.paths[attempt.path].measured(now.saturating_duration_since(attempt.started));
+        }
+        self.control
+            .retain(|(_, control)| !matches!(control, Control::CookieEcho));
+        self.established(false, now);
+    }
+
+    /// The cookie that we echoed was too old: ask for one that lives longer (§5.2.6).
+    pub(super) fn handle_stale_cookie(&mut self, now: Instant) {
+        let State::CookieEchoed(attempt, _) = self.state else {
+            return;
+        };
+        if attempt.repeats >= self.config.max_init_retransmits {
+            return self.close(CloseReason::SetupTimeout);
+        }
+        let round_trip = now
+            .saturating_duration_since(attempt.started)
+            .min(MAX_COOKIE_EXTENSION);
+        let extension = u32::try_from(round_trip.as_millis())
+            .unwrap_or(0)
+            .saturating_add(1_000);
+        self.peer_tag = 0;
+        self.control.clear();
+        self.control.push_back((
+            attempt.path,
+            Control::Init {
+                preservative: Some(extension),
+            },
+        ));
+        let deadline = now + self.paths[attempt.path].rtt.rto();
+        self.state = State::CookieWait(Attempt {
+            repeats: attempt.repeats + 1,
+            started: now,
+            deadline,
+            ..attempt
+        });
+    }
+
+    /// A cookie of ours came back that belongs to this association (§5.2.4 actions B and D).
+    pub(crate) fn handle_own_cookie(&mut self, cookie: &Cookie, path: PathId, now: Instant) {
+        let Some(at) = self.arrival(path, now) else {
+            return;
+        };
+        if self.is_forming() {
+            self.adopt(cookie);
+            self.primary = at;
+            self.set_state(at, PathState::Active);
+            self.control.clear();
+            self.established(false, now);
+        } else if cookie.peer_tag != self.peer_tag {
+            return;
+        }
+        self.enqueue(at, Control::CookieAck);
+    }
+
+    /// Takes the peer's parameters from a cookie.
+    fn adopt(&mut self, cookie: &Cookie) {
+        self.peer_tag = cookie.peer_tag;
+        self.tx.set_window(cookie.peer_window);
+        self.outbound = cookie.outbound;
+        self.inbound = cookie.inbound;
+        self.rx = Rx::new(cookie.peer_tsn, self.inbound, &self.config);
+    }
+
+    fn established(&mut self, accepted: bool, now: Instant) {
+        self.state = State::Established;
+        self.errors = 0;
+        self.events.push_back(Event::Connected {
+            outbound: self.outbound,
+            inbound: self.inbound,
+            accepted,
+        });
+        self.start_heartbeats(now);
+    }
+}
+
+/// All pairs of ours and the peer's addresses of one family: each of the peer's with our nearest first, so that the
+/// most likely pairs come before the least likely.
+pub(crate) fn pairs(locals: &[SocketAddr], remotes: &[SocketAddr]) -> Vec<PathId> {
+    let ranked: Vec<Vec<SocketAddr>> = remotes
+        .iter()
+        .map(|remote| {
+            let mut fitting: Vec<(u32, SocketAddr)> = locals
+                .iter()
+                .filter_map(|local| Some((likeness(*local, *remote)?, *local)))
+                .collect();
+            fitting.sort_by_key(|&(likeness, _)| std::cmp::Reverse(likeness));
+            fitting.into_iter().map(|(_, local)| local).collect()
+        })
+        .collect();
+    let mut out = Vec::new();
+    for round in 0..locals.len() {
+        for (remote, fitting) in remotes.iter().zip(&ranked) {
+            if let Some(&local) = fitting.get(round) {
+                out.push(PathId::new(local, *remote));
+            }
+        }
+    }
+    out
+}
+
+/// The one of our addresses that most likely faces a remote one.
+fn nearest(locals: &[SocketAddr], remote: SocketAddr) -> Option<SocketAddr> {
+    locals
+        .iter()
+        .copied()
+        .filter(|&local| likeness(local, remote).is_some())
+        .max_by_key(|&local| likeness(local, remote))
+}
+
+/// How alike two addresses are; none if they cannot form a path.
+fn likeness(local: SocketAddr, remote: SocketAddr) -> Option<u32> {
+    let PathId { local, remote } = PathId::new(local, remote);
+    // A socket on all addresses suits any remote of its family; loopback does not reach beyond the host.
+    if local.ip().is_unspecified() {
+        return (local.is_ipv4() == remote.is_ipv4()).then_some(1);
+    }
+    if local.ip().is_loopback() != remote.ip().is_loopback() {
+        return None;
+    }
+    common_prefix(local.ip(), remote.ip())
+}
+
+/// A parameter or chunk as a report carries it, padded; longer ones are cut.
+fn reportable(raw: &[u8]) -> Vec<u8> {
+    let mut bytes = raw[..raw.len().min(MAX_REPORTED)].to_vec();
+    bytes.resize(crate::packet::padded(bytes.len()), 0);
+    bytes
+}

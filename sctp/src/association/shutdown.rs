@@ -1,0 +1,130 @@
+//! The orderly end (RFC 9260 §9.2).
+
+use super::{Association, Attempt, Control, Report, State};
+use crate::event::{CloseReason, Event};
+use crate::path::PathIndex;
+use std::time::Instant;
+
+impl Association {
+    /// Begins the orderly end: what is queued still goes out. Before the association is up, it is given up.
+    pub(crate) fn shutdown(&mut self, now: Instant) {
+        match self.state {
+            State::CookieWait(_) | State::CookieEchoed(..) => self.abort(b""),
+            State::Established => {
+                self.state = State::ShutdownPending;
+                self.guard = Some(now + self.config.shutdown_guard);
+                self.progress_shutdown(now);
+            }
+            _ => {}
+        }
+    }
+
+    /// Moves on once everything that was sent has been acknowledged.
+    pub(super) fn progress_shutdown(&mut self, now: Instant) {
+        if !self.tx.is_drained() {
+            return;
+        }
+        match self.state {
+            State::ShutdownPending => {
+                self.state = State::ShutdownSent(self.attempt(now));
+                self.enqueue(self.data_path(), Control::Shutdown);
+            }
+            State::ShutdownReceived => {
+                self.state = State::ShutdownAckSent(self.attempt(now));
+                self.enqueue(self.data_path(), Control::ShutdownAck);
+            }
+            _ => {}
+        }
+    }
+
+    fn attempt(&self, now: Instant) -> Attempt {
+        let path = self.data_path();
+        Attempt {
+            repeats: 0,
+            path,
+            started: now,
+            deadline: now + self.paths[path].rtt.rto(),
+        }
+    }
+
+    /// Data still arrives after our SHUTDOWN: acknowledge it with another, and give the peer more time.
+    pub(super) fn repeat_shutdown(&mut self, now: Instant) {
+        self.state = State::ShutdownSent(self.attempt(now));
+        if !self
+            .control
+            .iter()
+            .any(|(_, control)| matches!(control, Control::Shutdown))
+        {
+            self.enqueue(self.sack_path(), Control::Shutdown);
+        }
+        if self.rx.has_gaps() || self.rx.has_duplicates() {
+            self.rx.ack_now();
+        }
+    }
+
+    /// The peer asks to end. Once nothing is left, the answer goes to where the question came from (§6.4): if a NAT
+    /// has given the peer a new port, no heartbeat can prove that any more, and the answer is no larger than the
+    /// question.
+    pub(super) fn handle_shutdown(
+        &mut self,
+        from: Option<PathIndex>,
+        cumulative: u32,
+        now: Instant,
+    ) {
+        match self.state {
+            State::Established | State::ShutdownPending | State::ShutdownReceived => {
+                match self.tx.handle_cumulative(cumulative, &mut self.paths, now) {
+                    Ok(Some(outcome)) => self.acknowledged(&outcome),
+                    Ok(None) => {}
+                    Err(what) => return self.violated(what),
+                }
+                if !matches!(self.state, State::ShutdownReceived) {
+                    self.state = State::ShutdownReceived;
+                    self.guard.get_or_insert(now + self.config.shutdown_guard);
+                    self.events.push_back(Event::PeerClosing);
+                }
+            }
+            // Both sides have asked: each answers.
+            State::ShutdownSent(_) => {
+                self.state = State::ShutdownAckSent(self.attempt(now));
+                self.control
+                    .retain(|(_, control)| !matches!(control, Control::Shutdown));
+                self.enqueue(from.unwrap_or(self.data_path()), Control::ShutdownAck);
+            }
+            State::ShutdownAckSent(_) => {
+                self.enqueue(from.unwrap_or(self.data_path()), Control::ShutdownAck)
+            }
+            State::CookieWait(_) | State::CookieEchoed(..) | State::Closed(_) => {}
+        }
+    }
+
+    pub(super) fn handle_shutdown_ack(&mut self, from: Option<PathIndex>) {
+        match self.state {
+            State::ShutdownSent(_) | State::ShutdownAckSent(_) => {
+                self.say_farewell(from, |writer| writer.shutdown_complete(false));
+                self.close(CloseReason::Shutdown);
+            }
+            _ => {}
+        }
+    }
+
+    pub(crate) fn handle_shutdown_complete(&mut self) {
+        if let State::ShutdownAckSent(_) = self.state {
+            self.close(CloseReason::Shutdown);
+        }
+    }
+
+    /// An INIT came for an association that waits for SHUTDOWN COMPLETE: the last word was lost, say it again. Says
+    /// whether that is the case.
+    pub(crate) fn remind_shutdown(&mut self, cookie: bool) -> bool {
+        if !matches!(self.state, State::ShutdownAckSent(_)) {
+            return false;
+        }
+        let at = self.data_path();
+        self.enqueue(at, Control::ShutdownAck);
+        if cookie {
+            self.enqueue(at, Control::Error(Report::CookieWhileShuttingDown));
+        }
+        true
+    }
+}

@@ -1,0 +1,351 @@
+//! Many associations behind one set of sockets.
+
+mod stateless;
+mod table;
+mod throttle;
+
+use crate::address::scope;
+use crate::association::{Association, pairs};
+use crate::cookie::{Ports, Secrets};
+use crate::event::{
+    AssociationHandle, ConnectError, Datagram, Event, Message, PathId, PathStatistics, SendError,
+    Transmit, UnknownAssociation,
+};
+use crate::limits::{MAX_PATHS, SECRET_LIFE};
+use crate::packet::{Chunk, Packet};
+use crate::rng::Rng;
+use crate::{Config, EndpointConfig, Shard};
+use bytes::Bytes;
+use stateless::Arrival;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+use table::Table;
+use throttle::Throttle;
+
+/// An SCTP endpoint: takes datagrams and time in, hands datagrams, events and messages out.
+///
+/// It owns no socket, clock or thread. The caller feeds [`handle_datagram`](Self::handle_datagram) and
+/// [`handle_timeout`](Self::handle_timeout); after any call it drains [`poll_transmit`](Self::poll_transmit) and
+/// [`poll_event`](Self::poll_event) and waits until [`poll_timeout`](Self::poll_timeout) at most. Handing in a whole
+/// batch of datagrams before draining makes one acknowledgement serve them all.
+///
+/// Times given to one endpoint must not decrease.
+#[derive(Debug)]
+pub struct Endpoint {
+    config: Arc<Config>,
+    listen: Option<u16>,
+    addresses: Arc<[SocketAddr]>,
+    shard: Shard,
+    max_associations: usize,
+    rng: Rng,
+    secrets: Secrets,
+    throttle: Throttle,
+    table: Table,
+    /// Answers that belong to no association, and the last words of those that have ended.
+    replies: VecDeque<Datagram>,
+}
+
+impl Endpoint {
+    /// Makes an endpoint. `seed` is all the randomness that it ever gets: it must be unpredictable, and never used
+    /// twice outside tests.
+    pub fn new(config: EndpointConfig, seed: [u8; 32], now: Instant) -> Self {
+        let mut rng = Rng::new(seed);
+        let secrets = Secrets::new(rng.fork(), now);
+        let throttle = Throttle::new(config.stateless_replies, &mut rng, now);
+        Endpoint {
+            config: Arc::new(config.association.clamped()),
+            listen: config.listen,
+            addresses: config.addresses.into(),
+            shard: config.shard,
+            max_associations: config.max_associations,
+            rng,
+            secrets,
+            throttle,
+            table: Table::default(),
+            replies: VecDeque::new(),
+        }
+    }
+
+    /// Takes a datagram's payload, an SCTP packet if it is worth anything. Anything else is ignored.
+    pub fn handle_datagram(&mut self, path: PathId, datagram: &[u8], now: Instant) {
+        let path = PathId::new(path.local, path.remote);
+        let Ok(packet) = Packet::parse(datagram) else {
+            return;
+        };
+        if scope(path.remote.ip()).is_none() || path.remote.port() == 0 {
+            return;
+        }
+        let arrival = Arrival {
+            path,
+            packet,
+            len: datagram.len(),
+        };
+        let tag = packet.header.tag;
+        let mut chunks = packet.chunks();
+        match chunks.next() {
+            Some(Ok(Chunk::Init(init))) => {
+                // Alone and untagged, or not at all (§8.5.1 A).
+                if tag == 0 && chunks.next().is_none() {
+                    self.handle_init(arrival, &init, now);
+                }
+                return;
+            }
+            Some(Ok(Chunk::CookieEcho(cookie))) => {
+                return self.handle_cookie_echo(arrival, cookie, now);
+            }
+            Some(_) if tag != 0 => {}
+            _ => return,
+        }
+        match self.table.by_tag(tag) {
+            Some(index) => {
+                let Some(association) = self.table.association(index) else {
+                    return;
+                };
+                if association.ports == arrival.ports() {
+                    association.handle_packet(path, packet.chunks(), datagram.len(), now);
+                    self.settle(index, now);
+                }
+            }
+            None => self.handle_out_of_the_blue(arrival, now),
+        }
+    }
+
+    /// Lets time pass. To be called when [`poll_timeout`](Self::poll_timeout) says so; earlier does no harm.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        while let Some(index) = self.table.expired(now) {
+            let Some(association) = self.table.association(index) else {
+                return;
+            };
+            association.handle_timeout(now);
+            self.settle(index, now);
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is to be called at the latest; none if nothing is awaited.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.table.next_deadline()
+    }
+
+    /// The next datagram, or train of datagrams for segmentation offload, in `buffer`, whose content is replaced.
+    ///
+    /// To be called until it gives none. Sending may fail: what is lost is sent again.
+    #[must_use]
+    pub fn poll_transmit(&mut self, now: Instant, buffer: &mut Vec<u8>) -> Option<Transmit> {
+        buffer.clear();
+        if let Some((path, packet)) = self.replies.pop_front() {
+            buffer.extend_from_slice(&packet);
+            return Some(Transmit {
+                path,
+                size: packet.len(),
+                segment_size: packet.len(),
+            });
+        }
+        while let Some(index) = self.table.next_sending() {
+            let transmit = self
+                .table
+                .association(index)
+                .and_then(|association| association.poll_transmit(now, buffer));
+            self.table.rotate_sending(transmit.is_some());
+            self.table.refresh_deadline(index);
+            if transmit.is_some() {
+                return transmit;
+            }
+        }
+        None
+    }
+
+    /// The next event.
+    #[must_use]
+    pub fn poll_event(&mut self) -> Option<(AssociationHandle, Event)> {
+        self.table.poll_event()
+    }
+
+    /// Begins an association with the peer at `remotes` (IP addresses and UDP ports) and its SCTP port `port`, from
+    /// each of the endpoint's addresses that can reach one. [`Event::Connected`] or [`Event::Closed`] follows.
+    ///
+    /// # Errors
+    /// None of the addresses can be used, or there are too many associations.
+    pub fn connect(
+        &mut self,
+        remotes: &[SocketAddr],
+        port: u16,
+        now: Instant,
+    ) -> Result<AssociationHandle, ConnectError> {
+        self.begin(None, remotes, port, now)
+    }
+
+    /// Likewise, from an SCTP port of one's own choice. With a random one, which [`connect`](Self::connect) takes,
+    /// a forger has to guess it, and clients behind one NAT do not collide.
+    ///
+    /// # Errors
+    /// As for `connect`, and if the port is in use with this peer.
+    pub fn connect_from(
+        &mut self,
+        local: u16,
+        remotes: &[SocketAddr],
+        port: u16,
+        now: Instant,
+    ) -> Result<AssociationHandle, ConnectError> {
+        self.begin(Some(local), remotes, port, now)
+    }
+
+    fn begin(
+        &mut self,
+        local: Option<u16>,
+        remotes: &[SocketAddr],
+        port: u16,
+        now: Instant,
+    ) -> Result<AssociationHandle, ConnectError> {
+        if port == 0 || local == Some(0) {
+            return Err(ConnectError::Port);
+        }
+        if self.table.live() >= self.max_associations {
+            return Err(ConnectError::TooMany);
+        }
+        let usable: Vec<SocketAddr> = remotes
+            .iter()
+            .copied()
+            .filter(|remote| scope(remote.ip()).is_some() && remote.port() != 0)
+            .collect();
+        let mut pairs = pairs(&self.addresses, &usable);
+        pairs.truncate(MAX_PATHS);
+        if pairs.is_empty() {
+            return Err(ConnectError::NoPath);
+        }
+        let ports = self
+            .free_port(local, port, &pairs)
+            .ok_or(ConnectError::InUse)?;
+        let tag = self.own_tag();
+        let (config, locals) = (Arc::clone(&self.config), Arc::clone(&self.addresses));
+        let association =
+            Association::connect(config, self.rng.fork(), ports, tag, locals, &pairs, now);
+        Ok(self.table.insert(association))
+    }
+
+    /// Queues a message on a stream: ordered within it, or to be delivered as soon as it is whole. `ppid` is handed
+    /// to the peer's application as it is.
+    ///
+    /// # Errors
+    /// The message comes back with the reason; `Full` is no failure but back pressure.
+    pub fn send(
+        &mut self,
+        handle: AssociationHandle,
+        stream: u16,
+        payload: Bytes,
+        ordered: bool,
+        ppid: u32,
+    ) -> Result<(), SendError> {
+        let Some((index, association)) = self.table.by_handle(handle) else {
+            return Err(SendError::Closed(payload));
+        };
+        association.send(stream, payload, ordered, ppid)?;
+        self.table.mark_sending(index);
+        Ok(())
+    }
+
+    /// The next message of an association; none if there is none at present.
+    pub fn recv(&mut self, handle: AssociationHandle) -> Option<Message> {
+        let message = self.table.recv(handle);
+        if message.is_some() && self.table.by_handle(handle).is_some() {
+            // The window may have opened enough to say so.
+            self.table.mark_sending(handle.index);
+        }
+        message
+    }
+
+    /// Bytes that [`send`](Self::send) has taken and the peer has not acknowledged for good; 0 for one that is gone.
+    #[must_use]
+    pub fn buffered(&self, handle: AssociationHandle) -> usize {
+        self.table
+            .by_handle_ref(handle)
+            .map_or(0, Association::buffered)
+    }
+
+    /// Begins the orderly end: what is queued is still delivered, nothing more is taken. [`Event::Closed`] follows.
+    ///
+    /// # Errors
+    /// It is gone already.
+    pub fn shutdown(
+        &mut self,
+        handle: AssociationHandle,
+        now: Instant,
+    ) -> Result<(), UnknownAssociation> {
+        let (index, association) = self.table.by_handle(handle).ok_or(UnknownAssociation)?;
+        association.shutdown(now);
+        self.settle(index, now);
+        Ok(())
+    }
+
+    /// Ends an association at once; the peer is told `reason`, of which 256 bytes are kept.
+    ///
+    /// # Errors
+    /// It is gone already.
+    pub fn abort(
+        &mut self,
+        handle: AssociationHandle,
+        reason: &[u8],
+        now: Instant,
+    ) -> Result<(), UnknownAssociation> {
+        let (index, association) = self.table.by_handle(handle).ok_or(UnknownAssociation)?;
+        association.abort(reason);
+        self.settle(index, now);
+        Ok(())
+    }
+
+    /// Makes a proven path the one to which new data goes while it works.
+    ///
+    /// # Errors
+    /// There is no such association, or it has no such proven path.
+    pub fn set_primary(
+        &mut self,
+        handle: AssociationHandle,
+        path: PathId,
+    ) -> Result<(), UnknownAssociation> {
+        let (index, association) = self.table.by_handle(handle).ok_or(UnknownAssociation)?;
+        association.set_primary(PathId::new(path.local, path.remote))?;
+        self.table.mark_sending(index);
+        Ok(())
+    }
+
+    /// Figures of each path; none for an association that is gone.
+    #[must_use]
+    pub fn paths(&self, handle: AssociationHandle) -> Vec<PathStatistics> {
+        self.table
+            .by_handle_ref(handle)
+            .map(|association| association.paths().collect())
+            .unwrap_or_default()
+    }
+
+    /// Associations that exist, forming ones included.
+    #[must_use]
+    pub fn associations(&self) -> usize {
+        self.table.live()
+    }
+
+    fn settle(&mut self, index: u32, now: Instant) {
+        // Its cookie cannot be replayed once the secrets under which it was sealed are gone.
+        let until =
+            now + self.config.cookie_life.min(SECRET_LIFE) + crate::limits::MAX_COOKIE_EXTENSION;
+        let farewell = self.table.settle(index, until, now);
+        self.replies.extend(farewell);
+    }
+
+    /// The SCTP port that is asked for, or a random one, if it makes the association unique among those with the
+    /// same peer.
+    fn free_port(&mut self, wanted: Option<u16>, peer: u16, pairs: &[PathId]) -> Option<Ports> {
+        const FIRST: u16 = 49_152;
+        let tries = if wanted.is_some() { 1 } else { 16 };
+        (0..tries).find_map(|_| {
+            let random = self.rng.next_u32() % u32::from(u16::MAX - FIRST + 1);
+            let local = wanted.unwrap_or(FIRST + u16::try_from(random).unwrap_or(0));
+            let ports = Ports { local, peer };
+            let taken = pairs
+                .iter()
+                .any(|pair| self.table.by_address(pair.remote.ip(), ports).is_some());
+            (!taken).then_some(ports)
+        })
+    }
+}

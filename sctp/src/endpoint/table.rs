@@ -1,0 +1,332 @@
+//! The associations of an endpoint, found by handle, by verification tag, by address and by deadline.
+
+use crate::association::Association;
+use crate::cookie::Ports;
+use crate::event::{AssociationHandle, CloseReason, Datagram, Event, Message};
+use crate::limits::MAX_RETIRED_TAGS;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
+use std::time::Instant;
+
+#[derive(Debug, Default)]
+pub(crate) struct Table {
+    slots: Vec<Slot>,
+    free: Vec<u32>,
+    live: usize,
+    tags: BTreeMap<u32, u32>,
+    addresses: BTreeMap<(IpAddr, Ports), u32>,
+    deadlines: BTreeSet<(Instant, u32)>,
+    /// Associations that may have packets to send, and events.
+    sending: VecDeque<u32>,
+    eventful: VecDeque<u32>,
+    /// Tags of the departed, with the moment from which they may be used again.
+    retired: VecDeque<(Instant, u32)>,
+    retired_tags: BTreeSet<u32>,
+}
+
+#[derive(Debug)]
+struct Slot {
+    generation: u32,
+    entry: Entry,
+    deadline: Option<Instant>,
+    addresses: Vec<IpAddr>,
+    sending: bool,
+    eventful: bool,
+}
+
+#[derive(Debug)]
+enum Entry {
+    Free,
+    Live(Box<Association>),
+    /// Gone, but the application has not heard or read everything.
+    Ended {
+        events: VecDeque<Event>,
+        messages: VecDeque<Message>,
+        reason: Option<CloseReason>,
+    },
+}
+
+impl Table {
+    pub(crate) fn live(&self) -> usize {
+        self.live
+    }
+
+    pub(crate) fn insert(&mut self, association: Association) -> AssociationHandle {
+        let index = self.free.pop().unwrap_or_else(|| {
+            self.slots.push(Slot {
+                generation: 0,
+                entry: Entry::Free,
+                deadline: None,
+                addresses: Vec::new(),
+                sending: false,
+                eventful: false,
+            });
+            // Bounded by the number of associations, which a u32 counts.
+            u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
+        });
+        self.tags.insert(association.local_tag, index);
+        let slot = &mut self.slots[index as usize];
+        slot.entry = Entry::Live(Box::new(association));
+        self.live += 1;
+        let handle = AssociationHandle {
+            index,
+            generation: slot.generation,
+        };
+        self.touch(index);
+        handle
+    }
+
+    pub(crate) fn by_handle(
+        &mut self,
+        handle: AssociationHandle,
+    ) -> Option<(u32, &mut Association)> {
+        let slot = self.slots.get_mut(handle.index as usize)?;
+        match &mut slot.entry {
+            Entry::Live(association) if slot.generation == handle.generation => {
+                Some((handle.index, association))
+            }
+            _ => None,
+        }
+    }
+
+    pub(crate) fn by_handle_ref(&self, handle: AssociationHandle) -> Option<&Association> {
+        let slot = self.slots.get(handle.index as usize)?;
+        match &slot.entry {
+            Entry::Live(association) if slot.generation == handle.generation => Some(association),
+            _ => None,
+        }
+    }
+
+    pub(crate) fn by_tag(&self, tag: u32) -> Option<u32> {
+        self.tags.get(&tag).copied()
+    }
+
+    pub(crate) fn by_address(&self, address: IpAddr, ports: Ports) -> Option<u32> {
+        self.addresses.get(&(address, ports)).copied()
+    }
+
+    pub(crate) fn association(&mut self, index: u32) -> Option<&mut Association> {
+        match &mut self.slots.get_mut(index as usize)?.entry {
+            Entry::Live(association) => Some(association),
+            _ => None,
+        }
+    }
+
+    /// Whether a tag belongs to an association, or did not long ago.
+    pub(crate) fn is_used(&self, tag: u32) -> bool {
+        self.tags.contains_key(&tag) || self.is_retired(tag)
+    }
+
+    pub(crate) fn is_retired(&self, tag: u32) -> bool {
+        self.retired_tags.contains(&tag)
+    }
+
+    /// Brings the indexes up to date after something has happened to an association. If that has ended, gives its
+    /// last packets; its tag stays retired until `until`.
+    pub(crate) fn settle(&mut self, index: u32, until: Instant, now: Instant) -> Vec<Datagram> {
+        let Some(association) = self.association(index) else {
+            return Vec::new();
+        };
+        if association.is_closed() {
+            return self.end(index, until, now);
+        }
+        self.touch(index);
+        Vec::new()
+    }
+
+    /// Whether the next packet is to be polled from some association.
+    pub(crate) fn next_sending(&mut self) -> Option<u32> {
+        self.sending.front().copied()
+    }
+
+    /// The first of those that send has had its turn; it stays among them if it has `more`.
+    pub(crate) fn rotate_sending(&mut self, more: bool) {
+        if let Some(index) = self.sending.pop_front() {
+            if more {
+                self.sending.push_back(index);
+            } else if let Some(slot) = self.slots.get_mut(index as usize) {
+                slot.sending = false;
+            }
+        }
+    }
+
+    /// An association may have packets to send.
+    pub(crate) fn mark_sending(&mut self, index: u32) {
+        let slot = &mut self.slots[index as usize];
+        if !slot.sending {
+            slot.sending = true;
+            self.sending.push_back(index);
+        }
+    }
+
+    /// Updates the deadline alone, after packets were polled.
+    pub(crate) fn refresh_deadline(&mut self, index: u32) {
+        let Some(slot) = self.slots.get_mut(index as usize) else {
+            return;
+        };
+        let deadline = match &slot.entry {
+            Entry::Live(association) => association.poll_timeout(),
+            _ => None,
+        };
+        if slot.deadline != deadline {
+            if let Some(old) = slot.deadline {
+                self.deadlines.remove(&(old, index));
+            }
+            if let Some(new) = deadline {
+                self.deadlines.insert((new, index));
+            }
+            slot.deadline = deadline;
+        }
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.deadlines.first().map(|&(deadline, _)| deadline)
+    }
+
+    /// An association whose deadline has come.
+    pub(crate) fn expired(&self, now: Instant) -> Option<u32> {
+        self.deadlines
+            .first()
+            .filter(|(deadline, _)| *deadline <= now)
+            .map(|&(_, index)| index)
+    }
+
+    pub(crate) fn poll_event(&mut self) -> Option<(AssociationHandle, Event)> {
+        while let Some(&index) = self.eventful.front() {
+            let slot = &mut self.slots[index as usize];
+            let handle = AssociationHandle {
+                index,
+                generation: slot.generation,
+            };
+            let event = match &mut slot.entry {
+                Entry::Live(association) => association.poll_event(),
+                Entry::Ended { events, .. } => events.pop_front(),
+                Entry::Free => None,
+            };
+            if let Some(event) = event {
+                if matches!(event, Event::Closed(_)) {
+                    self.eventful.pop_front();
+                    self.release(index);
+                }
+                return Some((handle, event));
+            }
+            slot.eventful = false;
+            self.eventful.pop_front();
+        }
+        None
+    }
+
+    /// The next message of an association, or of one that has ended in good order.
+    pub(crate) fn recv(&mut self, handle: AssociationHandle) -> Option<Message> {
+        let slot = self.slots.get_mut(handle.index as usize)?;
+        if slot.generation != handle.generation {
+            return None;
+        }
+        match &mut slot.entry {
+            Entry::Live(association) => association.recv(),
+            Entry::Ended {
+                events,
+                messages,
+                reason,
+            } => {
+                let message = messages.pop_front();
+                if messages.is_empty()
+                    && let Some(reason) = reason.take()
+                {
+                    events.push_back(Event::Closed(reason));
+                    self.mark_eventful(handle.index);
+                }
+                message
+            }
+            Entry::Free => None,
+        }
+    }
+
+    /// Marks an association as having something to send and updates its indexes.
+    fn touch(&mut self, index: u32) {
+        let slot = &mut self.slots[index as usize];
+        let Entry::Live(association) = &mut slot.entry else {
+            return;
+        };
+        if std::mem::take(&mut association.addresses_changed) {
+            let ports = association.ports;
+            for address in slot.addresses.drain(..) {
+                if self.addresses.get(&(address, ports)) == Some(&index) {
+                    self.addresses.remove(&(address, ports));
+                }
+            }
+            for address in association.known_addresses() {
+                // Who was first keeps an address: nobody can take another's by claiming it.
+                if *self.addresses.entry((address, ports)).or_insert(index) == index {
+                    slot.addresses.push(address);
+                }
+            }
+        }
+        let eventful = association.has_events();
+        self.mark_sending(index);
+        if eventful {
+            self.mark_eventful(index);
+        }
+        self.refresh_deadline(index);
+    }
+
+    fn end(&mut self, index: u32, until: Instant, now: Instant) -> Vec<Datagram> {
+        let slot = &mut self.slots[index as usize];
+        let Entry::Live(mut association) = std::mem::replace(&mut slot.entry, Entry::Free) else {
+            return Vec::new();
+        };
+        let (tag, ports) = (association.local_tag, association.ports);
+        for address in slot.addresses.drain(..) {
+            self.addresses.remove(&(address, ports));
+        }
+        let mut events: VecDeque<Event> = std::iter::from_fn(|| association.poll_event()).collect();
+        let (messages, reason, farewell) = association.into_remains();
+        let reason = if messages.is_empty() {
+            events.push_back(Event::Closed(reason));
+            None
+        } else {
+            Some(reason)
+        };
+        slot.entry = Entry::Ended {
+            events,
+            messages,
+            reason,
+        };
+        self.live -= 1;
+        self.tags.remove(&tag);
+        self.retire(tag, until, now);
+        self.mark_eventful(index);
+        self.refresh_deadline(index);
+        farewell
+    }
+
+    fn retire(&mut self, tag: u32, until: Instant, now: Instant) {
+        while let Some(&(moment, old)) = self.retired.front() {
+            if moment > now && self.retired.len() < MAX_RETIRED_TAGS {
+                break;
+            }
+            self.retired.pop_front();
+            self.retired_tags.remove(&old);
+        }
+        if self.retired_tags.insert(tag) {
+            self.retired.push_back((until, tag));
+        }
+    }
+
+    fn mark_eventful(&mut self, index: u32) {
+        let slot = &mut self.slots[index as usize];
+        if !slot.eventful {
+            slot.eventful = true;
+            self.eventful.push_back(index);
+        }
+    }
+
+    /// The application has heard that it is gone: the handle is void.
+    fn release(&mut self, index: u32) {
+        let slot = &mut self.slots[index as usize];
+        slot.entry = Entry::Free;
+        slot.eventful = false;
+        slot.generation = slot.generation.wrapping_add(1);
+        self.free.push(index);
+    }
+}

@@ -1,0 +1,204 @@
+//! How large a packet may be on a path, found by padded heartbeats (RFC 8899, RFC 4820).
+
+use crate::Config;
+use crate::limits::{MTU_PROBES, MTU_RAISE};
+use std::time::Instant;
+
+/// SCTP packet sizes worth trying, in bytes: what common links leave of a packet after IP and UDP headers.
+///
+/// VPN tunnels, PPPoE over IPv6 and IPv4, Ethernet over IPv6 and IPv4, jumbo frames likewise, loopback.
+const LADDER: [usize; 9] = [
+    1_372, 1_444, 1_452, 1_464, 1_472, 8_952, 8_972, 16_356, 65_504,
+];
+
+#[derive(Debug, Clone)]
+pub(crate) struct Mtu {
+    base: usize,
+    max: usize,
+    current: usize,
+    search: Search,
+}
+
+#[derive(Debug, Clone)]
+enum Search {
+    /// The path is not confirmed.
+    Waiting,
+    /// A probe of this size is to be sent.
+    Ready { size: usize, lost: u32 },
+    /// It is under way.
+    Probing {
+        size: usize,
+        lost: u32,
+        nonce: u64,
+        deadline: Instant,
+    },
+    /// Nothing larger passes; try again then.
+    Done { again: Instant },
+    /// Nothing larger is wanted.
+    Off,
+}
+
+impl Mtu {
+    pub(crate) fn new(config: &Config) -> Self {
+        Mtu {
+            base: config.initial_mtu,
+            max: config.max_mtu,
+            current: config.initial_mtu,
+            search: Search::Waiting,
+        }
+    }
+
+    /// The largest packet that may be sent.
+    pub(crate) fn current(&self) -> usize {
+        self.current
+    }
+
+    /// The path has been confirmed: start to look for a larger size.
+    pub(crate) fn confirmed(&mut self) {
+        if matches!(self.search, Search::Waiting) {
+            self.climb();
+        }
+    }
+
+    /// The size of the probe that waits to be sent.
+    pub(crate) fn wanted(&self) -> Option<usize> {
+        match self.search {
+            Search::Ready { size, .. } => Some(size),
+            _ => None,
+        }
+    }
+
+    /// The probe was sent.
+    pub(crate) fn sent(&mut self, nonce: u64, deadline: Instant) {
+        if let Search::Ready { size, lost } = self.search {
+            self.search = Search::Probing {
+                size,
+                lost,
+                nonce,
+                deadline,
+            };
+        }
+    }
+
+    /// A heartbeat with this nonce came back. Says whether it was the probe.
+    pub(crate) fn answered(&mut self, nonce: u64) -> bool {
+        match self.search {
+            Search::Probing {
+                size,
+                nonce: expected,
+                ..
+            } if nonce == expected => {
+                self.current = size;
+                self.climb();
+                true
+            }
+            _ => false,
+        }
+    }
+
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        match self.search {
+            Search::Probing { deadline, .. } => Some(deadline),
+            Search::Done { again } => Some(again),
+            Search::Waiting | Search::Ready { .. } | Search::Off => None,
+        }
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        match self.search {
+            Search::Probing {
+                size,
+                lost,
+                deadline,
+                ..
+            } if deadline <= now => {
+                self.search = if lost + 1 < MTU_PROBES {
+                    Search::Ready {
+                        size,
+                        lost: lost + 1,
+                    }
+                } else {
+                    Search::Done {
+                        again: now + MTU_RAISE,
+                    }
+                };
+            }
+            Search::Done { again } if again <= now => self.climb(),
+            _ => {}
+        }
+    }
+
+    /// Large packets seem to vanish: fall back, and look again much later.
+    pub(crate) fn black_hole(&mut self, now: Instant) {
+        if self.current > self.base {
+            self.current = self.base;
+            self.search = Search::Done {
+                again: now + MTU_RAISE,
+            };
+        }
+    }
+
+    fn climb(&mut self) {
+        let next = LADDER
+            .iter()
+            .copied()
+            .chain([self.max])
+            .find(|&size| size > self.current && size <= self.max);
+        self.search = next.map_or(Search::Off, |size| Search::Ready { size, lost: 0 });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::start;
+    use std::time::Duration;
+
+    /// Probes until the search rests, over a path that carries packets of `carries` bytes.
+    fn search(mtu: &mut Mtu, carries: usize, mut now: Instant) -> Instant {
+        for nonce in 0..100 {
+            let Some(size) = mtu.wanted() else { break };
+            mtu.sent(nonce, now + Duration::from_millis(100));
+            if size <= carries {
+                assert!(!mtu.answered(nonce + 1), "another nonce");
+                assert!(mtu.answered(nonce));
+            } else {
+                now += Duration::from_millis(100);
+                mtu.handle_timeout(now);
+            }
+        }
+        assert_eq!(mtu.wanted(), None);
+        now
+    }
+
+    #[test]
+    fn the_search_finds_what_the_path_carries() {
+        for (carries, found) in [
+            (1_232, 1_232),
+            (1_400, 1_372),
+            (1_472, 1_472),
+            (9_000, 8_972),
+            (65_507, 65_504),
+        ] {
+            let mut mtu = Mtu::new(&Config::default());
+            assert_eq!(mtu.wanted(), None, "nothing before the path is confirmed");
+            mtu.confirmed();
+            search(&mut mtu, carries, start());
+            assert_eq!(mtu.current(), found);
+        }
+    }
+
+    #[test]
+    fn a_black_hole_falls_back_and_the_search_resumes_later() {
+        let mut mtu = Mtu::new(&Config::default());
+        mtu.confirmed();
+        let now = search(&mut mtu, 1_472, start());
+        mtu.black_hole(now);
+        assert_eq!(mtu.current(), 1_232);
+        mtu.handle_timeout(now + MTU_RAISE - Duration::from_secs(1));
+        assert_eq!(mtu.wanted(), None);
+        mtu.handle_timeout(now + MTU_RAISE);
+        search(&mut mtu, 1_400, now + MTU_RAISE);
+        assert_eq!(mtu.current(), 1_372);
+    }
+}

@@ -1,0 +1,236 @@
+//! Messages from fragments (RFC 9260 §6.9).
+//!
+//! Fragments of one message have consecutive TSNs, so neighbouring TSNs belong together unless one of them ends or
+//! begins a message. Each run of neighbours is one entry; a fragment that is next in sequence is appended to its
+//! message's buffer, one that comes early is kept apart until the message is whole.
+
+use super::Complete;
+use crate::event::Message;
+use crate::limits::FRAGMENT_OVERHEAD;
+use crate::packet::Data;
+use crate::seq::Tsn;
+use bytes::BytesMut;
+use std::collections::{BTreeMap, VecDeque};
+
+#[derive(Debug)]
+pub(crate) struct Reassembly {
+    /// Runs of fragments by their first TSN. None is whole.
+    runs: BTreeMap<Tsn, Run>,
+    max_message: usize,
+    /// Length of the last message with several fragments: the best guess at the next one's.
+    hint: usize,
+}
+
+#[derive(Debug)]
+struct Run {
+    last: Tsn,
+    begins: bool,
+    ends: bool,
+    stream: u16,
+    ssn: u16,
+    unordered: bool,
+    ppid: u32,
+    len: usize,
+    charge: usize,
+    pieces: VecDeque<BytesMut>,
+}
+
+impl Run {
+    fn of(&self, data: &Data<'_>) -> bool {
+        self.stream == data.stream
+            && self.unordered == data.unordered
+            && (self.unordered || self.ssn == data.ssn)
+    }
+
+    /// Joins two neighbouring runs; the shorter list of pieces moves.
+    fn join(mut self, mut right: Run) -> Run {
+        if self.pieces.len() < right.pieces.len() {
+            while let Some(piece) = self.pieces.pop_back() {
+                right.pieces.push_front(piece);
+            }
+            std::mem::swap(&mut self.pieces, &mut right.pieces);
+        } else {
+            self.pieces.append(&mut right.pieces);
+        }
+        Run {
+            last: right.last,
+            ends: right.ends,
+            len: self.len + right.len,
+            charge: self.charge + right.charge,
+            ..self
+        }
+    }
+
+    fn complete(mut self) -> Complete {
+        let mut payload = self.pieces.pop_front().unwrap_or_default();
+        if !self.pieces.is_empty() {
+            payload.reserve(self.len - payload.len());
+            self.pieces
+                .iter()
+                .for_each(|piece| payload.extend_from_slice(piece));
+        }
+        let message = Message {
+            stream: self.stream,
+            ppid: self.ppid,
+            unordered: self.unordered,
+            payload,
+        };
+        Complete {
+            message,
+            ssn: self.ssn,
+            charge: self.charge,
+        }
+    }
+}
+
+impl Reassembly {
+    pub(crate) fn new(max_message: usize) -> Self {
+        Reassembly {
+            runs: BTreeMap::new(),
+            max_message,
+            hint: 0,
+        }
+    }
+
+    /// Takes a fragment. `before` and `after` say whether the neighbouring TSNs have come, `next` whether all up to
+    /// it have. Gives what it is charged for, and the message if it is whole.
+    pub(crate) fn insert(
+        &mut self,
+        tsn: Tsn,
+        data: &Data<'_>,
+        before: bool,
+        after: bool,
+        next: bool,
+    ) -> Result<(usize, Option<Complete>), &'static str> {
+        let left = self
+            .runs
+            .range(..tsn)
+            .next_back()
+            .filter(|(_, run)| run.last + 1 == tsn)
+            .map(|(&first, _)| first);
+        let right = after && self.runs.contains_key(&(tsn + 1));
+        self.check(tsn, data, before, after, left, right)?;
+
+        let overhead = data.payload.len() + FRAGMENT_OVERHEAD;
+        if data.begin && data.end {
+            let message = Message {
+                stream: data.stream,
+                ppid: data.ppid,
+                unordered: data.unordered,
+                payload: BytesMut::from(data.payload),
+            };
+            return Ok((
+                overhead,
+                Some(Complete {
+                    message,
+                    ssn: data.ssn,
+                    charge: overhead,
+                }),
+            ));
+        }
+        let (first, charge, mut run) = match left {
+            Some(first) if !data.begin => {
+                // Found a moment ago.
+                let Some(mut run) = self.runs.remove(&first) else {
+                    return Ok((0, None));
+                };
+                let charge = append(&mut run, tsn, data, next);
+                (first, charge, run)
+            }
+            _ => (tsn, overhead, self.start(tsn, data, next)),
+        };
+        if right
+            && !data.end
+            && let Some(follower) = self.runs.remove(&(tsn + 1))
+        {
+            run = run.join(follower);
+        }
+        if run.len > self.max_message {
+            return Err("sent a message that is too long");
+        }
+        if run.begins && run.ends {
+            self.hint = run.len;
+            return Ok((charge, Some(run.complete())));
+        }
+        self.runs.insert(first, run);
+        Ok((charge, None))
+    }
+
+    /// Whether a fragment fits its neighbours: beginnings follow ends, and what lies between belongs together.
+    fn check(
+        &self,
+        tsn: Tsn,
+        data: &Data<'_>,
+        before: bool,
+        after: bool,
+        left: Option<Tsn>,
+        right: bool,
+    ) -> Result<(), &'static str> {
+        const BROKEN: &str = "sent fragments that do not belong together";
+        let unfinished = left
+            .and_then(|first| self.runs.get(&first))
+            .filter(|run| !run.ends);
+        let fits = match (unfinished, before) {
+            (Some(run), _) => !data.begin && run.of(data),
+            (None, true) => data.begin,
+            (None, false) => true,
+        };
+        let follower = right
+            .then(|| self.runs.get(&(tsn + 1)))
+            .flatten()
+            .filter(|run| !run.begins);
+        let fits_right = match (follower, after) {
+            (Some(run), _) => !data.end && run.of(data),
+            (None, true) => data.end,
+            (None, false) => true,
+        };
+        if fits && fits_right {
+            Ok(())
+        } else {
+            Err(BROKEN)
+        }
+    }
+
+    fn start(&self, tsn: Tsn, data: &Data<'_>, next: bool) -> Run {
+        // Memory in advance is given to the message in sequence alone, so that there is only one of its kind.
+        let capacity = if next && data.begin {
+            self.hint.max(2 * data.payload.len())
+        } else {
+            data.payload.len()
+        };
+        let mut piece = BytesMut::with_capacity(capacity);
+        piece.extend_from_slice(data.payload);
+        Run {
+            last: tsn,
+            begins: data.begin,
+            ends: data.end,
+            stream: data.stream,
+            ssn: data.ssn,
+            unordered: data.unordered,
+            ppid: data.ppid,
+            len: data.payload.len(),
+            charge: data.payload.len() + FRAGMENT_OVERHEAD,
+            pieces: VecDeque::from([piece]),
+        }
+    }
+}
+
+/// Appends a fragment to the run that it follows and gives what it is charged for.
+fn append(run: &mut Run, tsn: Tsn, data: &Data<'_>, next: bool) -> usize {
+    let in_place = run.pieces.back_mut().filter(|_| next);
+    let charge = match in_place {
+        Some(piece) => {
+            piece.extend_from_slice(data.payload);
+            data.payload.len()
+        }
+        None => {
+            run.pieces.push_back(BytesMut::from(data.payload));
+            data.payload.len() + FRAGMENT_OVERHEAD
+        }
+    };
+    run.last = tsn;
+    run.ends = data.end;
+    run.len += data.payload.len();
+    run.charge += charge;
+    charge
+}

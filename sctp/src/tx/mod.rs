@@ -1,0 +1,355 @@
+//! The sending half: what waits, what is in flight, what is lost (RFC 9260 §6.1, §7.2.4).
+
+mod queue;
+mod sack;
+mod scheduler;
+
+pub(crate) use queue::{Fragment, SendQueue};
+pub(crate) use sack::Acknowledged;
+
+use crate::limits::MAX_OUTSTANDING;
+use crate::packet::{DATA_HEADER, Data, padded};
+use crate::path::{Path, PathIndex};
+use crate::seq::{self, Tsn};
+use bytes::Bytes;
+use scheduler::RoundRobin;
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Instant;
+
+/// Less of the peer's window than this is not worth a fragment (silly window syndrome, §6.1 A).
+const SILLY: usize = 1_024;
+
+/// What has been sent and not acknowledged for good, as a ring indexed by TSN, and what has not been sent.
+#[derive(Debug)]
+pub(crate) struct Tx {
+    pub(crate) queue: SendQueue,
+    /// The TSN of the ring's first chunk: one above the cumulative point.
+    base: Tsn,
+    ring: VecDeque<Sent>,
+    /// Chunks to be sent again.
+    lost: BTreeSet<Tsn>,
+    /// Ranges above the cumulative point that the last SACK acknowledged, both ends included, and spare memory.
+    gaps: Vec<(Tsn, Tsn)>,
+    spare: Vec<(Tsn, Tsn)>,
+    /// User bytes in flight.
+    in_flight: usize,
+    /// User bytes queued or not acknowledged for good.
+    buffered: usize,
+    /// The window that the peer last advertised, less what was in flight then and what was sent since.
+    window: usize,
+    /// The peer's last word on its window was (nearly) nothing.
+    shut: bool,
+    /// TSN whose acknowledgement ends fast recovery (§7.2.4).
+    recovery: Option<Tsn>,
+    /// One packet may be sent again whatever the congestion window says.
+    fast: bool,
+    /// Numbers packets with data, to tell which chunks travelled together.
+    serial: u32,
+    /// TSNs that the peer took back, and those it acknowledged for good.
+    reneged: u64,
+    acknowledged: u64,
+}
+
+#[derive(Debug)]
+struct Sent {
+    payload: Bytes,
+    ppid: u32,
+    serial: u32,
+    stream: u16,
+    ssn: u16,
+    path: u8,
+    transmissions: u8,
+    unordered: bool,
+    begin: bool,
+    end: bool,
+    state: SentState,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum SentState {
+    InFlight,
+    /// Acknowledged by a gap block, which the peer may take back.
+    Acknowledged,
+    /// In `lost`.
+    Lost,
+}
+
+impl Sent {
+    /// Bytes that count against windows of congestion: the chunk with header and padding.
+    fn size(&self) -> usize {
+        DATA_HEADER + padded(self.payload.len())
+    }
+
+    fn chunk(&self, tsn: Tsn) -> Data<'_> {
+        Data {
+            tsn: seq::wire_of(tsn),
+            stream: self.stream,
+            ssn: self.ssn,
+            ppid: self.ppid,
+            unordered: self.unordered,
+            begin: self.begin,
+            end: self.end,
+            immediate: false,
+            payload: &self.payload,
+        }
+    }
+}
+
+impl Tx {
+    pub(crate) fn new(initial: u32, window: u32) -> Self {
+        Tx {
+            queue: SendQueue::new(RoundRobin::default()),
+            base: seq::initial(initial),
+            ring: VecDeque::new(),
+            lost: BTreeSet::new(),
+            gaps: Vec::new(),
+            spare: Vec::new(),
+            in_flight: 0,
+            buffered: 0,
+            window: window as usize,
+            shut: false,
+            recovery: None,
+            fast: false,
+            serial: 0,
+            reneged: 0,
+            acknowledged: 0,
+        }
+    }
+
+    /// The peer's window, learned after the queue was made.
+    pub(crate) fn set_window(&mut self, window: u32) {
+        self.window = window as usize;
+    }
+
+    /// Queues a message.
+    pub(crate) fn push(&mut self, stream: u16, payload: Bytes, ordered: bool, ppid: u32) {
+        self.buffered += payload.len();
+        self.queue.push(stream, payload, ordered, ppid);
+    }
+
+    /// User bytes that have not been acknowledged for good.
+    pub(crate) fn buffered(&self) -> usize {
+        self.buffered
+    }
+
+    /// Whether everything has been acknowledged for good.
+    pub(crate) fn is_drained(&self) -> bool {
+        self.ring.is_empty() && self.queue.is_empty()
+    }
+
+    /// The TSN that the next new chunk gets.
+    pub(crate) fn next_tsn(&self) -> Tsn {
+        self.base + self.ring.len() as u64
+    }
+
+    /// Whether chunks wait to be sent again.
+    pub(crate) fn has_lost(&self) -> bool {
+        !self.lost.is_empty()
+    }
+
+    /// Whether the packet that fast retransmit sends at once is due.
+    pub(crate) fn fast_retransmit(&self) -> bool {
+        self.fast && self.has_lost()
+    }
+
+    /// Bytes that the first lost chunk takes in a packet.
+    pub(crate) fn lost_size(&self) -> Option<usize> {
+        self.lost
+            .first()
+            .map(|&tsn| self.ring[self.index(tsn)].size())
+    }
+
+    /// A timer expired: whatever recovery was under way has failed.
+    pub(crate) fn abandon_recovery(&mut self) {
+        self.recovery = None;
+        self.fast = false;
+    }
+
+    /// The path on which the first lost chunk went last.
+    pub(crate) fn lost_path(&self) -> Option<PathIndex> {
+        self.lost
+            .first()
+            .map(|&tsn| usize::from(self.ring[self.index(tsn)].path))
+    }
+
+    /// Whether new data waits and only the peer's window holds it back, with nothing in flight that could open it.
+    pub(crate) fn window_blocked(&self) -> bool {
+        !self.queue.is_empty() && self.ring.is_empty() && self.window < SILLY
+    }
+
+    /// Whether the peer's window is shut, so that an unanswered probe of it is no sign of failure (§6.1 A).
+    pub(crate) fn is_shut(&self) -> bool {
+        self.shut
+    }
+
+    /// Starts a packet that carries data and numbers it.
+    pub(crate) fn begin_packet(&mut self) {
+        self.serial = self.serial.wrapping_add(1);
+    }
+
+    /// Puts the first lost chunk into a packet with `room` bytes by handing it to `write`. Says whether there was one
+    /// and it fitted.
+    pub(crate) fn resend(
+        &mut self,
+        paths: &mut [Path],
+        to: PathIndex,
+        room: usize,
+        write: impl FnOnce(&Data<'_>),
+    ) -> bool {
+        let Some(&tsn) = self.lost.first() else {
+            return false;
+        };
+        let index = self.index(tsn);
+        let serial = self.serial;
+        let sent = &mut self.ring[index];
+        let size = sent.size();
+        if size > room {
+            return false;
+        }
+        write(&sent.chunk(tsn));
+        sent.state = SentState::InFlight;
+        // Fewer than 256 paths; the count of transmissions only matters up to 2.
+        sent.path = u8::try_from(to).unwrap_or(u8::MAX);
+        sent.transmissions = sent.transmissions.saturating_add(1);
+        sent.serial = serial;
+        let len = sent.payload.len();
+        self.in_flight += len;
+        self.window = self.window.saturating_sub(len);
+        self.lost.remove(&tsn);
+        for path in paths.iter_mut() {
+            // Karn: an acknowledgement from here on may be for either transmission (rule C5).
+            if path.timed.is_some_and(|(timed, _)| timed >= tsn) {
+                path.timed = None;
+            }
+        }
+        let path = &mut paths[to];
+        path.flight += size;
+        path.burst = path.burst.saturating_sub(size);
+        path.resent.push_back((tsn, serial));
+        path.figures.retransmissions += 1;
+        true
+    }
+
+    /// The packet that fast retransmit may send beyond the congestion window has been sent.
+    pub(crate) fn fast_retransmitted(&mut self) {
+        self.fast = false;
+    }
+
+    /// Cuts the next new chunk for `room` bytes of packet and hands it to `write`. `probe` ignores the peer's window.
+    pub(crate) fn send_new(
+        &mut self,
+        path: &mut Path,
+        to: PathIndex,
+        room: usize,
+        probe: bool,
+        now: Instant,
+        write: impl FnOnce(&Data<'_>),
+    ) -> bool {
+        if self.ring.len() >= MAX_OUTSTANDING {
+            return false;
+        }
+        let window = if probe { usize::MAX } else { self.window };
+        let Some(fragment) = self.queue.fragment(room, window) else {
+            return false;
+        };
+        let Fragment {
+            payload,
+            stream,
+            ssn,
+            ppid,
+            unordered,
+            begin,
+            end,
+        } = fragment;
+        let tsn = self.next_tsn();
+        let sent = Sent {
+            payload,
+            ppid,
+            serial: self.serial,
+            stream,
+            ssn,
+            path: u8::try_from(to).unwrap_or(u8::MAX),
+            transmissions: 1,
+            unordered,
+            begin,
+            end,
+            state: SentState::InFlight,
+        };
+        write(&sent.chunk(tsn));
+        let (len, size) = (sent.payload.len(), sent.size());
+        self.ring.push_back(sent);
+        self.in_flight += len;
+        self.window = self.window.saturating_sub(len);
+        path.flight += size;
+        path.burst = path.burst.saturating_sub(size);
+        path.fresh.push_back(tsn);
+        if path.timed.is_none() {
+            path.timed = Some((tsn, now));
+        }
+        true
+    }
+
+    /// Takes everything in flight on a path for lost: its timer expired, or it has led elsewhere (§6.3.3 E3).
+    pub(crate) fn lose_path(&mut self, path: &mut Path, at: PathIndex) {
+        while let Some(tsn) = path.fresh.pop_front() {
+            self.lose(tsn, path, at, None);
+        }
+        while let Some((tsn, serial)) = path.resent.pop_front() {
+            self.lose(tsn, path, at, Some(serial));
+        }
+        path.timed = None;
+    }
+
+    /// The lowest TSN in flight on a path, after dropping what is not there any more.
+    fn earliest(&self, path: &mut Path, at: PathIndex) -> Option<Tsn> {
+        while path
+            .fresh
+            .front()
+            .is_some_and(|&tsn| !self.is_in_flight(tsn, at, None))
+        {
+            path.fresh.pop_front();
+        }
+        while path
+            .resent
+            .front()
+            .is_some_and(|&(tsn, serial)| !self.is_in_flight(tsn, at, Some(serial)))
+        {
+            path.resent.pop_front();
+        }
+        let resent = path.resent.front().map(|&(tsn, _)| tsn);
+        path.fresh.front().copied().into_iter().chain(resent).min()
+    }
+
+    /// Whether the transmission of a chunk on a path (the first, or that with a serial) is still in flight.
+    fn is_in_flight(&self, tsn: Tsn, at: PathIndex, serial: Option<u32>) -> bool {
+        tsn >= self.base
+            && self.ring.get(self.index(tsn)).is_some_and(|sent| {
+                sent.state == SentState::InFlight
+                    && usize::from(sent.path) == at
+                    && match serial {
+                        None => sent.transmissions == 1,
+                        Some(serial) => sent.serial == serial,
+                    }
+            })
+    }
+
+    fn lose(&mut self, tsn: Tsn, path: &mut Path, at: PathIndex, serial: Option<u32>) -> bool {
+        if !self.is_in_flight(tsn, at, serial) {
+            return false;
+        }
+        let index = self.index(tsn);
+        let sent = &mut self.ring[index];
+        sent.state = SentState::Lost;
+        let (len, size) = (sent.payload.len(), sent.size());
+        self.lost.insert(tsn);
+        self.in_flight -= len;
+        self.window += len;
+        path.flight -= size;
+        true
+    }
+
+    /// Where a TSN is in the ring. Never called with one below `base`; one above the ring is not found there.
+    fn index(&self, tsn: Tsn) -> usize {
+        usize::try_from(tsn - self.base).unwrap_or(usize::MAX)
+    }
+}
