@@ -98,6 +98,9 @@ pub const CONTROL_QUEUE_LEN: usize = 262_144;
 /// Events that wait for the application before nothing more is read from the peer.
 pub const EVENT_QUEUE_LEN: usize = 1_024;
 
+/// Longest time of any kind that a connection waits: whatever is configured, sums of times stay within what an `Instant` holds.
+pub const MAX_TIMEOUT: Duration = Duration::from_secs(86_400);
+
 /// What one side of a connection allows the other, and how long it waits.
 ///
 /// Every number is brought into its permitted range when a connection is made.
@@ -150,7 +153,7 @@ impl Limits {
             &mut self.keepalive,
             &mut self.keepalive_timeout,
         ] {
-            *timeout = (*timeout).max(shortest);
+            *timeout = (*timeout).clamp(shortest, MAX_TIMEOUT);
         }
         self
     }

@@ -7,4 +7,5 @@ mod pair;
 mod rogue;
 mod rogue_client;
 mod rogue_server;
+mod rogue_uploader;
 mod transfers;

@@ -126,6 +126,8 @@ pub(crate) struct Pair {
     pub(crate) server_events: VecDeque<server::Event>,
     pub(crate) now: Instant,
     pub(crate) dice: Dice,
+    /// Messages that the carrier takes in each direction before it makes the connection wait.
+    pub(crate) room: usize,
 }
 
 impl Pair {
@@ -157,6 +159,8 @@ impl Pair {
         limits: Limits,
     ) -> Self {
         let now = now();
+        let mut dice = Dice::new(seed);
+        let room = [1, 2, 3, 8, usize::MAX][dice.below(5)];
         let client = ClientConfig {
             tls: client,
             limits: limits.clone(),
@@ -174,7 +178,8 @@ impl Pair {
             client_events: VecDeque::new(),
             server_events: VecDeque::new(),
             now,
-            dice: Dice::new(seed),
+            dice,
+            room,
         }
     }
 
@@ -183,12 +188,16 @@ impl Pair {
         self.server.handle_link(change, self.now);
     }
 
-    /// Takes out what the connections have ready.
+    /// Takes out what the connections have ready, as far as the carrier has room.
     pub(crate) fn collect(&mut self) {
-        while let Some(transmit) = self.client.poll_transmit() {
+        while self.to_server.len() < self.room
+            && let Some(transmit) = self.client.poll_transmit()
+        {
             self.to_server.push(transmit);
         }
-        while let Some(transmit) = self.server.poll_transmit() {
+        while self.to_client.len() < self.room
+            && let Some(transmit) = self.server.poll_transmit()
+        {
             self.to_client.push(transmit);
         }
         self.client_events
