@@ -6,6 +6,10 @@
 
 mod age;
 mod files;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
+#[cfg(test)]
+mod fuzzing_tests;
 pub mod limits;
 pub mod log;
 mod registry;

@@ -155,7 +155,7 @@ impl StorageKey {
         file.take(MAX_KEY_FILE as u64 + 1)
             .read_to_string(&mut text)
             .map_err(io)?;
-        parse(&text).map_err(|(line, reason)| KeyFileError::Malformed {
+        parse_key_file(&text).map_err(|(line, reason)| KeyFileError::Malformed {
             path: path.into(),
             line,
             reason,
@@ -203,10 +203,10 @@ impl StorageKey {
     /// A second one, for a store that is opened again.
     #[cfg(test)]
     pub(crate) fn copy(&self) -> StorageKey {
-        parse(&self.emit()).expect("what was written is read")
+        parse_key_file(&self.emit()).expect("what was written is read")
     }
 
-    fn emit(&self) -> Zeroizing<String> {
+    pub(super) fn emit(&self) -> Zeroizing<String> {
         // Room for all, so that no copy of a secret stays behind in a buffer that grew.
         let mut text = Zeroizing::new(String::with_capacity(1024 * (1 + self.older.len())));
         text.push_str("# Towpath storage key. Whoever loses it loses every stored file; whoever has it can read them.\n");
@@ -235,7 +235,7 @@ pub(super) fn random_secret() -> Result<StaticSecret, getrandom::Error> {
     Ok(StaticSecret::from(*bytes))
 }
 
-fn parse(text: &str) -> Result<StorageKey, (usize, &'static str)> {
+pub(super) fn parse_key_file(text: &str) -> Result<StorageKey, (usize, &'static str)> {
     if text.len() > MAX_KEY_FILE {
         return Err((1, "the file is larger than any key file"));
     }
@@ -311,7 +311,7 @@ mod tests {
     #[test]
     fn several_identities_and_comments() {
         let (one, two) = (StorageKey::generate(), StorageKey::generate());
-        let key = parse(&format!("{}\n\n# older\n{}", *one.emit(), *two.emit())).unwrap();
+        let key = parse_key_file(&format!("{}\n\n# older\n{}", *one.emit(), *two.emit())).unwrap();
         assert_eq!(key.recipient(), one.recipient());
         let all: Vec<&Recipient> = key.identities().map(Identity::recipient).collect();
         assert_eq!(all, [one.recipient(), two.recipient()]);
@@ -328,9 +328,9 @@ mod tests {
             (broken.as_str(), 3),
             (&text.to_lowercase(), 3),
         ] {
-            assert_eq!(parse(text).unwrap_err().0, line, "{text:?}");
+            assert_eq!(parse_key_file(text).unwrap_err().0, line, "{text:?}");
         }
-        assert!(parse(&key.emit().repeat(MAX_IDENTITIES + 1)).is_err());
+        assert!(parse_key_file(&key.emit().repeat(MAX_IDENTITIES + 1)).is_err());
         assert!(!format!("{key:?}").contains("SECRET"));
     }
 

@@ -4,6 +4,8 @@
 //! the content in chunks of 64 KiB, each sealed with ChaCha20-Poly1305. `age -d -i storage.key` opens it and skips the proof.
 
 mod bech32;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod header;
 mod key;
 mod payload;

@@ -45,6 +45,19 @@ pub(super) struct Parts<'a> {
     pub(super) len: usize,
 }
 
+#[cfg(any(test, feature = "fuzzing"))]
+impl Parts<'_> {
+    /// The header again.
+    pub(super) fn emit(&self) -> String {
+        let mut text = format!("{}\n", super::header::VERSION_LINE);
+        for stanza in &self.stanzas {
+            let arguments: Vec<&str> = [stanza.kind].iter().chain(&stanza.args).copied().collect();
+            emit(&mut text, &arguments, &stanza.body);
+        }
+        text + "--- " + &base64(&self.mac) + "\n"
+    }
+}
+
 /// Splits a header that starts at the first byte of `bytes`; what follows it is not looked at.
 pub(super) fn parse(bytes: &[u8]) -> Result<Parts<'_>, HeaderError> {
     let mut lines = Lines { bytes, at: 0 };

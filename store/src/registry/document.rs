@@ -17,7 +17,7 @@ const FORMAT: &str = "towpath-users";
 const VERSION: u64 = 1;
 
 /// Users in the order of the file, and who was one.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Users {
     pub(super) users: Vec<User>,
     pub(super) retired: Vec<RetiredUser>,

@@ -6,6 +6,8 @@
 mod document;
 mod error;
 mod file;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod fuzzing;
 mod password;
 
 #[cfg(test)]
