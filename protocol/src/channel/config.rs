@@ -12,9 +12,7 @@ use rustls::crypto::{
 use rustls::server::{NoServerSessionStorage, ParsedCertificate};
 use rustls::time_provider::TimeProvider;
 use rustls::version::TLS13;
-use rustls::{
-    ClientConfig, DigitallySignedStruct, PeerIncompatible, ServerConfig, SignatureScheme,
-};
+use rustls::{ClientConfig, DigitallySignedStruct, ServerConfig, SignatureScheme};
 use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
 use sha2::{Digest, Sha256};
 use thiserror::Error;
@@ -124,7 +122,7 @@ impl ServerCertVerifier for AnyCertificate {
         _cert: &CertificateDer<'_>,
         _dss: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        Err(PeerIncompatible::Tls13RequiredForQuic.into())
+        Err(rustls::Error::General("TLS 1.2 is not spoken".to_owned()))
     }
 
     fn verify_tls13_signature(
