@@ -14,7 +14,7 @@ use crate::{
 /// Sender, name, and the message: a frame, or kind and body of a record.
 fn vectors() -> Vec<(From, String, Vec<u8>)> {
     let mut vectors = Vec::new();
-    for line in include_str!("../../../tests/vectors/messages.txt").lines() {
+    for line in include_str!("../../../tests/vectors/messages.hex").lines() {
         let [from, name, hex] = line.split(' ').collect::<Vec<_>>()[..] else {
             panic!("{line}");
         };

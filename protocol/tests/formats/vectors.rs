@@ -98,7 +98,7 @@ fn every_vector_meets_its_fate() {
         let path = entry.unwrap().path();
         // Messages have one file of another form, and a test of their own.
         if path.extension().is_none_or(|extension| extension != "txt")
-            || path.file_name().is_some_and(|name| name == "messages.txt")
+            || path.file_name().is_some_and(|name| name == "messages.hex")
         {
             continue;
         }
