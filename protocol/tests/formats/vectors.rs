@@ -96,10 +96,7 @@ fn every_vector_meets_its_fate() {
     let mut kinds: BTreeMap<(String, bool), u32> = BTreeMap::new();
     for entry in fs::read_dir(directory()).unwrap() {
         let path = entry.unwrap().path();
-        // Messages have one file of another form, and a test of their own.
-        if path.extension().is_none_or(|extension| extension != "txt")
-            || path.file_name().is_some_and(|name| name == "messages.hex")
-        {
+        if path.extension().is_none_or(|extension| extension != "txt") {
             continue;
         }
         let vector = load(&path);
