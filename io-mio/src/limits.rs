@@ -74,8 +74,9 @@ pub const KERNEL_BUFFER: usize = 4 * 1024 * 1024;
 /// would be the stall when a path dies.
 pub const RTO_MIN: Duration = Duration::from_millis(100);
 
-/// Retransmission timeout before the first measurement: longer than any round trip on earth.
-pub const RTO_INITIAL: Duration = Duration::from_millis(500);
+/// Retransmission timeout before the first measurement: beyond most round trips. The second path is often unmeasured
+/// when the first one dies, and this is what the stall is made of then. Too short costs one packet sent twice.
+pub const RTO_INITIAL: Duration = Duration::from_millis(250);
 
 /// Upper bound of the retransmission timeout: how long a path that came back may stay unnoticed.
 pub const RTO_MAX: Duration = Duration::from_secs(2);
@@ -97,7 +98,7 @@ pub const ASSOCIATION_MAX_RETRANSMISSIONS: u16 = 30;
 pub const SACK_DELAY: Duration = Duration::from_millis(20);
 
 /// INITs before a peer counts as unreachable, about ten seconds in all.
-pub const INIT_ATTEMPTS: u16 = 6;
+pub const INIT_ATTEMPTS: u16 = 8;
 
 /// Longest wait between two INITs.
 pub const INIT_MAX_TIMEOUT: Duration = Duration::from_secs(2);

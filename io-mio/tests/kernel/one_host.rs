@@ -170,7 +170,7 @@ fn throughput_with_bounded_queues() {
     driver
         .run(&mut |_| None, &mut |driver| driver.is_over(id))
         .unwrap();
-    wait_until("all arrive", || {
+    turn_until(&mut driver, "all arrive", |_| {
         server.counters.messages.load(Ordering::SeqCst) == total
     });
     let rate = (total * 65_553) as f64 / start.elapsed().as_secs_f64() / 1e6;
@@ -210,7 +210,7 @@ fn a_reader_that_stops_holds_up_the_writer() {
     assert_eq!(server.counters.messages.load(Ordering::SeqCst), 0);
     server.counters.paused.store(false, Ordering::SeqCst);
     turn_until(&mut driver, "the source ends", |driver| driver.is_over(id));
-    wait_until("all arrive", || {
+    turn_until(&mut driver, "all arrive", |_| {
         server.counters.messages.load(Ordering::SeqCst) == total
     });
     server.stop();

@@ -140,7 +140,7 @@ fn cut(what: &str, quality: &str, total: usize, cut: impl FnOnce(&Hosts) + Send)
     let counters: &Counters = &server.counters;
     turn_until(&mut driver, "both paths", |driver| active(driver, id) == 2);
     let start = Instant::now();
-    let mut rto = Duration::ZERO;
+    let mut rto = Vec::new();
     thread::scope(|scope| {
         let hosts = &hosts;
         scope.spawn(move || {
@@ -154,20 +154,19 @@ fn cut(what: &str, quality: &str, total: usize, cut: impl FnOnce(&Hosts) + Send)
             );
         });
         turn_until(&mut driver, "the source ends", |driver| {
-            if let Some(path) = driver.paths(id).first()
-                && path.state == PathState::Active
-            {
-                rto = path.rto;
+            let paths = driver.paths(id);
+            if !paths.is_empty() && paths.iter().all(|path| path.state == PathState::Active) {
+                rto = paths.iter().map(|path| path.rto).collect();
             }
             left(driver, id) == 0
         });
     });
-    wait_until("all arrive", || {
+    turn_until(&mut driver, "all arrive", |_| {
         counters.messages.load(Ordering::SeqCst) == total
     });
     let (_, stall) = counters.gap.lock().unwrap().unwrap();
     let rate = (total * 65_553) as f64 / start.elapsed().as_secs_f64() / 1e6;
-    println!("{what}: stalled for {stall:?}, {rate:.0} MB/s in all (timeout before: {rto:?})");
+    println!("{what}: stalled for {stall:?}, {rate:.0} MB/s in all (timeouts before: {rto:?})");
     assert!(stall < Duration::from_secs(3));
     server.stop();
 }
@@ -248,7 +247,9 @@ fn both_networks_are_gone_for_a_while() {
     let before = messages.load(Ordering::SeqCst);
     run(&format!("ip -n {} link set dev net2 up", hosts.b));
     turn_until(&mut driver, "the source ends", |driver| driver.is_over(id));
-    wait_until("all arrive", || messages.load(Ordering::SeqCst) == total);
+    turn_until(&mut driver, "all arrive", |_| {
+        messages.load(Ordering::SeqCst) == total
+    });
     assert!(before < total);
     let (_, stall) = server.counters.gap.lock().unwrap().unwrap();
     println!("both networks gone for 3 s: nothing came for {stall:?}");
@@ -366,7 +367,7 @@ fn little_waits_in_the_kernel() {
         }
         driver.is_over(id)
     });
-    wait_until("all arrive", || {
+    turn_until(&mut driver, "all arrive", |_| {
         server.counters.messages.load(Ordering::SeqCst) == 400
     });
     let rate = (400 * 65_553) as f64 / start.elapsed().as_secs_f64() / 1e6;
