@@ -229,3 +229,40 @@ fn a_person_at_a_terminal_is_asked() {
             .contains(&site.fingerprint)
     );
 }
+
+#[test]
+fn an_interrupt_at_a_question_gives_the_terminal_back() {
+    let site = Site::new();
+    let alice = site.person_without_key("alice", "guest");
+    let command = site.trusting(&alice, &["get", &site.url(&alice, "f"), "."]);
+    let script = format!(
+        "set timeout 60\nspawn sh -c {{{}; echo code $?; stty -a}}\nexpect \"Password of alice:\"\nsend \"\\003\"\nexpect \"interrupted\"\nexpect \"code 130\"\nexpect -re {{ echo }}\nexpect eof\n",
+        words(&command, "'"),
+    );
+    let ran = run(Command::new("expect").arg("-c").arg(script), None).succeeds();
+    let text = ran.text();
+    assert!(
+        text.contains("code 130") && text.contains(" echo "),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_listing_that_is_cut_short_is_no_fault() {
+    let site = Site::new();
+    let alice = site.person("alice", "maintainer");
+    site.put(&alice, "f", b"x");
+    let command = site.trusting(&alice, &["ls", &site.url(&alice, "")]);
+    let line = format!("{} | true", words(&command, "'"));
+    let ran = run(Command::new("sh").arg("-c").arg(line), None).succeeds();
+    assert_eq!(ran.errors, "");
+}
+
+/// A command as words for a shell or for Tcl.
+fn words(command: &Command, quote: &str) -> String {
+    let words = std::iter::once(command.get_program()).chain(command.get_args());
+    words
+        .map(|word| format!("{quote}{}{quote}", word.to_str().unwrap()))
+        .collect::<Vec<_>>()
+        .join(" ")
+}

@@ -127,7 +127,7 @@ impl Exit {
 pub struct Failure {
     /// The kind.
     pub exit: Exit,
-    /// For the person.
+    /// For the person; nothing is said when empty.
     pub message: String,
 }
 
@@ -161,6 +161,15 @@ impl Failure {
             "cannot {doing} {}: {error}",
             Safe(&what.to_string())
         ))
+    }
+
+    /// Standard output cannot be written to. Nothing is said when its reader merely had enough (`towpath ls … | head`).
+    #[must_use]
+    pub fn output(error: &io::Error) -> Self {
+        match error.kind() {
+            io::ErrorKind::BrokenPipe => Self::local(""),
+            _ => Self::io("write", "standard output", error),
+        }
     }
 
     /// The server refused something about `what`.
@@ -247,6 +256,15 @@ mod tests {
         sorted.dedup();
         assert_eq!(codes, sorted);
         assert!(Exit::table().contains("   6  verification failed"));
+    }
+
+    #[test]
+    fn the_manual_has_the_same_table() {
+        let manual = include_str!("../../../../docs/CLI.md");
+        for exit in Exit::ALL {
+            let row = format!("| {} | {} |", exit.code(), exit.meaning());
+            assert!(manual.contains(&row), "docs/CLI.md lacks {row}");
+        }
     }
 
     #[test]

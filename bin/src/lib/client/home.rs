@@ -4,7 +4,7 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
@@ -30,7 +30,7 @@ impl Home {
     /// Opens the directory: `chosen` (from `--home` or the environment), else `~/.config/towpath`, creating it when absent.
     ///
     /// # Errors
-    /// A local [`Failure`] when it cannot be made, is not a directory, or belongs to somebody else.
+    /// A local [`Failure`] when it cannot be made, is not a directory, belongs to somebody else, or others may write to it.
     pub fn open(chosen: Option<&Path>) -> Result<Self, Failure> {
         let root = match chosen {
             Some(path) => path.to_owned(),
@@ -49,9 +49,11 @@ impl Home {
                 root.display()
             )));
         }
-        if meta.mode() & 0o077 != 0 {
-            fs::set_permissions(&root, fs::Permissions::from_mode(0o700))
-                .map_err(|e| fail("make private", &e))?;
+        if meta.mode() & 0o022 != 0 {
+            return Err(Failure::local(format!(
+                "others may write to {0}; run `chmod 700 {0}` or choose another directory with --home",
+                root.display()
+            )));
         }
         Ok(Self { root })
     }
@@ -163,16 +165,21 @@ pub fn sync_directory(directory: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
-    fn the_home_is_private_even_when_it_was_not() {
+    fn a_new_home_is_private_and_one_that_others_write_to_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("a/b");
         Home::open(Some(&root)).unwrap();
+        assert_eq!(fs::metadata(&root).unwrap().mode() & 0o777, 0o700);
         fs::set_permissions(&root, fs::Permissions::from_mode(0o755)).unwrap();
         Home::open(Some(&root)).unwrap();
-        assert_eq!(fs::metadata(&root).unwrap().mode() & 0o777, 0o700);
+        fs::set_permissions(&root, fs::Permissions::from_mode(0o775)).unwrap();
+        let refused = Home::open(Some(&root)).unwrap_err();
+        assert!(refused.message.contains("chmod 700"), "{refused}");
     }
 
     #[test]

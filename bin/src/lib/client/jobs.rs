@@ -35,6 +35,8 @@ pub enum Job {
     LoadKey,
     /// Get the password from its file or the person.
     Password {
+        /// What to say first.
+        notice: Option<String>,
         /// The prompt.
         prompt: String,
     },
@@ -220,12 +222,15 @@ impl Execute for Workshop {
                 &shown,
             )),
             Job::LoadKey => Output::Key(self.key()),
-            Job::Password { prompt } => Output::Password(self.password(&prompt)),
-            Job::Print(text) => Output::Done(
-                self.terminal
-                    .print(&text)
-                    .map_err(|e| Failure::io("write", "standard output", &e)),
-            ),
+            Job::Password { notice, prompt } => {
+                if let Some(notice) = notice {
+                    self.terminal.warn(notice);
+                }
+                Output::Password(self.password(&prompt))
+            }
+            Job::Print(text) => {
+                Output::Done(self.terminal.print(&text).map_err(|e| Failure::output(&e)))
+            }
             Job::Complain(message) => {
                 self.terminal.warn(message);
                 Output::Done(Ok(()))
@@ -504,7 +509,7 @@ impl Workshop {
         })?;
         self.terminal
             .print(text.as_bytes())
-            .map_err(|e| Failure::io("write", "standard output", &e))
+            .map_err(|e| Failure::output(&e))
     }
 
     fn export(
@@ -519,7 +524,7 @@ impl Workshop {
         self.tell_sight(signed.manifest(), sight);
         self.terminal
             .print(text.as_bytes())
-            .map_err(|e| Failure::io("write", "standard output", &e))
+            .map_err(|e| Failure::output(&e))
     }
 }
 

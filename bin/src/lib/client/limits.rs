@@ -26,6 +26,15 @@ pub const BATCH_CHUNKS: usize = 8;
 /// Records of one upload that wait in memory for the peer's credit.
 pub const READ_AHEAD_CHUNKS: usize = 16;
 
+/// Bytes that may have arrived and not be written yet, over all transfers of a command.
+pub const RECEIVE_MEMORY: u32 = 64 << 20;
+
+/// The same for one transfer, at most: covers 1 Gbit/s at a round trip of 30 ms.
+pub const MAX_WINDOW: u32 = 4 << 20;
+
+/// The same for one transfer, at least: below this the round trip shows.
+pub const MIN_WINDOW: u32 = 1 << 20;
+
 /// Workers: two keep a disk busy while one asks a person or unlocks a key.
 pub const WORKERS: usize = 3;
 

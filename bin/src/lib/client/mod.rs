@@ -67,11 +67,13 @@ pub fn main() -> ! {
     let exit = match run::run(&cli, &terminal, mask.bits()) {
         Ok(exit) => exit,
         Err(failure) => {
-            terminal.warn(&failure);
+            if !failure.message.is_empty() {
+                terminal.warn(&failure);
+            }
             failure.exit
         }
     };
-    terminal.restore();
+    terminal.finish();
     std::process::exit(i32::from(exit.code()))
 }
 
@@ -80,8 +82,7 @@ fn watch_signals(terminal: Arc<Terminal>) -> std::io::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
     let watch = move || {
         if signals.forever().next().is_some() {
-            terminal.restore();
-            terminal.warn("interrupted; run the same command again to continue a get");
+            terminal.interrupt("interrupted; run the same command again to continue a get");
             std::process::exit(i32::from(Exit::Interrupted.code()));
         }
     };

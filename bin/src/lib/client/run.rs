@@ -17,7 +17,7 @@ use super::home::{HOME_VARIABLE, Home};
 use super::identity::{self, IdentitySource};
 use super::jobs::{Settings, Workshop};
 use super::known_servers::parse_fingerprint;
-use super::limits::{QUEUED_JOBS, WORKERS};
+use super::limits::{MAX_WINDOW, MIN_WINDOW, QUEUED_JOBS, RECEIVE_MEMORY, WORKERS};
 use super::pins::Allowed;
 use super::plan::{self, Work};
 use super::session::{ClientSession, Credential, Outcome, Plan};
@@ -164,7 +164,7 @@ fn new_key(
     let text = format!("{} in {}\n", public.fingerprint(), identity.path.display());
     terminal
         .print(text.as_bytes())
-        .map_err(|e| Failure::io("write", "standard output", &e))?;
+        .map_err(|e| Failure::output(&e))?;
     terminal.note("register it with `towpath keys add towpath://NAME@HOST/`, or give the .pub file to the server's administrator");
     Ok(Exit::Success)
 }
@@ -299,7 +299,9 @@ fn drive(
     let now = Instant::now();
     let tls = tls_client_config(Arc::new(rustls::time_provider::DefaultTimeProvider))
         .map_err(|e| Failure::local(format!("TLS cannot be set up: {e}")))?;
+    let share = RECEIVE_MEMORY / u32::try_from(plan.parallel.max(1)).unwrap_or(u32::MAX);
     let limits = Limits {
+        window: share.clamp(MIN_WINDOW, MAX_WINDOW),
         link_timeout: plan.connect_timeout + Duration::from_secs(1),
         ..Limits::default()
     };

@@ -72,6 +72,8 @@ pub struct ClientSession {
     routes: Routes,
     counters: Arc<Counters>,
     outcome: Arc<Mutex<Outcome>>,
+    /// Why the last credential was refused, to be said before the next is asked for.
+    refused: Option<String>,
 }
 
 #[derive(Debug)]
@@ -118,6 +120,7 @@ impl ClientSession {
             routes: Routes::default(),
             counters,
             outcome,
+            refused: None,
         }
     }
 
@@ -230,6 +233,7 @@ impl ClientSession {
         let job = match self.plan.credentials.front() {
             Some(Credential::Key) => Job::LoadKey,
             Some(Credential::PasswordFile | Credential::AskedPassword) => Job::Password {
+                notice: self.refused.take(),
                 prompt: format!("Password of {}: ", self.plan.user),
             },
             None => {
@@ -268,8 +272,7 @@ impl ClientSession {
             } else {
                 "wrong user name or password; try again"
             };
-            self.routes
-                .job(Owner::Nobody, Job::Complain(again.to_owned()));
+            self.refused = Some(again.to_owned());
         }
     }
 
@@ -283,8 +286,7 @@ impl ClientSession {
             Output::Key(Ok(key)) => self.connection.login_key(&key).err(),
             Output::Password(Ok(password)) => self.connection.login_password(&password).err(),
             Output::Key(Err(failure)) if self.plan.credentials.len() > 1 => {
-                self.routes
-                    .job(Owner::Nobody, Job::Complain(failure.message));
+                self.refused = Some(failure.message);
                 self.plan.credentials.pop_front();
                 return self.offer_credential(now);
             }
@@ -362,8 +364,10 @@ impl ClientSession {
                 self.with_outcome(|outcome| {
                     outcome.failures.insert(failure.exit);
                 });
-                self.routes
-                    .job(Owner::Nobody, Job::Complain(failure.message));
+                if !failure.message.is_empty() {
+                    self.routes
+                        .job(Owner::Nobody, Job::Complain(failure.message));
+                }
             }
         }
     }

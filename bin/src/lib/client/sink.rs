@@ -190,15 +190,13 @@ impl Receiving {
         match self.output {
             Output::Partial(partial) => partial.publish(manifest, umask),
             Output::Spool(mut spool) => {
-                let fail = |e: io::Error| Failure::io("write", "standard output", &e);
+                let fail = |e: io::Error| Failure::output(&e);
                 spool.seek(SeekFrom::Start(0)).map_err(fail)?;
                 let mut out = io::stdout().lock();
                 io::copy(&mut spool, &mut out).map_err(fail)?;
                 out.flush().map_err(fail)
             }
-            Output::Stdout => io::stdout()
-                .flush()
-                .map_err(|e| Failure::io("write", "standard output", &e)),
+            Output::Stdout => io::stdout().flush().map_err(|e| Failure::output(&e)),
         }
     }
 

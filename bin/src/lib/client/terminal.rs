@@ -12,6 +12,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use nix::sys::termios::{self, SetArg, Termios};
 use zeroize::Zeroizing;
 
+use super::escape::Safe;
 use super::exit::Failure;
 use super::limits::{MAX_ATTEMPTS, MAX_SECRET_FILE};
 use super::progress::Progress;
@@ -26,7 +27,7 @@ pub struct Terminal {
     progress: Progress,
     /// One question at a time.
     asking: Mutex<()>,
-    /// The terminal's settings while a secret is typed, for [`Terminal::restore`].
+    /// The terminal's settings while a secret is typed, for [`Terminal::interrupt`].
     saved: Mutex<Option<Termios>>,
 }
 
@@ -66,7 +67,8 @@ impl Terminal {
 
     /// Says something that must be known.
     pub fn warn(&self, message: impl fmt::Display) {
-        self.warn_raw(&format!("towpath: {message}\n"));
+        let message = message.to_string();
+        self.warn_raw(&format!("towpath: {}\n", Safe(&message)));
     }
 
     /// Writes to standard error as it is.
@@ -139,17 +141,25 @@ impl Terminal {
         })
     }
 
-    /// Gives the terminal back as it was, when the process ends in the middle of a secret.
-    pub fn restore(&self) {
+    /// Takes the progress line off, at the end.
+    pub fn finish(&self) {
         self.progress.clear();
-        if let Some(settings) = self.saved().take()
+    }
+
+    /// Gives the terminal back as it was, when the process ends in the middle of something, and says why.
+    ///
+    /// Waits for no lock but that of the settings: a question or a stopped terminal may hold the others.
+    pub fn interrupt(&self, message: &str) {
+        let settings = self.saved().take();
+        if let Some(settings) = settings
             && let Ok(tty) = File::open(TTY)
-            && let Err(e) = termios::tcsetattr(tty, SetArg::TCSANOW, &settings)
         {
-            self.warn(format_args!(
-                "cannot restore the terminal ({e}): type `stty sane`"
-            ));
+            // It fails only when the terminal is gone.
+            termios::tcsetattr(tty, SetArg::TCSANOW, &settings).unwrap_or(());
         }
+        let text = format!("\ntowpath: {message}\n");
+        // Nobody is there to be told when this fails.
+        nix::unistd::write(io::stderr(), text.as_bytes()).unwrap_or(0);
     }
 
     fn one(&self) -> MutexGuard<'_, ()> {
