@@ -128,14 +128,14 @@ impl Association {
     /// A packet with data is over: decides on its acknowledgement (§6.2, §6.7).
     fn data_done(&mut self, at: Option<PathIndex>, seen: &Seen, now: Instant) {
         if let Some(at) = at {
-            self.ack_path = at;
-        }
-        if !seen.fresh {
-            // The acknowledgement may have been lost on its way: try another (§6.4).
-            let other = self.data_path();
-            if self.paths[other].confirmed() {
-                self.ack_path = other;
-            }
+            let again = !seen.fresh && at == self.data_from;
+            self.data_from = at;
+            // The same once more over the same path: its acknowledgement may have been lost on the way back (§6.4).
+            self.ack_path = if again {
+                self.next_active(self.ack_path)
+            } else {
+                at
+            };
         }
         self.rx.packet_done(seen.urgent, seen.fresh, now);
         let rtt = self

@@ -44,7 +44,8 @@ pub(crate) struct Association {
     named: usize,
     /// Where new data goes while it works.
     primary: PathIndex,
-    /// Where the last packet with data came from.
+    /// Where the last packet with data came from, and where its acknowledgement goes.
+    data_from: PathIndex,
     ack_path: PathIndex,
     /// Our own addresses, for pairing with those of the peer.
     locals: Arc<[SocketAddr]>,

@@ -54,6 +54,16 @@ impl Association {
         }
     }
 
+    /// The next path after this one that works, if another does.
+    pub(super) fn next_active(&self, at: PathIndex) -> PathIndex {
+        let count = self.paths.len();
+        let others = (1..count).map(|step| (at + step) % count);
+        others
+            .into_iter()
+            .find(|&other| self.paths[other].state == PathState::Active)
+            .unwrap_or(at)
+    }
+
     /// The path on which a packet arrived. A new pair of addresses, or a new UDP port, becomes a path that has to
     /// prove itself before it carries anything but heartbeats; none if there is no room for it.
     pub(super) fn arrival(&mut self, id: PathId, now: Instant) -> Option<PathIndex> {

@@ -138,6 +138,7 @@ impl Association {
             named: paths.len(),
             paths,
             primary: 0,
+            data_from: 0,
             ack_path: 0,
             locals,
             tx: Tx::new(local_tsn, MIN_RECEIVE_WINDOW),
