@@ -1,7 +1,7 @@
 //! Files go there and come back.
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt};
 use std::time::{Duration, SystemTime};
 
 use crate::harness::{Site, bytes, names, text};
@@ -373,4 +373,27 @@ fn a_large_sparse_file_needs_little_memory() {
         .succeeds()
         .text();
     assert!(listing.contains(&size.to_string()), "{listing}");
+}
+
+#[test]
+#[ignore = "needs 11 GB of disk and half a minute"]
+fn five_gibibytes_come_back() {
+    let site = Site::new();
+    let alice = site.person("alice", "maintainer");
+    let (source, target) = (site.path("sparse"), site.path("back"));
+    let size = 5u64 << 30;
+    let file = fs::File::create(&source).unwrap();
+    file.set_len(size).unwrap();
+    file.write_all_at(b"the end", size - 7).unwrap();
+    let url = site.url(&alice, "sparse");
+    site.towpath(&alice, &["put", text(&source), &url])
+        .succeeds();
+    site.towpath(&alice, &["get", &url, text(&target)])
+        .succeeds();
+    let hash = |path| {
+        let mut hasher = blake3::Hasher::new();
+        hasher.update_reader(fs::File::open(path).unwrap()).unwrap();
+        hasher.finalize()
+    };
+    assert_eq!(hash(&source), hash(&target));
 }
