@@ -123,6 +123,7 @@ fn install() -> Result<(), TaskError> {
         Tool::Age,
         Tool::SshKeygen,
         Tool::B3sum,
+        Tool::Expect,
         Tool::CargoDeny,
     ])?;
     println!("all tools are there");

@@ -17,6 +17,8 @@ pub(crate) enum Tool {
     SshKeygen,
     /// `b3sum`: agrees with our hashes in the tests.
     B3sum,
+    /// `expect`: the person at the terminal in the tests of the command line.
+    Expect,
     /// C and C++ compiler: aws-lc, BLAKE3, libFuzzer.
     Compiler,
     /// `ip` and `tc`: hosts and networks of the kernel suite.
@@ -48,6 +50,7 @@ impl Tool {
             Self::Age => &["age"],
             Self::SshKeygen => &["ssh-keygen"],
             Self::B3sum => &["b3sum"],
+            Self::Expect => &["expect"],
             Self::Compiler => &["cc", "c++"],
             Self::Iproute => &["ip", "tc"],
             Self::UserModeLinux => &["linux.uml"],
@@ -61,6 +64,7 @@ impl Tool {
             Self::Age => Source::Apt(&["age"]),
             Self::SshKeygen => Source::Apt(&["openssh-client"]),
             Self::B3sum => Source::Apt(&["b3sum"]),
+            Self::Expect => Source::Apt(&["expect"]),
             Self::Compiler => Source::Apt(&["gcc", "g++", "libc6-dev"]),
             Self::Iproute => Source::Apt(&["iproute2"]),
             Self::UserModeLinux => Source::Apt(&["user-mode-linux"]),
