@@ -92,7 +92,7 @@ fn probe() -> Result<(), String> {
     let network =
         net::Network::new(1500).map_err(|error| format!("no rights to make networks ({error})"))?;
     network
-        .shape(net::Link::First, &["loss", "1%"])
+        .shape(&["loss", "1%"])
         .map_err(|error| format!("the running kernel has no netem ({error})"))
 }
 

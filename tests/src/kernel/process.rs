@@ -23,7 +23,7 @@ pub enum ProcessError {
         source: std::io::Error,
     },
     /// It ran longer than it may.
-    #[error("{line}: still running after {} s\n{output}", limit.as_secs())]
+    #[error("{line}: did not end within {} s\n{output}", limit.as_secs())]
     TimedOut {
         /// The command.
         line: String,
@@ -129,8 +129,9 @@ impl Running {
         self.started.elapsed()
     }
 
-    /// Waits until it ends by itself; kills it after `limit`.
+    /// Waits until it ends by itself; kills it `limit` from now.
     pub fn wait(mut self, limit: Duration) -> Result<Ended, ProcessError> {
+        let waiting = Instant::now();
         loop {
             if let Some(status) = self.ended()? {
                 let (output, errors) = self.said();
@@ -143,7 +144,7 @@ impl Running {
                     at: Instant::now(),
                 });
             }
-            if self.started.elapsed() > limit {
+            if waiting.elapsed() > limit {
                 self.kill();
                 let (output, errors) = self.said();
                 let output = tail(&format!("{output}{errors}"));

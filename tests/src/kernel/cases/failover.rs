@@ -14,14 +14,17 @@ const CUT_AT: f64 = 0.4;
 /// When it comes back, in the case where it does.
 const MEND_AT: f64 = 0.5;
 
+/// A pace at which one processor has time for both ends, the kernel and the cut: 25 MB/s.
+const PACE: &[&str] = &["rate", "200mbit"];
+
 /// A pulled cable, each direction.
 pub(super) fn down(programs: &Programs, report: &mut Report) -> Result<(), CaseError> {
-    both_directions(programs, report, Cut::Down, &[])
+    both_directions(programs, report, Cut::Down, PACE)
 }
 
 /// A black hole, each direction.
 pub(super) fn black_hole(programs: &Programs, report: &mut Report) -> Result<(), CaseError> {
-    both_directions(programs, report, Cut::BlackHole, &[])
+    both_directions(programs, report, Cut::BlackHole, PACE)
 }
 
 /// A pulled cable while both networks lose 1 % of the packets and delay each by 1 ms.
@@ -33,16 +36,11 @@ fn both_directions(
     programs: &Programs,
     report: &mut Report,
     cut: Cut,
-    netem: &[&str],
+    netem: &'static [&'static str],
 ) -> Result<(), CaseError> {
     let (mut site, users) = Site::new(programs, 1500, &[("alice", "maintainer")])?;
     let alice = &users[0];
-    if !netem.is_empty() {
-        for link in Link::BOTH {
-            site.network.shape(link, netem)?;
-        }
-        report.say(format!("  both networks: {}", netem.join(" ")));
-    }
+    shape(&mut site, report, netem)?;
     let source = site.path("source");
     let hash = hosts::make_file(&source, limits::BIG_FILE, 1)?;
     let remote = site.remote(alice, "big");
@@ -75,15 +73,16 @@ fn both_directions(
 pub(super) fn link_returns(programs: &Programs, report: &mut Report) -> Result<(), CaseError> {
     let (mut site, users) = Site::new(programs, 1500, &[("alice", "maintainer")])?;
     let alice: &User = &users[0];
+    shape(&mut site, report, PACE)?;
     let source = site.path("source");
-    let hash = hosts::make_file(&source, 2 * limits::BIG_FILE, 2)?;
+    let hash = hosts::make_file(&source, limits::BIG_FILE, 2)?;
     let remote = site.remote(alice, "big");
     let put = site.start(alice, "put", &["--stats", hosts::text(&source)?, &remote])?;
     let changes = [
         (CUT_AT / 2.0, Change::Cut(Cut::BlackHole)),
         (MEND_AT, Change::Mend(Cut::BlackHole)),
     ];
-    let changed = transfer_of(&site, report, "put", put, 2 * limits::BIG_FILE, &changes)?;
+    let changed = transfer_of(&site, report, "put", put, &changes)?;
     let after = site.network.bytes(changed.link)? - changed.carried;
     report.say(format!(
         "  the {} network carried {} MiB more after its return",
@@ -99,6 +98,16 @@ pub(super) fn link_returns(programs: &Programs, report: &mut Report) -> Result<(
     let stored = site.stored_hash("big")?;
     demand!(stored == hash, "stored with BLAKE3 {stored}, sent {hash}");
     site.stop()
+}
+
+fn shape(
+    site: &mut Site,
+    report: &mut Report,
+    netem: &'static [&'static str],
+) -> Result<(), CaseError> {
+    site.network.shape(netem)?;
+    report.say(format!("  both networks: {}", netem.join(" ")));
+    Ok(())
 }
 
 /// What happens to the network in use.
@@ -125,7 +134,7 @@ fn transfer(
     running: Running,
     changes: &[(f64, Change)],
 ) -> Result<Link, CaseError> {
-    let changed = transfer_of(site, report, name, running, limits::BIG_FILE, changes)?;
+    let changed = transfer_of(site, report, name, running, changes)?;
     let other = site.network.bytes(changed.link.other())? - changed.other_carried;
     let rest = limits::BIG_FILE.saturating_sub(changed.carried_since_start);
     // What was in flight, or was counted with its headers, is far below a fifth of the rest.
@@ -142,10 +151,9 @@ fn transfer_of(
     report: &mut Report,
     name: &str,
     running: Running,
-    size: u64,
     changes: &[(f64, Change)],
 ) -> Result<Changed, CaseError> {
-    let (ended, changed) = watch(site, report, name, running, size, changes)?;
+    let (ended, changed) = watch(site, report, name, running, changes)?;
     let ended = ended.expect_code(0).map_err(|error| site.with_log(error))?;
     let stats = Stats::all_in(&format!("{}\n{}", ended.output, ended.errors));
     let [stats] = stats.as_slice() else {
@@ -155,9 +163,10 @@ fn transfer_of(
         )));
     };
     demand!(
-        stats.bytes == size,
-        "{name}: {} bytes transferred of {size}",
-        stats.bytes
+        stats.bytes == limits::BIG_FILE,
+        "{name}: {} bytes transferred of {}",
+        stats.bytes,
+        limits::BIG_FILE
     );
     report.say(format!(
         "  {name}: exit 0, {} MiB in {:.1} s ({:.1} MB/s), longest stall {} ms",
@@ -180,7 +189,6 @@ fn watch(
     report: &mut Report,
     name: &str,
     mut running: Running,
-    size: u64,
     changes: &[(f64, Change)],
 ) -> Result<(Ended, Changed), CaseError> {
     let carried = |link: Link| site.network.bytes(link);
@@ -212,7 +220,7 @@ fn watch(
             carried(Link::First)? - start[0],
             carried(Link::Second)? - start[1],
         ];
-        if now[0] + now[1] >= fraction(size, *part) {
+        if now[0] + now[1] >= part_of_file(*part) {
             if made == 0 && now[1] > now[0] {
                 changed.link = Link::Second;
             }
@@ -242,6 +250,6 @@ fn watch(
     Ok((running.wait(limits::COMMAND)?, changed))
 }
 
-fn fraction(size: u64, part: f64) -> u64 {
-    (size as f64 * part) as u64
+fn part_of_file(part: f64) -> u64 {
+    (limits::BIG_FILE as f64 * part) as u64
 }
