@@ -8,6 +8,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use towpath::client::exit::Exit;
+
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
         .parent()
@@ -106,5 +108,14 @@ fn functions_in_the_walk_exist() {
                 "{file} has no function {name}"
             );
         }
+    }
+}
+
+#[test]
+fn exit_codes_are_those_of_the_client() {
+    let text = fs::read_to_string(root().join("README.md")).unwrap();
+    for exit in Exit::ALL {
+        let row = format!("| {} | {} |", exit.code(), exit.meaning());
+        assert!(text.contains(&row), "README.md lacks the row {row}");
     }
 }

@@ -89,7 +89,7 @@ fn probe() -> Result<(), String> {
         SockProtocol::Sctp,
     )
     .map_err(|error| format!("the running kernel has no SCTP ({error})"))?;
-    let network =
+    let mut network =
         net::Network::new(1500).map_err(|error| format!("no rights to make networks ({error})"))?;
     network
         .shape(&["loss", "1%"])

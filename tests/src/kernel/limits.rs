@@ -23,10 +23,9 @@ pub const CARRIER_TEST: Duration = Duration::from_secs(120);
 /// Size of the file that loses a link in mid-transfer.
 pub const BIG_FILE: u64 = 200 * 1024 * 1024;
 
-/// A stall longer than this counts as a failure. Linux moves to the other path about one second
-/// after a cut (RTO.Min 100 ms, doubled at each loss until the path counts as failed); the rest
-/// is room for one emulated processor that is busy with both ends.
-pub const STALL: Duration = Duration::from_secs(5);
+/// A stall longer than this counts as a failure. Half a second is what the kernel carrier needs
+/// to give up a dead path; the rest is room for one emulated processor that is busy with both ends.
+pub const STALL: Duration = Duration::from_secs(2);
 
 /// Transfers at once: one on each stream of a default connection.
 pub const MANY: usize = 32;
