@@ -236,3 +236,184 @@ fn trains_fill_packets_across_messages() {
         "the initial window is 4,404 bytes and may be overrun by one packet"
     );
 }
+
+#[test]
+fn three_later_packets_prove_a_loss_and_one_packet_goes_out_at_once() {
+    let (mut world, a) = pair();
+    connected(&mut world, 0);
+    connected(&mut world, 1);
+    arrows(&mut world);
+    world.network.lose(0);
+    for _ in 0..4 {
+        world.nodes[0]
+            .endpoint
+            .send(a, 0, Bytes::from(vec![1; 1_424]), true, 0)
+            .expect("taken");
+    }
+    world.pass(Duration::from_millis(90));
+    assert_eq!(
+        arrows(&mut world),
+        [
+            "A DATA 0/0 B1424E",
+            "A DATA 0/1 B1424E",
+            "A DATA 0/2 B1424E",
+            "A DATA 0/3 B1424E I",
+            "B SACK +1 gaps",
+            "A DATA 0/0 B1424E I",
+            "B SACK",
+        ],
+        "well before the timer of 100 ms"
+    );
+}
+
+#[test]
+fn the_timer_repeats_what_nothing_else_reveals() {
+    let (mut world, a) = pair();
+    connected(&mut world, 0);
+    connected(&mut world, 1);
+    arrows(&mut world);
+    world.network.lose(0);
+    world.network.lose(1);
+    world.nodes[0]
+        .endpoint
+        .send(a, 0, Bytes::from_static(b"hello"), true, 0)
+        .expect("taken");
+    let start = world.now;
+    assert!(world.run(Duration::from_secs(5), |world| {
+        world.arrows.as_ref().is_some_and(|list| list.len() == 3)
+    }));
+    assert_eq!(world.now - start, Duration::from_millis(100), "RTO.Min");
+    assert_eq!(
+        arrows(&mut world),
+        ["A DATA 0/0 B5E I", "A DATA 0/0 B5E I", "A HEARTBEAT"]
+    );
+    world.pass(Duration::from_millis(250));
+    assert_eq!(
+        arrows(&mut world),
+        [
+            "B HEARTBEAT ACK",
+            "A DATA 0/0 B5E I",
+            "A HEARTBEAT",
+            "B HEARTBEAT ACK",
+            "B SACK"
+        ],
+        "twice as long the second time"
+    );
+}
+
+#[test]
+fn a_lost_cookie_ack_is_repeated() {
+    let (mut world, _) = pair();
+    world.network.lose(3);
+    connected(&mut world, 0);
+    assert_eq!(
+        arrows(&mut world),
+        [
+            "A INIT",
+            "B INIT ACK",
+            "A COOKIE ECHO",
+            "B COOKIE ACK",
+            "A COOKIE ECHO",
+            "B COOKIE ACK"
+        ]
+    );
+}
+
+#[test]
+fn a_lost_shutdown_complete_is_asked_for_again() {
+    let (mut world, a) = pair();
+    connected(&mut world, 0);
+    connected(&mut world, 1);
+    arrows(&mut world);
+    world.network.lose(2);
+    let now = world.now;
+    world.nodes[0].endpoint.shutdown(a, now).expect("known");
+    world.pass(Duration::from_secs(3));
+    assert_eq!(
+        arrows(&mut world),
+        [
+            "A SHUTDOWN",
+            "B SHUTDOWN ACK",
+            "A SHUTDOWN COMPLETE",
+            "B SHUTDOWN ACK",
+            "A SHUTDOWN COMPLETE"
+        ],
+        "the second by the rules for packets out of the blue"
+    );
+    assert_eq!(world.nodes[1].endpoint.associations(), 0);
+}
+
+#[test]
+fn a_wildcard_address_becomes_a_real_one_when_packets_tell() {
+    let mut world = World::new(1);
+    world.add(host("0.0.0.0:9899", None));
+    world.add(host("10.0.0.2:9899", Some(PORT)));
+    let now = world.now;
+    let remote = "10.0.0.2:9899".parse().expect("an address");
+    let handle = world.nodes[0]
+        .endpoint
+        .connect(&[remote], PORT, now)
+        .expect("begins");
+    world.wildcard(0, "10.0.0.1:9899".parse().expect("an address"));
+    world.pass(Duration::from_secs(20));
+    let paths = world.nodes[0].endpoint.paths(handle);
+    assert_eq!(paths.len(), 1, "{paths:?}");
+    assert_eq!(paths[0].path.to_string(), "10.0.0.1:9899 → 10.0.0.2:9899");
+}
+
+#[test]
+fn a_packet_size_that_the_link_carries_is_found() {
+    for (mtu, found) in [
+        (1_400, 1_372),
+        (1_472, 1_472),
+        (9_000, 8_972),
+        (65_507, 65_504),
+    ] {
+        let mut world = World::new(1);
+        world.network.link.mtu = mtu;
+        for (address, listen) in [("10.0.0.1:9899", None), ("10.0.0.2:9899", Some(PORT))] {
+            world.add(EndpointConfig {
+                association: Config::default(),
+                ..host(address, listen)
+            });
+        }
+        let remote: SocketAddr = "10.0.0.2:9899".parse().expect("an address");
+        let now = world.now;
+        let handle = world.nodes[0]
+            .endpoint
+            .connect(&[remote], PORT, now)
+            .expect("begins");
+        world.pass(Duration::from_secs(2));
+        assert_eq!(world.nodes[0].endpoint.paths(handle)[0].mtu, found);
+    }
+}
+
+#[test]
+fn a_link_that_stops_carrying_large_packets_falls_back() {
+    let mut world = World::new(1);
+    for (address, listen) in [("10.0.0.1:9899", None), ("10.0.0.2:9899", Some(PORT))] {
+        world.add(EndpointConfig {
+            association: Config::default(),
+            ..host(address, listen)
+        });
+    }
+    let remote: SocketAddr = "10.0.0.2:9899".parse().expect("an address");
+    let now = world.now;
+    let a = world.nodes[0]
+        .endpoint
+        .connect(&[remote], PORT, now)
+        .expect("begins");
+    world.pass(Duration::from_secs(2));
+    let b = connected(&mut world, 1);
+    world.network.link.mtu = 1_300;
+    // What is cut already cannot be cut again (RFC 9260 §6.9): one full packet is lost for good, unless IP fragments it.
+    world.nodes[0]
+        .endpoint
+        .send(a, 0, Bytes::from(vec![1; 1_444]), true, 0)
+        .expect("taken");
+    world.pass(Duration::from_secs(2));
+    assert_eq!(world.nodes[0].endpoint.paths(a)[0].mtu, 1_232);
+    world.network.link.mtu = 1_500;
+    world.pass(Duration::from_secs(30));
+    assert!(world.nodes[1].endpoint.recv(b).is_some());
+}

@@ -70,6 +70,15 @@ impl Association {
         if let Some(at) = self.paths.iter().position(|path| path.id == id) {
             return Some(at);
         }
+        // A socket on all our addresses has now told which one it uses.
+        let wildcard = |path: &Path| {
+            let PathId { local, remote } = path.id;
+            remote == id.remote && local.ip().is_unspecified() && local.port() == id.local.port()
+        };
+        if let Some(at) = self.paths.iter().position(wildcard) {
+            self.paths[at].id = id;
+            return Some(at);
+        }
         // Before the association is up, the application's word and the cookie decide on addresses.
         if self.is_forming() || scope(id.remote.ip()).is_none() {
             return None;
@@ -131,11 +140,14 @@ impl Association {
             let sibling =
                 old != new && path.id.local == local && path.id.remote.ip() == remote.ip();
             let silent = path.last_received.is_none_or(|heard| heard < created);
-            if !sibling || !silent || path.state != PathState::Active {
+            if !sibling || !silent {
                 continue;
             }
             if self.primary == old {
                 self.primary = new;
+            }
+            if self.paths[old].state != PathState::Active {
+                continue;
             }
             self.tx.lose_path(&mut self.paths[old], old);
             self.paths[old].t3 = None;
@@ -208,7 +220,7 @@ impl Association {
     pub(super) fn mtu_probe_info(&mut self, at: PathIndex, now: Instant) -> [u8; INFO_LEN] {
         let nonce = self.rng.next_u64();
         let deadline = now + self.paths[at].rtt.rto();
-        self.paths[at].mtu.sent(nonce, deadline);
+        self.paths[at].mtu.sent(nonce, now, deadline);
         info(at, nonce)
     }
 
@@ -220,8 +232,9 @@ impl Association {
         let Some(path) = self.paths.get_mut(at) else {
             return;
         };
-        if path.mtu.answered(nonce) {
+        if let Some(sent) = path.mtu.answered(nonce) {
             path.errors = 0;
+            path.heard(now.saturating_duration_since(sent));
             return;
         }
         let Heartbeat::Sent {
@@ -235,9 +248,12 @@ impl Association {
         if nonce != expected {
             return;
         }
-        path.measured(now.saturating_duration_since(sent));
+        path.heard(now.saturating_duration_since(sent));
         path.errors = 0;
-        self.errors = 0;
+        // A path that carries heartbeats and no data must not keep the association alive for ever (§8.1).
+        if !self.tx.is_outstanding() {
+            self.errors = 0;
+        }
         self.set_state(at, PathState::Active);
         let due = now + self.pause(at);
         self.paths[at].heartbeat = Heartbeat::Idle { due };
@@ -301,6 +317,7 @@ impl Association {
     /// Data was acknowledged that went once, and there: the path works.
     pub(super) fn path_works(&mut self, at: PathIndex) {
         self.paths[at].errors = 0;
+        self.paths[at].expirations = 0;
         if matches!(
             self.paths[at].state,
             PathState::PotentiallyFailed | PathState::Inactive

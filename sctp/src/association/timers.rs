@@ -94,7 +94,8 @@ impl Association {
         let chunk = path.chunk();
         path.congestion.timed_out(chunk);
         self.tx.abandon_recovery();
-        if path.errors + 1 >= MTU_BLACK_HOLE {
+        path.expirations += 1;
+        if path.expirations >= MTU_BLACK_HOLE {
             path.mtu.black_hole(now);
         }
         self.count_error(at, true);

@@ -23,6 +23,8 @@ pub(crate) struct Path {
     pub(crate) state: PathState,
     /// Consecutive timeouts (§8.2).
     pub(crate) errors: u32,
+    /// Expirations of T3-rtx since data sent here was last acknowledged.
+    pub(crate) expirations: u32,
     pub(crate) rtt: Rtt,
     pub(crate) congestion: Congestion,
     pub(crate) mtu: Mtu,
@@ -80,6 +82,7 @@ impl Path {
             id,
             state,
             errors: 0,
+            expirations: 0,
             rtt: Rtt::new(config),
             congestion: Congestion::new(mtu.current() - HEADER_LEN, id.remote.is_ipv4()),
             mtu,
@@ -138,9 +141,18 @@ impl Path {
             .min()
     }
 
-    /// A measured round trip.
+    /// A round trip measured by data or at set-up.
     pub(crate) fn measured(&mut self, sample: Duration) {
         self.rtt.measured(sample);
+    }
+
+    /// A round trip measured by a heartbeat.
+    pub(crate) fn heard(&mut self, sample: Duration) {
+        if self.expirations > 0 {
+            self.rtt.measured_aside(sample);
+        } else {
+            self.rtt.measured(sample);
+        }
     }
 
     pub(crate) fn statistics(&self, primary: bool) -> PathStatistics {

@@ -30,6 +30,7 @@ enum Search {
         size: usize,
         lost: u32,
         nonce: u64,
+        sent: Instant,
         deadline: Instant,
     },
     /// Nothing larger passes; try again then.
@@ -69,30 +70,32 @@ impl Mtu {
     }
 
     /// The probe was sent.
-    pub(crate) fn sent(&mut self, nonce: u64, deadline: Instant) {
+    pub(crate) fn sent(&mut self, nonce: u64, sent: Instant, deadline: Instant) {
         if let Search::Ready { size, lost } = self.search {
             self.search = Search::Probing {
                 size,
                 lost,
                 nonce,
+                sent,
                 deadline,
             };
         }
     }
 
-    /// A heartbeat with this nonce came back. Says whether it was the probe.
-    pub(crate) fn answered(&mut self, nonce: u64) -> bool {
+    /// A heartbeat with this nonce came back. If it was the probe, says when that was sent.
+    pub(crate) fn answered(&mut self, nonce: u64) -> Option<Instant> {
         match self.search {
             Search::Probing {
                 size,
                 nonce: expected,
+                sent,
                 ..
             } if nonce == expected => {
                 self.current = size;
                 self.climb();
-                true
+                Some(sent)
             }
-            _ => false,
+            _ => None,
         }
     }
 
@@ -158,10 +161,10 @@ mod tests {
     fn search(mtu: &mut Mtu, carries: usize, mut now: Instant) -> Instant {
         for nonce in 0..100 {
             let Some(size) = mtu.wanted() else { break };
-            mtu.sent(nonce, now + Duration::from_millis(100));
+            mtu.sent(nonce, now, now + Duration::from_millis(100));
             if size <= carries {
-                assert!(!mtu.answered(nonce + 1), "another nonce");
-                assert!(mtu.answered(nonce));
+                assert_eq!(mtu.answered(nonce + 1), None, "another nonce");
+                assert_eq!(mtu.answered(nonce), Some(now));
             } else {
                 now += Duration::from_millis(100);
                 mtu.handle_timeout(now);

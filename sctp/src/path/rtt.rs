@@ -50,6 +50,14 @@ impl Rtt {
         self.smoothed = Some(next);
     }
 
+    /// Takes a measurement from a heartbeat while data still waits for its acknowledgement: what the timeout was
+    /// backed off to stays, since it is data that does not get through.
+    pub(crate) fn measured_aside(&mut self, sample: Duration) {
+        let backed_off = self.rto;
+        self.measured(sample);
+        self.rto = self.rto.max(backed_off);
+    }
+
     /// Doubles the timeout after an expiration (rule E2).
     pub(crate) fn back_off(&mut self) {
         self.rto = (self.rto * 2).min(self.max);

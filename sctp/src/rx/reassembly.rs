@@ -193,10 +193,11 @@ impl Reassembly {
 
     fn start(&self, tsn: Tsn, data: &Data<'_>, next: bool) -> Run {
         // Memory in advance is given to the message in sequence alone, so that there is only one of its kind.
-        let capacity = if next && data.begin {
-            self.hint.max(2 * data.payload.len())
-        } else {
-            data.payload.len()
+        let len = data.payload.len();
+        let capacity = match next && data.begin {
+            true if self.hint > len => self.hint,
+            true => 2 * len,
+            false => len,
         };
         let mut piece = BytesMut::with_capacity(capacity);
         piece.extend_from_slice(data.payload);

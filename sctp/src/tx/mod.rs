@@ -137,6 +137,11 @@ impl Tx {
         self.ring.is_empty() && self.queue.is_empty()
     }
 
+    /// Whether something has been sent that is not acknowledged for good.
+    pub(crate) fn is_outstanding(&self) -> bool {
+        !self.ring.is_empty()
+    }
+
     /// The TSN that the next new chunk gets.
     pub(crate) fn next_tsn(&self) -> Tsn {
         self.base + self.ring.len() as u64

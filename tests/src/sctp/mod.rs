@@ -90,6 +90,13 @@ impl World {
         self.nodes[node].nat.insert(inner, outer);
     }
 
+    /// Makes a host with a wildcard address live at this one: it sends from there, and packets tell it so.
+    pub fn wildcard(&mut self, node: usize, real: SocketAddr) {
+        let any = SocketAddr::new([0, 0, 0, 0].into(), real.port());
+        self.nodes[node].nat.insert(any, real);
+        self.nodes[node].addresses = vec![real];
+    }
+
     /// Puts whatever the endpoints want to send on the network, and collects their events.
     pub fn drain(&mut self) {
         for at in 0..self.nodes.len() {

@@ -52,6 +52,8 @@ pub struct Network {
     flying: BTreeMap<(Instant, u64), (PathId, Vec<u8>)>,
     sent: u64,
     state: u64,
+    /// How many of the next packets pass before one is lost, for each that is to be lost.
+    doomed: Vec<u64>,
 }
 
 impl Network {
@@ -63,6 +65,7 @@ impl Network {
             flying: BTreeMap::new(),
             sent: 0,
             state: seed,
+            doomed: Vec::new(),
         }
     }
 
@@ -92,6 +95,11 @@ impl Network {
         self.between(b, a).cut = cut;
     }
 
+    /// Loses one packet: the next, after so many others have passed.
+    pub fn lose(&mut self, after: u64) {
+        self.doomed.push(after);
+    }
+
     /// Takes every fault away: what is sent from now on arrives.
     pub fn heal(&mut self) {
         for link in self.links.values_mut().chain([&mut self.link]) {
@@ -106,6 +114,12 @@ impl Network {
     }
 
     pub(super) fn send(&mut self, path: PathId, packet: &[u8], now: Instant) {
+        let lost = self.doomed.contains(&0);
+        self.doomed.retain(|&after| after > 0);
+        self.doomed.iter_mut().for_each(|after| *after -= 1);
+        if lost {
+            return;
+        }
         let key = (path.local.ip(), path.remote.ip());
         let link = self.links.get(&key).unwrap_or(&self.link).clone();
         if link.cut || packet.len() > link.mtu || self.below(1_000) < u64::from(link.loss) {
