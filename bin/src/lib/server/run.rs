@@ -13,9 +13,9 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
-use towpath_io_mio::{Carrier, Driver, LoopConfig, Peer, kernel, seqpacket};
+use towpath_io_mio::{Carrier, Driver, LoopConfig, Peer, Stopper, kernel, seqpacket};
 use towpath_protocol::server::ServerConfig;
-use towpath_protocol::{Limits, tls_server_config};
+use towpath_protocol::{Limits, ServerKey, tls_server_config};
 use towpath_store::log::{LogError, ServerLog};
 use towpath_store::{Recipient, StorageKey, Store};
 use tracing::level_filters::LevelFilter;
@@ -87,61 +87,138 @@ impl RunError {
 /// # Errors
 /// When the directory cannot be used or nothing can be listened on.
 pub fn run(dir: &Path, listen: Listen) -> Result<(), RunError> {
-    let home = Home::new(dir);
-    let registry = admin::open_registry(dir)?;
-    let config = home.load_config().map_err(AdminError::from)?;
-    start_log(&home, &config)?;
-    let identity = Identity::load(&home).map_err(AdminError::from)?;
-    let server_key = admin::fingerprint(&home, &identity)?;
-    let store = open_store(&home, &config)?;
-    let store_id = store.id();
-    let tls = tls_server_config(identity.chain, identity.key, Arc::new(DefaultTimeProvider))
-        .map_err(|error| RunError::Tls(error.to_string()))?;
-    let server = ServerConfig {
-        tls,
-        store: store_id,
-        limits: Limits::default(),
-    };
-    let (carrier, places) = open_carrier(&config, listen)?;
+    let server = Server::open(dir)?;
+    let (store, key) = (server.session.store, server.key);
+    let listening = server.listen(listen)?;
+    stop_on_signals(listening.stopper())?;
+    let places = listening.places();
+    println!("towpathd: ready, store {store}, key {key}, listening on {places}");
+    listening.run()
+}
 
-    let services = Arc::new(Services::new(store, registry));
-    let mut driver = Driver::new(
-        LoopConfig {
-            max_sessions: config.max_sessions,
-            workers: config.worker_threads(),
+/// An open server directory.
+pub struct Server {
+    config: Config,
+    services: Arc<Services>,
+    session: ServerConfig,
+    key: ServerKey,
+}
+
+/// A server that listens, and serves as soon as it is run.
+pub struct Listening {
+    driver: Driver<ServerSession>,
+    services: Arc<Services>,
+    session: ServerConfig,
+    shares: Arc<Places>,
+    places: String,
+}
+
+impl Server {
+    /// Opens the server directory `dir`, and sends the process's log to its `server.log`.
+    ///
+    /// # Errors
+    /// When a part of the directory is missing, damaged or in use.
+    pub fn open(dir: &Path) -> Result<Server, RunError> {
+        let home = Home::new(dir);
+        let registry = admin::open_registry(dir)?;
+        let config = home.load_config().map_err(AdminError::from)?;
+        start_log(&home, &config)?;
+        let identity = Identity::load(&home).map_err(AdminError::from)?;
+        let key = admin::fingerprint(&home, &identity)?;
+        let store = open_store(&home, &config)?;
+        let tls = tls_server_config(identity.chain, identity.key, Arc::new(DefaultTimeProvider))
+            .map_err(|error| RunError::Tls(error.to_string()))?;
+        let session = ServerConfig {
+            tls,
+            store: store.id(),
+            limits: Limits::default(),
+        };
+        Ok(Server {
+            config,
+            services: Arc::new(Services::new(store, registry)),
+            session,
+            key,
+        })
+    }
+
+    /// The key that clients know this server by.
+    pub fn key(&self) -> ServerKey {
+        self.key
+    }
+
+    /// Opens the sockets and starts the workers.
+    ///
+    /// # Errors
+    /// When nothing can be listened on.
+    pub fn listen(self, listen: Listen) -> Result<Listening, RunError> {
+        let (carrier, places) = open_carrier(&self.config, listen)?;
+        let config = LoopConfig {
+            max_sessions: self.config.max_sessions,
+            workers: self.config.worker_threads(),
             drain: limits::DRAIN,
             ..LoopConfig::default()
-        },
-        Arc::clone(&services),
-    )?;
-    driver.add_carrier(carrier)?;
-    stop_on_signals(driver.stopper())?;
-
-    tracing::info!(store = %store_id, server_key = %server_key, listening = places, version = env!("CARGO_PKG_VERSION"), "ready");
-    println!("towpathd: ready, store {store_id}, key {server_key}, listening on {places}");
-    let places = Places::new((config.max_sessions / limits::NETWORK_SHARE).max(1));
-    let mut accept = |peer: Peer| {
-        let peer_name = peer.to_string();
-        let address = peer.addresses.first().map(|address| address.ip());
-        let Some(place) = places.take(address) else {
-            tracing::warn!(
-                peer = peer_name,
-                "too many sessions of one network: turned away"
-            );
-            return None;
         };
-        let services = Arc::clone(&services);
-        match ServerSession::new(&server, services, peer, place, Instant::now()) {
-            Ok(session) => Some(session),
-            Err(error) => {
-                tracing::error!(peer = peer_name, %error, "cannot serve a client");
-                None
+        let mut driver = Driver::new(config, Arc::clone(&self.services))?;
+        driver.add_carrier(carrier)?;
+        let (store, key) = (self.session.store, self.key);
+        let version = env!("CARGO_PKG_VERSION");
+        tracing::info!(%store, server_key = %key, listening = places, version, "ready");
+        Ok(Listening {
+            driver,
+            services: self.services,
+            session: self.session,
+            shares: Places::new((self.config.max_sessions / limits::NETWORK_SHARE).max(1)),
+            places,
+        })
+    }
+}
+
+impl Listening {
+    /// Where it listens, for people.
+    pub fn places(&self) -> &str {
+        &self.places
+    }
+
+    /// What stops it, from another thread.
+    pub fn stopper(&self) -> Stopper {
+        self.driver.stopper()
+    }
+
+    /// Serves until stopped; transfers under way get time to finish.
+    ///
+    /// # Errors
+    /// When the event loop itself fails.
+    pub fn run(self) -> Result<(), RunError> {
+        let Listening {
+            mut driver,
+            services,
+            session,
+            shares,
+            ..
+        } = self;
+        let mut accept = |peer: Peer| {
+            let peer_name = peer.to_string();
+            let address = peer.addresses.first().map(|address| address.ip());
+            let Some(place) = shares.take(address) else {
+                tracing::warn!(
+                    peer = peer_name,
+                    "too many sessions of one network: turned away"
+                );
+                return None;
+            };
+            let services = Arc::clone(&services);
+            match ServerSession::new(&session, services, peer, place, Instant::now()) {
+                Ok(session) => Some(session),
+                Err(error) => {
+                    tracing::error!(peer = peer_name, %error, "cannot serve a client");
+                    None
+                }
             }
-        }
-    };
-    driver.run(&mut accept, &mut |_| false)?;
-    tracing::info!("stopped");
-    Ok(())
+        };
+        driver.run(&mut accept, &mut |_| false)?;
+        tracing::info!("stopped");
+        Ok(())
+    }
 }
 
 fn open_store(home: &Home, config: &Config) -> Result<Store, RunError> {
@@ -223,7 +300,7 @@ fn open_carrier(config: &Config, listen: Listen) -> Result<(Box<dyn Carrier>, St
     }
 }
 
-fn stop_on_signals(stopper: towpath_io_mio::Stopper) -> Result<(), RunError> {
+fn stop_on_signals(stopper: Stopper) -> Result<(), RunError> {
     use signal_hook::consts::{SIGINT, SIGTERM};
     let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
     std::thread::Builder::new()
