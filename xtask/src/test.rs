@@ -30,6 +30,8 @@ enum Step {
     Clippy,
     /// All tests that run on any host
     Tests,
+    /// Tests that take long or much space, and so are ignored by cargo test
+    Slow,
     /// cargo doc, warnings denied
     Docs,
     /// Format and lints of the fuzz targets
@@ -41,12 +43,13 @@ enum Step {
 }
 
 impl Step {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Tools,
         Self::Format,
         Self::Deny,
         Self::Clippy,
         Self::Tests,
+        Self::Slow,
         Self::Docs,
         Self::Fuzz,
         Self::Kernel,
@@ -58,6 +61,7 @@ impl Step {
             Self::Format => "format",
             Self::Clippy => "clippy",
             Self::Tests => "tests",
+            Self::Slow => "slow",
             Self::Docs => "docs",
             Self::Fuzz => "fuzz",
             Self::Kernel => "kernel",
@@ -81,6 +85,12 @@ impl Step {
                 "warnings",
             ]))?),
             Self::Tests => Ok(process::run(&mut with_tools(["test", "--workspace"]))?),
+            Self::Slow => Ok(process::run(&mut with_tools([
+                "test",
+                "--workspace",
+                "--",
+                "--ignored",
+            ]))?),
             Self::Docs => Ok(process::run(
                 process::cargo()
                     .args(["doc", "--workspace", "--no-deps"])
