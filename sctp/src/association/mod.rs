@@ -177,6 +177,11 @@ impl Association {
         self.tx.buffered()
     }
 
+    /// Bytes that `send` has taken and that have not gone out for the first time.
+    pub(crate) fn unsent(&self) -> usize {
+        self.tx.queue.bytes()
+    }
+
     pub(crate) fn poll_event(&mut self) -> Option<Event> {
         self.events.pop_front()
     }

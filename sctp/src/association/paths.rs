@@ -1,12 +1,13 @@
 //! Which path carries what: verification, heartbeats, failure, return, new addresses (RFC 9260 §5.4, §6.4, §8.2,
 //! §8.3; RFC 7829; RFC 6951 §5.4).
 
-use super::{Association, State};
+use super::{Association, State, pairs};
 use crate::address::scope;
 use crate::event::{CloseReason, PathId, PathState};
 use crate::limits::MAX_PATHS;
 use crate::packet::{Parameter, Parameters, parameter};
 use crate::path::{Heartbeat, Path, PathIndex};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// Bytes of our heartbeat information: the path's index and a nonce.
@@ -93,6 +94,31 @@ impl Association {
         self.control.retain(|&(to, _)| to != at);
         self.paths[at] = path;
         Some(at)
+    }
+
+    /// Another address of ours: a path from it to each of the peer's that it can reach, to be verified.
+    pub(crate) fn add_local(&mut self, local: SocketAddr, now: Instant) {
+        if self.is_closed() || self.locals.contains(&local) {
+            return;
+        }
+        self.locals = self.locals.iter().copied().chain([local]).collect();
+        let mut remotes: Vec<SocketAddr> = Vec::new();
+        for path in &self.paths {
+            if !remotes.contains(&path.id.remote) {
+                remotes.push(path.id.remote);
+            }
+        }
+        for id in pairs(&[local], &remotes) {
+            // While the association forms, INITs go where the application said; heartbeats follow later.
+            if self.is_forming() {
+                if self.paths.len() < MAX_PATHS && self.paths.iter().all(|path| path.id != id) {
+                    let path = Path::new(id, PathState::Unconfirmed, &self.config, now);
+                    self.paths.push(path);
+                }
+            } else {
+                self.arrival(id, now);
+            }
+        }
     }
 
     /// A path that nobody will miss: it does not work, carries nothing and is not the primary.

@@ -1,5 +1,6 @@
 //! Many associations behind one set of sockets.
 
+mod local;
 mod stateless;
 mod table;
 mod throttle;
@@ -174,7 +175,7 @@ impl Endpoint {
         port: u16,
         now: Instant,
     ) -> Result<AssociationHandle, ConnectError> {
-        self.begin(None, remotes, port, now)
+        self.begin(None, self.pairs(remotes), port, now)
     }
 
     /// Likewise, from an SCTP port of one's own choice. With a random one, which [`connect`](Self::connect) takes,
@@ -189,13 +190,23 @@ impl Endpoint {
         port: u16,
         now: Instant,
     ) -> Result<AssociationHandle, ConnectError> {
-        self.begin(Some(local), remotes, port, now)
+        self.begin(Some(local), self.pairs(remotes), port, now)
+    }
+
+    /// The paths between our addresses and those of the peer's that can be spoken to, the likeliest first.
+    fn pairs(&self, remotes: &[SocketAddr]) -> Vec<PathId> {
+        let usable: Vec<SocketAddr> = remotes
+            .iter()
+            .copied()
+            .filter(|remote| scope(remote.ip()).is_some() && remote.port() != 0)
+            .collect();
+        pairs(&self.addresses, &usable)
     }
 
     fn begin(
         &mut self,
         local: Option<u16>,
-        remotes: &[SocketAddr],
+        mut pairs: Vec<PathId>,
         port: u16,
         now: Instant,
     ) -> Result<AssociationHandle, ConnectError> {
@@ -205,12 +216,6 @@ impl Endpoint {
         if self.table.live() >= self.max_associations {
             return Err(ConnectError::TooMany);
         }
-        let usable: Vec<SocketAddr> = remotes
-            .iter()
-            .copied()
-            .filter(|remote| scope(remote.ip()).is_some() && remote.port() != 0)
-            .collect();
-        let mut pairs = pairs(&self.addresses, &usable);
         pairs.truncate(MAX_PATHS);
         if pairs.is_empty() {
             return Err(ConnectError::NoPath);

@@ -59,6 +59,11 @@ impl<S: Scheduler> SendQueue<S> {
         self.bytes == 0
     }
 
+    /// Bytes of messages, or of what is left of them.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Appends a message, which is not empty.
     pub(crate) fn push(&mut self, stream: u16, payload: Bytes, ordered: bool, ppid: u32) {
         let index = usize::from(stream);
