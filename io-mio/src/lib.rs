@@ -1,7 +1,8 @@
 //! Sockets and the event loop of Towpath.
 //!
 //! A [`Carrier`] is an endpoint that carries whole messages on numbered streams for many associations:
-//! the kernel's SCTP ([`kernel`]), or an `AF_UNIX` socket for tests ([`seqpacket`]).
+//! the kernel's SCTP ([`kernel`]), SCTP in user space over UDP ([`udp`]), or an `AF_UNIX` socket for tests
+//! ([`seqpacket`]).
 //! A [`Driver`] is the mio loop that moves messages between carriers and [`Session`]s, keeps their
 //! deadlines, and hands their slow work to a bounded pool of worker threads ([`Execute`]).
 //!
@@ -15,6 +16,7 @@ pub mod limits;
 mod pool;
 pub mod seqpacket;
 mod session;
+pub mod udp;
 
 pub use carrier::{
     AssociationId, Carrier, CarrierEvent, CloseMode, Inbound, LostReason, PathInfo, PathState,

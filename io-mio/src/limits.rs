@@ -106,3 +106,51 @@ pub const INIT_MAX_TIMEOUT: Duration = Duration::from_secs(2);
 /// Messages up to this length are copied into a buffer of their own size, so that a kept control message does not
 /// pin a buffer of the longest.
 pub const COPY_BELOW: usize = 16 * 1024;
+
+/// Send and receive buffer of a UDP socket in bytes: unpaced bursts lost a seventh of all packets on loopback with
+/// the usual 208 KiB.
+pub const UDP_BUFFER: usize = 4 * 1024 * 1024;
+
+/// Room for one received datagram, or for several that the kernel has put together (GRO), in bytes: what a UDP
+/// length can say.
+pub const DATAGRAM_BUFFER: usize = 65_536;
+
+/// Datagrams, or trains of them, read with one call. With the room above, half a MiB for each carrier.
+pub const RECEIVE_BATCH: usize = 8;
+
+/// Batches read from one UDP socket before the others and the sessions get their turn: at most 4 MiB.
+pub const RECEIVE_ROUNDS: usize = 8;
+
+/// Trains sent before the sessions get their turn: at most 4 MiB.
+pub const TRANSMIT_BATCH: usize = 64;
+
+/// Bytes of one association that are handed to the socket while its session is still producing: four trains, so
+/// that the peer is not idle meanwhile, and trains stay full.
+pub const TRANSMIT_EARLY: usize = 128 * 1024;
+
+/// Trains kept for a UDP socket that the kernel takes nothing for: half a MiB above its own buffer. Then nothing
+/// more is produced, for any socket.
+pub const BLOCKED_TRAINS: usize = 8;
+
+/// How long such a socket may hold up the others: the time 4 MiB take at 1 Gbit/s, and a little more. An interface
+/// that has lost its link can keep packets for seconds.
+pub const BLOCKED_PATIENCE: Duration = Duration::from_millis(50);
+
+/// Attempts to find a UDP port that is free at all addresses to listen at.
+pub const UDP_BIND_ATTEMPTS: usize = 8;
+
+/// Consecutive timeouts, for each proven path, after which a user-space association is lost: the first four take 1.5 s, each of
+/// the others [`RTO_MAX`], half a minute in all for a cable to be plugged in again.
+pub const UDP_ASSOCIATION_MAX_RETRANSMISSIONS: u32 = 20;
+
+/// Default for the associations of one UDP endpoint, those included that no session has been made for yet.
+pub const UDP_MAX_ASSOCIATIONS: usize = 2 * MAX_SESSIONS;
+
+/// Bound on the orderly end of a user-space association; the loop's [`CLOSE_TIMEOUT`] comes first.
+pub const SHUTDOWN_GUARD: Duration = Duration::from_secs(30);
+
+/// Path changes that wait for one session: the paths of an association, each once.
+pub const PATH_CHANGES: usize = 16;
+
+/// How often a client with associations looks for interfaces that have come up. A look costs some 50 µs.
+pub const INTERFACE_SCAN: Duration = Duration::from_secs(1);

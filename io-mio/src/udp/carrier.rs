@@ -1,0 +1,536 @@
+//! The endpoint as a carrier: datagrams in, datagrams out, and what sessions hear of it.
+
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use bytes::Bytes;
+use towpath_sctp::{
+    AssociationHandle, ConnectError, Event, PathState, PathStatistics, SendError as Refused,
+};
+
+use super::association::{Association, Phase, Up, path_info};
+use super::interfaces;
+use super::socket::Received;
+use super::{Role, UdpSctp};
+use crate::carrier::{
+    AssociationId, Carrier, CarrierEvent, CloseMode, Inbound, LostReason, PathInfo, Peer,
+    Readiness, Registrar, SendError,
+};
+use crate::limits::{
+    INTERFACE_SCAN, MAX_ADDRESSES, RECEIVE_ROUNDS, SEND_QUEUE, SEND_QUEUE_HARD, TRANSMIT_BATCH,
+    TRANSMIT_EARLY,
+};
+
+const KIND: &str = "udp";
+
+impl UdpSctp {
+    fn at(&mut self, now: Instant) -> Instant {
+        self.clock = self.clock.max(now);
+        self.clock
+    }
+
+    /// Hands what the endpoint has to send to the sockets, up to a budget; true if there may be more.
+    fn transmit(&mut self, now: Instant) -> bool {
+        for _ in 0..TRANSMIT_BATCH {
+            if self.sockets.all.iter().any(|socket| socket.is_full()) {
+                return false; // goes on when that socket is writable or given up
+            }
+            let Some(transmit) = self.endpoint.poll_transmit(now, &mut self.train) else {
+                return false;
+            };
+            let bytes = &self.train[..transmit.size];
+            match self.sockets.from(transmit.path.local) {
+                Some(socket) => socket.send(transmit.path, transmit.segment_size, bytes, now),
+                None => tracing::debug!(path = %transmit.path, "a path without a socket"),
+            }
+        }
+        true
+    }
+
+    /// Reads one socket, up to a budget; true if there may be more. What was read is answered batch by batch, so
+    /// that the peer's acknowledgements do not wait for the end of a flood.
+    fn read(&mut self, at: usize, now: Instant) -> bool {
+        for _ in 0..RECEIVE_ROUNDS {
+            let endpoint = &mut self.endpoint;
+            let received = self.sockets.all[at].receive(&mut self.buffers, |path, datagram| {
+                endpoint.handle_datagram(path, datagram, now);
+            });
+            if received == Received::Drained {
+                return false;
+            }
+            self.transmit(now);
+        }
+        true
+    }
+
+    /// Takes the endpoint's events.
+    fn collect(&mut self) {
+        while let Some((handle, event)) = self.endpoint.poll_event() {
+            if let Event::Connected {
+                outbound,
+                inbound,
+                accepted,
+            } = event
+            {
+                let known = self.ids.get(&handle).copied();
+                let id = match known {
+                    Some(id) => id,
+                    None if accepted => self.adopt(handle, Vec::new()),
+                    None => continue,
+                };
+                if accepted {
+                    let addresses = peer_addresses(&self.endpoint.paths(handle));
+                    let peer = Peer {
+                        addresses,
+                        carrier: KIND,
+                    };
+                    self.events.push_back((id, CarrierEvent::Accepted { peer }));
+                }
+                if let Some(association) = self.associations.get_mut(&id) {
+                    association.up = Up::News(outbound.min(inbound));
+                }
+                self.announce(id);
+                continue;
+            }
+            let Some(&id) = self.ids.get(&handle) else {
+                continue;
+            };
+            let Some(association) = self.associations.get_mut(&id) else {
+                continue;
+            };
+            match event {
+                Event::PathChanged { path, state } => {
+                    tracing::debug!(association = id.0, %path, ?state, "a path changed");
+                    association.note_change(path);
+                }
+                Event::Readable if association.phase == Phase::Closing => {
+                    while self.endpoint.recv(handle).is_some() {}
+                    continue;
+                }
+                Event::PeerClosing => association.end = Some(Inbound::PeerClosed),
+                Event::Closed(reason) => {
+                    association.live = false;
+                    self.ids.remove(&handle);
+                    if association.phase == Phase::Closing {
+                        self.forget(id);
+                        self.events.push_back((id, CarrierEvent::Closed));
+                        continue;
+                    }
+                    // Also in place of an orderly end that was seen to come and failed: messages may be missing.
+                    association.end = Some(association.ended_by(reason));
+                }
+                _ => {}
+            }
+            self.announce(id);
+        }
+    }
+
+    fn adopt(&mut self, handle: AssociationHandle, remotes: Vec<SocketAddr>) -> AssociationId {
+        let id = AssociationId(self.next);
+        self.next += 1;
+        self.associations
+            .insert(id, Association::new(handle, remotes));
+        self.ids.insert(handle, id);
+        id
+    }
+
+    fn forget(&mut self, id: AssociationId) {
+        if let Some(association) = self.associations.remove(&id) {
+            self.ids.remove(&association.handle);
+        }
+        self.crowded.remove(&id);
+        if let Role::Client { scan, .. } = &mut self.role
+            && self.associations.is_empty()
+        {
+            *scan = None;
+        }
+    }
+
+    fn announce(&mut self, id: AssociationId) {
+        if let Some(association) = self.associations.get_mut(&id)
+            && !association.announced
+            && association.phase == Phase::Open
+        {
+            association.announced = true;
+            self.events.push_back((id, CarrierEvent::Ready));
+        }
+    }
+
+    /// Wakes the sessions whose queues have become short enough.
+    fn relieve(&mut self) {
+        let relieved: Vec<AssociationId> = self
+            .crowded
+            .iter()
+            .copied()
+            .filter(|id| {
+                self.associations
+                    .get(id)
+                    .is_none_or(|association| self.endpoint.unsent(association.handle) < SEND_QUEUE)
+            })
+            .collect();
+        for id in relieved {
+            self.crowded.remove(&id);
+            self.announce(id);
+        }
+    }
+
+    /// Ends an association for a fault of its own session or peer.
+    fn fail(&mut self, id: AssociationId, why: &'static str, now: Instant) {
+        let Some(association) = self.associations.get_mut(&id) else {
+            return;
+        };
+        association.end = Some(Inbound::Lost(LostReason::Protocol(why)));
+        if std::mem::take(&mut association.live) {
+            let handle = association.handle;
+            self.ids.remove(&handle);
+            // One that ended by itself at this moment needs no abort.
+            if self.endpoint.abort(handle, why.as_bytes(), now).is_err() {
+                tracing::debug!(association = id.0, "already gone");
+            }
+        }
+        self.announce(id);
+    }
+
+    /// Opens sockets towards a peer.
+    fn open_towards(
+        &mut self,
+        remotes: &[SocketAddr],
+    ) -> io::Result<(Vec<interfaces::Local>, Vec<SocketAddr>)> {
+        let Role::Client { chosen, .. } = &self.role else {
+            return Err(io::Error::new(
+                ErrorKind::Unsupported,
+                "this endpoint only listens",
+            ));
+        };
+        let locals = interfaces::towards(&interfaces::all()?, chosen, remotes);
+        if locals.is_empty() {
+            return Err(io::Error::new(
+                ErrorKind::NetworkUnreachable,
+                "no address of this host reaches the peer",
+            ));
+        }
+        let new = self.sockets.open(&locals)?;
+        self.endpoint.set_addresses(self.sockets.addresses());
+        Ok((locals, new))
+    }
+
+    /// Looks for interfaces that have come up, and gives them to the associations.
+    fn scan(&mut self, now: Instant) {
+        let open =
+            |association: &&Association| association.live && association.phase == Phase::Open;
+        let wanted: Vec<_> = self
+            .associations
+            .values()
+            .filter(open)
+            .map(|association| (association.handle, association.remotes.clone()))
+            .collect();
+        for (handle, remotes) in wanted {
+            let (locals, new) = match self.open_towards(&remotes) {
+                Ok(opened) => opened,
+                Err(error) => {
+                    tracing::debug!(%error, "no interface reaches the peer now");
+                    continue;
+                }
+            };
+            for local in self.sockets.bound(&locals) {
+                if new.contains(&local) {
+                    tracing::info!(%local, "another interface is used");
+                }
+                if self.endpoint.add_local(handle, local, now).is_err() {
+                    tracing::debug!("an association ended meanwhile");
+                }
+            }
+        }
+    }
+}
+
+impl Carrier for UdpSctp {
+    fn kind(&self) -> &'static str {
+        KIND
+    }
+
+    fn register(&mut self, registrar: Registrar) -> io::Result<()> {
+        self.sockets.register(registrar)
+    }
+
+    fn handle_ready(&mut self, source: u64, readiness: Readiness) {
+        let socket = usize::try_from(source)
+            .ok()
+            .and_then(|at| self.sockets.all.get_mut(at));
+        if let Some(socket) = socket {
+            socket.readable |= readiness.readable;
+            if readiness.writable {
+                socket.resume(self.clock);
+            }
+        }
+    }
+
+    fn drive(&mut self, now: Instant) -> bool {
+        let now = self.at(now);
+        let mut more = false;
+        for at in 0..self.sockets.all.len() {
+            if self.sockets.all[at].readable {
+                more |= self.read(at, now);
+            }
+        }
+        more |= self.transmit(now);
+        self.collect();
+        self.relieve();
+        more
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        let now = self.at(now);
+        for socket in &mut self.sockets.all {
+            socket.give_up(now);
+        }
+        if let Role::Client {
+            scan: Some(due), ..
+        } = &mut self.role
+            && *due <= now
+        {
+            *due = now + INTERFACE_SCAN;
+            self.scan(now);
+        }
+        self.endpoint.handle_timeout(now);
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        let scan = match self.role {
+            Role::Client { scan, .. } => scan,
+            Role::Server { .. } => None,
+        };
+        let blocked = self
+            .sockets
+            .all
+            .iter()
+            .filter_map(|socket| socket.deadline())
+            .min();
+        [self.endpoint.poll_timeout(), scan, blocked]
+            .into_iter()
+            .flatten()
+            .min()
+    }
+
+    fn poll_event(&mut self) -> Option<(AssociationId, CarrierEvent)> {
+        loop {
+            let (id, event) = self.events.pop_front()?;
+            if event != CarrierEvent::Ready {
+                return Some((id, event));
+            }
+            if let Some(association) = self.associations.get_mut(&id) {
+                association.announced = false;
+                return Some((id, event));
+            }
+        }
+    }
+
+    fn connect(&mut self, remotes: &[SocketAddr], now: Instant) -> io::Result<AssociationId> {
+        let now = self.at(now);
+        let invalid = |why| io::Error::new(ErrorKind::InvalidInput, why);
+        let port = remotes
+            .first()
+            .ok_or_else(|| invalid("no address to connect to"))?
+            .port();
+        if remotes.len() > MAX_ADDRESSES {
+            return Err(invalid("too many addresses"));
+        }
+        if remotes.iter().any(|remote| remote.port() != port) {
+            return Err(invalid("the addresses have different ports"));
+        }
+        let mut remotes = remotes.to_vec();
+        for remote in &mut remotes {
+            remote.set_port(self.config.peer_port);
+        }
+        let (locals, _) = self.open_towards(&remotes)?;
+        let paths = self.sockets.paths(&locals, &remotes);
+        let handle = self
+            .endpoint
+            .connect_over(&paths, port, now)
+            .map_err(|error| {
+                let kind = match error {
+                    ConnectError::NoPath | ConnectError::Port => ErrorKind::InvalidInput,
+                    ConnectError::InUse => ErrorKind::AddrInUse,
+                    _ => ErrorKind::Other,
+                };
+                io::Error::new(kind, error)
+            })?;
+        if let Role::Client { chosen, scan } = &mut self.role
+            && chosen.is_empty()
+            && scan.is_none()
+        {
+            *scan = Some(now + INTERFACE_SCAN);
+        }
+        let id = self.adopt(handle, remotes);
+        self.transmit(now);
+        Ok(id)
+    }
+
+    fn receive(&mut self, id: AssociationId, now: Instant) -> Option<Inbound> {
+        let now = self.at(now);
+        let association = self.associations.get_mut(&id)?;
+        if association.phase != Phase::Open {
+            return None;
+        }
+        if let Up::News(streams) = association.up {
+            association.up = Up::Told;
+            return Some(Inbound::Up { streams });
+        }
+        let handle = association.handle;
+        while let Some(path) = association.next_change() {
+            let paths = self.endpoint.paths(handle);
+            if let Some(path) = paths.iter().find(|statistics| statistics.path == path) {
+                return Some(Inbound::PathChanged(path_info(path)));
+            }
+        }
+        match self.endpoint.recv(handle) {
+            Some(message) if message.unordered => {
+                self.fail(id, "an unordered message", now);
+            }
+            Some(message) => {
+                return Some(Inbound::Message {
+                    stream: message.stream,
+                    payload: message.payload,
+                });
+            }
+            None => {}
+        }
+        let association = self.associations.get_mut(&id)?;
+        let end = association.end.take()?;
+        association.phase = Phase::Ended;
+        Some(end)
+    }
+
+    fn send(
+        &mut self,
+        id: AssociationId,
+        stream: u16,
+        payload: Bytes,
+        now: Instant,
+    ) -> Result<(), SendError> {
+        let now = self.at(now);
+        let association = self.associations.get_mut(&id).ok_or(SendError::Gone)?;
+        if association.phase != Phase::Open || !association.live || association.end.is_some() {
+            return Err(SendError::Gone);
+        }
+        let handle = association.handle;
+        if self.endpoint.unsent(handle) + payload.len() > SEND_QUEUE_HARD {
+            self.crowded.insert(id);
+            return Err(SendError::Full(payload));
+        }
+        match self.endpoint.send(handle, stream, payload, true, 0) {
+            Ok(()) => {
+                if self.endpoint.unsent(handle) >= TRANSMIT_EARLY {
+                    self.transmit(now);
+                }
+                Ok(())
+            }
+            // The endpoint says when it has room.
+            Err(Refused::Full(payload)) => Err(SendError::Full(payload)),
+            Err(Refused::Size(payload)) if payload.is_empty() => {
+                self.fail(id, "an empty message was to be sent", now);
+                Err(SendError::Gone)
+            }
+            Err(Refused::Size(_)) => {
+                self.fail(id, "a message that is too long was to be sent", now);
+                Err(SendError::Gone)
+            }
+            Err(Refused::Stream(_)) => {
+                self.fail(
+                    id,
+                    "a message was to be sent on a stream that the peer does not have",
+                    now,
+                );
+                Err(SendError::Gone)
+            }
+            Err(_) => Err(SendError::Gone),
+        }
+    }
+
+    fn queued(&mut self, id: AssociationId) -> usize {
+        let Some(association) = self.associations.get(&id) else {
+            return 0;
+        };
+        let unsent = self.endpoint.unsent(association.handle);
+        if unsent >= SEND_QUEUE {
+            self.crowded.insert(id);
+        }
+        unsent
+    }
+
+    fn close(&mut self, id: AssociationId, mode: CloseMode, now: Instant) {
+        let now = self.at(now);
+        let Some(association) = self.associations.get_mut(&id) else {
+            return;
+        };
+        let (handle, live) = (association.handle, association.live);
+        match mode {
+            CloseMode::Abort => {
+                self.forget(id);
+                if live && self.endpoint.abort(handle, b"", now).is_err() {
+                    tracing::debug!(association = id.0, "already gone");
+                }
+            }
+            CloseMode::Graceful if association.phase == Phase::Closing => {}
+            CloseMode::Graceful => {
+                association.phase = Phase::Closing;
+                self.crowded.remove(&id);
+                while self.endpoint.recv(handle).is_some() {}
+                if !live {
+                    self.forget(id);
+                    self.events.push_back((id, CarrierEvent::Closed));
+                } else if self.endpoint.shutdown(handle, now).is_err() {
+                    // Its last event is on its way, and `collect` finds it.
+                    tracing::debug!(association = id.0, "already gone");
+                }
+            }
+        }
+        // The caller may not come back: what is to be said is said now.
+        self.transmit(now);
+        self.collect();
+    }
+
+    fn paths(&self, id: AssociationId) -> Vec<PathInfo> {
+        let Some(association) = self.associations.get(&id) else {
+            return Vec::new();
+        };
+        self.endpoint
+            .paths(association.handle)
+            .iter()
+            .map(path_info)
+            .collect()
+    }
+
+    fn stop_listening(&mut self) {
+        self.endpoint.stop_listening();
+    }
+
+    /// With the SCTP port, as [`connect`](Carrier::connect) takes them; see [`UdpSctp::udp_addresses`].
+    fn local_addresses(&self) -> Vec<SocketAddr> {
+        match self.role {
+            Role::Server { port } => {
+                let bound = self.sockets.addresses();
+                bound
+                    .iter()
+                    .map(|address| SocketAddr::new(address.ip(), port))
+                    .collect()
+            }
+            Role::Client { .. } => Vec::new(),
+        }
+    }
+}
+
+/// The peer's proven addresses, the primary one first.
+fn peer_addresses(paths: &[PathStatistics]) -> Vec<SocketAddr> {
+    let proven = |path: &&PathStatistics| path.state != PathState::Unconfirmed;
+    let mut out: Vec<SocketAddr> = Vec::new();
+    let (primary, others): (Vec<_>, Vec<_>) =
+        paths.iter().filter(proven).partition(|path| path.primary);
+    for path in primary.into_iter().chain(others) {
+        if !out.contains(&path.path.remote) {
+            out.push(path.path.remote);
+        }
+    }
+    out
+}

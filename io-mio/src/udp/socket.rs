@@ -1,0 +1,350 @@
+//! One UDP socket: trains of datagrams out and in.
+
+use std::collections::VecDeque;
+use std::io::{self, ErrorKind, IoSliceMut};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Once;
+use std::time::Instant;
+
+use nix::sys::socket::{
+    AddressFamily, SockFlag, SockType, SockaddrStorage, bind, getsockopt, setsockopt, socket,
+    sockopt,
+};
+use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
+use towpath_sctp::PathId;
+
+use super::interfaces::{Device, Local};
+use crate::limits::{BLOCKED_PATIENCE, BLOCKED_TRAINS, DATAGRAM_BUFFER, RECEIVE_BATCH, UDP_BUFFER};
+
+/// A bound socket of one address family.
+pub(super) struct Socket {
+    socket: UdpSocket,
+    state: UdpSocketState,
+    /// Where it is bound; the IP address may be unspecified.
+    pub(super) local: SocketAddr,
+    pub(super) device: Option<Device>,
+    /// There may be something to read.
+    pub(super) readable: bool,
+    segmentation: bool,
+    flow: Flow,
+    /// The last attempt to send failed, and it was said so.
+    failing: bool,
+}
+
+/// Whether the kernel takes datagrams.
+enum Flow {
+    Open,
+    /// It did not; what waits goes first.
+    Blocked {
+        since: Instant,
+        waiting: VecDeque<Train>,
+    },
+    /// It has not for too long: what it does not take now is lost, so that other sockets are not held up.
+    Stuck,
+}
+
+/// A datagram or several of one length, of which the last may be shorter.
+struct Train {
+    to: SocketAddr,
+    from: Option<IpAddr>,
+    segment: usize,
+    bytes: Vec<u8>,
+}
+
+/// What became of reading.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Received {
+    /// There may be more.
+    Some,
+    /// There is nothing left.
+    Drained,
+}
+
+/// Room for a batch of received trains, shared by all sockets.
+pub(super) struct ReceiveBuffers(Vec<u8>);
+
+impl ReceiveBuffers {
+    pub(super) fn new() -> Self {
+        Self(vec![0; RECEIVE_BATCH * DATAGRAM_BUFFER])
+    }
+}
+
+impl Socket {
+    /// Binds a socket; port 0 lets the kernel choose. An IPv6 socket takes no IPv4.
+    pub(super) fn bind(local: &Local, segmentation: bool) -> io::Result<Self> {
+        let family = if local.address.is_ipv4() {
+            AddressFamily::Inet
+        } else {
+            AddressFamily::Inet6
+        };
+        let flags = SockFlag::SOCK_NONBLOCK | SockFlag::SOCK_CLOEXEC;
+        let socket = socket(family, SockType::Datagram, flags, None)?;
+        if local.address.is_ipv6() {
+            setsockopt(&socket, sockopt::Ipv6V6Only, &true)?;
+        }
+        if let Some(device) = &local.device {
+            bind_to_device(&socket, device);
+        }
+        set_buffers(&socket)?;
+        bind(socket.as_raw_fd(), &SockaddrStorage::from(local.address))?;
+        let socket = UdpSocket::from(socket);
+        let state = UdpSocketState::new(UdpSockRef::from(&socket))?;
+        Ok(Self {
+            local: socket.local_addr()?,
+            socket,
+            state,
+            device: local.device.clone(),
+            readable: true,
+            segmentation,
+            flow: Flow::Open,
+            failing: false,
+        })
+    }
+
+    /// Reads a batch and hands out each datagram with its path.
+    pub(super) fn receive(
+        &mut self,
+        buffers: &mut ReceiveBuffers,
+        mut take: impl FnMut(PathId, &[u8]),
+    ) -> Received {
+        let mut meta = [RecvMeta::default(); RECEIVE_BATCH];
+        let received = {
+            let mut chunks = buffers.0.chunks_exact_mut(DATAGRAM_BUFFER);
+            let mut slices: [IoSliceMut<'_>; RECEIVE_BATCH] =
+                std::array::from_fn(|_| IoSliceMut::new(chunks.next().unwrap_or_default()));
+            self.state
+                .recv(UdpSockRef::from(&self.socket), &mut slices, &mut meta)
+        };
+        let count = match received {
+            Ok(count) => count,
+            Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                self.readable = false;
+                return Received::Drained;
+            }
+            Err(error) => {
+                // Errors of earlier datagrams may be reported here; each is reported once.
+                tracing::debug!(%error, local = %self.local, "cannot receive");
+                return Received::Some;
+            }
+        };
+        for (meta, buffer) in meta
+            .iter()
+            .zip(buffers.0.chunks_exact(DATAGRAM_BUFFER))
+            .take(count)
+        {
+            let path = PathId::new(self.spoken_to(meta), meta.addr);
+            let train = &buffer[..meta.len.min(buffer.len())];
+            for datagram in train.chunks(meta.stride.max(1)) {
+                take(path, datagram);
+            }
+        }
+        Received::Some
+    }
+
+    /// Our address to which a datagram was sent.
+    fn spoken_to(&self, meta: &RecvMeta) -> SocketAddr {
+        let mut local = self.local;
+        if local.ip().is_unspecified()
+            && let Some(ip) = meta.dst_ip
+        {
+            local.set_ip(ip);
+            if let (SocketAddr::V6(local), SocketAddr::V6(remote)) = (&mut local, meta.addr)
+                && local.ip().is_unicast_link_local()
+            {
+                local.set_scope_id(remote.scope_id());
+            }
+        }
+        local
+    }
+
+    /// Sends a train from `path.local`, or keeps it until the kernel has room.
+    pub(super) fn send(&mut self, path: PathId, segment: usize, bytes: &[u8], now: Instant) {
+        let from = self.local.ip().is_unspecified().then(|| path.local.ip());
+        let sent = match &mut self.flow {
+            Flow::Blocked { waiting, .. } => {
+                waiting.push_back(Train {
+                    to: path.remote,
+                    from,
+                    segment,
+                    bytes: bytes.to_vec(),
+                });
+                return;
+            }
+            Flow::Open | Flow::Stuck => self.write(path.remote, from, segment, bytes),
+        };
+        match (sent, &self.flow) {
+            (bytes_sent, _) if bytes_sent == bytes.len() => self.flow = Flow::Open,
+            (_, Flow::Stuck) => {}
+            (bytes_sent, _) => {
+                let train = Train {
+                    to: path.remote,
+                    from,
+                    segment,
+                    bytes: bytes[bytes_sent..].to_vec(),
+                };
+                self.flow = Flow::Blocked {
+                    since: now,
+                    waiting: VecDeque::from([train]),
+                };
+            }
+        }
+    }
+
+    /// Whether so much waits that nothing more should be produced for now.
+    pub(super) fn is_full(&self) -> bool {
+        matches!(&self.flow, Flow::Blocked { waiting, .. } if waiting.len() >= BLOCKED_TRAINS)
+    }
+
+    /// The kernel has room again: sends what waits.
+    pub(super) fn resume(&mut self, now: Instant) {
+        let Flow::Blocked { mut waiting, .. } = std::mem::replace(&mut self.flow, Flow::Open)
+        else {
+            return;
+        };
+        while let Some(train) = waiting.front_mut() {
+            let Train {
+                to,
+                from,
+                segment,
+                bytes,
+            } = train;
+            let sent = self.write(*to, *from, *segment, bytes);
+            if sent < bytes.len() {
+                bytes.drain(..sent);
+                self.flow = Flow::Blocked {
+                    since: now,
+                    waiting,
+                };
+                return;
+            }
+            waiting.pop_front();
+        }
+    }
+
+    /// When [`give_up`](Self::give_up) is due.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match &self.flow {
+            Flow::Blocked { since, .. } => Some(*since + BLOCKED_PATIENCE),
+            Flow::Open | Flow::Stuck => None,
+        }
+    }
+
+    /// Stops waiting for a kernel that has taken nothing for too long.
+    pub(super) fn give_up(&mut self, now: Instant) {
+        if self.deadline().is_some_and(|deadline| deadline <= now) {
+            tracing::debug!(local = %self.local, "the kernel takes no datagrams: they are dropped");
+            self.flow = Flow::Stuck;
+        }
+    }
+
+    /// Hands a train to the kernel. Says how much of it is done with: all, unless the kernel has no room. What cannot
+    /// be sent is lost, as on any network.
+    fn write(
+        &mut self,
+        to: SocketAddr,
+        from: Option<IpAddr>,
+        segment: usize,
+        bytes: &[u8],
+    ) -> usize {
+        if bytes.len() <= segment || (self.segmentation && self.state.max_gso_segments() > 1) {
+            match self.write_once(to, from, segment, bytes) {
+                Ok(()) => {
+                    self.worked();
+                    return bytes.len();
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return 0,
+                // The device cannot cut trains; the state has noted it.
+                Err(error)
+                    if bytes.len() > segment
+                        && matches!(error.raw_os_error(), Some(libc::EIO | libc::EINVAL)) => {}
+                Err(error) => {
+                    self.failed(to, &error);
+                    return bytes.len();
+                }
+            }
+        }
+        let mut done = 0;
+        for datagram in bytes.chunks(segment.max(1)) {
+            match self.write_once(to, from, segment, datagram) {
+                Ok(()) => self.worked(),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return done,
+                Err(error) => self.failed(to, &error),
+            }
+            done += datagram.len();
+        }
+        done
+    }
+
+    fn write_once(
+        &self,
+        to: SocketAddr,
+        from: Option<IpAddr>,
+        segment: usize,
+        bytes: &[u8],
+    ) -> io::Result<()> {
+        let transmit = Transmit {
+            destination: to,
+            ecn: None,
+            contents: bytes,
+            segment_size: (bytes.len() > segment).then_some(segment),
+            src_ip: from,
+        };
+        self.state
+            .try_send(UdpSockRef::from(&self.socket), &transmit)
+    }
+
+    fn worked(&mut self) {
+        if std::mem::take(&mut self.failing) {
+            tracing::info!(local = %self.local, "datagrams can be sent again");
+        }
+    }
+
+    fn failed(&mut self, to: SocketAddr, error: &io::Error) {
+        // A probe for a larger packet size; too large is an answer.
+        if error.raw_os_error() != Some(libc::EMSGSIZE)
+            && !std::mem::replace(&mut self.failing, true)
+        {
+            tracing::info!(local = %self.local, remote = %to, %error, "datagrams cannot be sent");
+        }
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// Keeps the socket's packets to its interface, so that each interface is a path of its own.
+fn bind_to_device(socket: &OwnedFd, device: &Device) {
+    match setsockopt(socket, sockopt::BindToDevice, &device.name.clone().into()) {
+        Ok(()) => {}
+        // Older kernels want privilege; the routing table then decides.
+        Err(error) => tracing::debug!(%error, device = device.name, "cannot bind to the device"),
+    }
+}
+
+/// A burst must find room: there is no flow control below.
+fn set_buffers(socket: &OwnedFd) -> io::Result<()> {
+    static CLAMPED: Once = Once::new();
+    // The administrator's limit does not hold for root.
+    if setsockopt(socket, sockopt::SndBufForce, &UDP_BUFFER).is_err() {
+        setsockopt(socket, sockopt::SndBuf, &UDP_BUFFER)?;
+    }
+    if setsockopt(socket, sockopt::RcvBufForce, &UDP_BUFFER).is_err() {
+        setsockopt(socket, sockopt::RcvBuf, &UDP_BUFFER)?;
+    }
+    // The kernel doubles what it is asked for, to pay its overhead.
+    let got = getsockopt(socket, sockopt::SndBuf)?.min(getsockopt(socket, sockopt::RcvBuf)?) / 2;
+    if got < UDP_BUFFER {
+        CLAMPED.call_once(|| {
+            tracing::warn!(
+                wanted = UDP_BUFFER,
+                got,
+                "the kernel clamps UDP buffers: raise net.core.rmem_max and net.core.wmem_max for throughput"
+            );
+        });
+    }
+    Ok(())
+}
