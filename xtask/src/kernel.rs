@@ -5,7 +5,7 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use clap::Args;
@@ -28,7 +28,7 @@ pub(crate) struct Options {
 
 /// Builds the suite and runs it under a time limit.
 pub(crate) fn run(options: &Options) -> Result<(), TaskError> {
-    tools::ensure(&[Tool::Compiler, Tool::Iproute])?;
+    tools::ensure(&[Tool::Compiler, Tool::Iproute, Tool::Usrsctp])?;
     // Release: a byte costs ten times as much in a debug build, and the suite moves gigabytes.
     let programs = build::executables(&[
         "build",
@@ -61,6 +61,10 @@ pub(crate) fn run(options: &Options) -> Result<(), TaskError> {
         arguments.push(format!("--{name}").into());
         arguments.push(programs.path(name)?.into());
     }
+    arguments.push("--sctp-peer".into());
+    arguments.push(programs.path("sctp-peer")?.into());
+    arguments.push("--usrsctp-peer".into());
+    arguments.push(usrsctp_peer(&work)?.into());
     arguments.push("--carrier-test".into());
     arguments.push(carrier_test.path("kernel")?.into());
     arguments.extend(options.cases.iter().map(OsString::from));
@@ -98,6 +102,19 @@ pub(crate) fn run(options: &Options) -> Result<(), TaskError> {
             "the kernel suite was ended by a signal".to_owned(),
         )),
     }
+}
+
+/// Compiles the peer that is another's SCTP.
+fn usrsctp_peer(work: &Path) -> Result<PathBuf, TaskError> {
+    let program = work.join("usrsctp_peer");
+    let mut compile = Command::new("cc");
+    compile
+        .args(["-O2", "-std=gnu11", "-Wall", "-Wextra", "-Werror", "-o"])
+        .arg(&program)
+        .arg(process::workspace().join("tests/peers/usrsctp_peer.c"))
+        .args(["-lusrsctp", "-lpthread"]);
+    process::run(&mut compile)?;
+    Ok(program)
 }
 
 /// Why the suite cannot run on the running kernel, if it cannot.

@@ -23,6 +23,8 @@ pub(crate) enum Tool {
     Compiler,
     /// `ip` and `tc`: hosts and networks of the kernel suite.
     Iproute,
+    /// `usrsctp`: another SCTP, to speak with ours in the kernel suite.
+    Usrsctp,
     /// `linux.uml`: the kernel suite where the running kernel has no SCTP.
     UserModeLinux,
     /// `cargo deny`: licences, bans and sources of dependencies.
@@ -44,7 +46,7 @@ enum Source {
 }
 
 impl Tool {
-    /// Programs that show that the tool is there.
+    /// Programs, or files by their full path, that show that the tool is there.
     fn programs(self) -> &'static [&'static str] {
         match self {
             Self::Age => &["age"],
@@ -53,6 +55,7 @@ impl Tool {
             Self::Expect => &["expect"],
             Self::Compiler => &["cc", "c++"],
             Self::Iproute => &["ip", "tc"],
+            Self::Usrsctp => &["/usr/include/usrsctp.h"],
             Self::UserModeLinux => &["linux.uml"],
             Self::CargoDeny => &["cargo-deny"],
             Self::CargoFuzz => &["cargo-fuzz"],
@@ -67,6 +70,7 @@ impl Tool {
             Self::Expect => Source::Apt(&["expect"]),
             Self::Compiler => Source::Apt(&["gcc", "g++", "libc6-dev"]),
             Self::Iproute => Source::Apt(&["iproute2"]),
+            Self::Usrsctp => Source::Apt(&["libusrsctp-dev"]),
             Self::UserModeLinux => Source::Apt(&["user-mode-linux"]),
             Self::CargoDeny => Source::Cargo {
                 name: "cargo-deny",
@@ -123,7 +127,7 @@ impl Plan {
 /// Needs root or a `sudo` that asks nothing for Debian packages; without, the error is the
 /// command to run.
 pub(crate) fn ensure(tools: &[Tool]) -> Result<(), ToolsError> {
-    let plan = Plan::new(tools, |program| find(program).is_some());
+    let plan = Plan::new(tools, present);
     if !plan.apt.is_empty() {
         install_packages(&plan.apt)?;
     }
@@ -136,7 +140,7 @@ pub(crate) fn ensure(tools: &[Tool]) -> Result<(), ToolsError> {
     let missing: Vec<_> = tools
         .iter()
         .flat_map(|tool| tool.programs())
-        .filter(|program| find(program).is_none())
+        .filter(|program| !present(program))
         .copied()
         .collect();
     if missing.is_empty() {
@@ -228,6 +232,11 @@ impl Rights {
     }
 }
 
+/// Whether a program, or a file given by its full path, is there.
+fn present(name: &str) -> bool {
+    Path::new(name).is_file() || find(name).is_some()
+}
+
 /// Where `program` is: in `PATH`, cargo's bin directory or the administrator's directories.
 pub(crate) fn find(program: &str) -> Option<PathBuf> {
     search_path()
@@ -303,5 +312,6 @@ mod tests {
     fn programs_are_found_in_path() {
         assert!(find("sh").is_some());
         assert!(find("no-such-program-anywhere").is_none());
+        assert!(present("sh") && present("/etc/passwd") && !present("/etc/no-such-file"));
     }
 }

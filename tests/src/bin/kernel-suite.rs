@@ -49,6 +49,12 @@ struct Run {
     /// Test program of the carrier
     #[arg(long)]
     carrier_test: PathBuf,
+    /// Our SCTP, bare
+    #[arg(long)]
+    sctp_peer: PathBuf,
+    /// Another SCTP, bare
+    #[arg(long)]
+    usrsctp_peer: PathBuf,
     /// Run only the cases whose names contain one of these
     cases: Vec<String>,
 }
@@ -113,6 +119,8 @@ impl Run {
             towpath: self.towpath,
             towpathd: self.towpathd,
             carrier_test: self.carrier_test,
+            sctp_peer: self.sctp_peer,
+            usrsctp_peer: self.usrsctp_peer,
         };
         for case in cases::ALL {
             let chosen = self.cases.is_empty()

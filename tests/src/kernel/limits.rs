@@ -20,6 +20,13 @@ pub const CARRIER_UP: Duration = Duration::from_secs(10);
 /// The carrier's own tests, together.
 pub const CARRIER_TEST: Duration = Duration::from_secs(120);
 
+/// One client of bare SCTP: 75 MiB at 100 Mbit/s each way and the stall of a cut, with room for a busy processor.
+pub const PEER: Duration = Duration::from_secs(60);
+
+/// A stall of bare SCTP when its path goes. Ours notices in under half a second; usrsctp keeps new data on a dead
+/// path until it counts as failed, after two retransmission timeouts of up to two seconds.
+pub const PEER_STALL: Duration = Duration::from_secs(6);
+
 /// Size of the file that loses a link in mid-transfer.
 pub const BIG_FILE: u64 = 200 * 1024 * 1024;
 

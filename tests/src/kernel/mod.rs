@@ -3,6 +3,7 @@
 //! - [`init`]: the guest's first process, where a user-mode Linux is needed
 //! - [`net`]: hosts, networks, loss, delay, cuts
 //! - [`hosts`]: `towpathd` on one host, `towpath` on the other
+//! - [`peers`]: bare SCTP over UDP, ours and others'
 //! - [`cases`]: what is shown
 //! - [`report`]: what was done, with figures, and the verdict
 
@@ -11,6 +12,7 @@ pub mod hosts;
 pub mod init;
 pub mod limits;
 pub mod net;
+pub mod peers;
 pub mod process;
 pub mod report;
 pub mod stats;
@@ -26,6 +28,10 @@ pub struct Programs {
     pub towpathd: PathBuf,
     /// Test program of the kernel carrier.
     pub carrier_test: PathBuf,
+    /// Our SCTP, bare.
+    pub sctp_peer: PathBuf,
+    /// Another SCTP, bare.
+    pub usrsctp_peer: PathBuf,
 }
 
 /// Why a case failed.

@@ -88,6 +88,12 @@ impl Link {
     pub fn server(self) -> String {
         format!("10.0.{}.1", self.third_octet())
     }
+
+    /// Address of the client in this network.
+    #[must_use]
+    pub fn client(self) -> String {
+        format!("10.0.{}.2", self.third_octet())
+    }
 }
 
 impl std::fmt::Display for Link {

@@ -5,6 +5,7 @@ mod clients;
 mod failover;
 mod roles;
 mod streams;
+mod usrsctp;
 
 use super::report::Report;
 use super::{CaseError, Programs};
@@ -61,5 +62,20 @@ pub const ALL: &[Case] = &[
         name: "two-clients",
         about: "two clients transfer at once, neither waits for the other",
         run: clients::run,
+    },
+    Case {
+        name: "usrsctp-transfer",
+        about: "our SCTP and usrsctp, each as the server: set-up, echoes of all sizes, shutdown",
+        run: usrsctp::transfer,
+    },
+    Case {
+        name: "usrsctp-ends",
+        about: "our SCTP and usrsctp: aborts from both sides, a shutdown by the server",
+        run: usrsctp::ends,
+    },
+    Case {
+        name: "usrsctp-cut",
+        about: "our SCTP and usrsctp: the path in use becomes a black hole in mid-transfer",
+        run: usrsctp::cut,
     },
 ];
