@@ -34,6 +34,8 @@ pub const UDP_PORT: u16 = 9899;
 pub struct UdpConfig {
     /// The peer's UDP port, for outgoing associations.
     pub peer_port: u16,
+    /// Our own UDP port, for outgoing associations; 0, the default, is a random one, which a forger has to guess.
+    pub local_port: u16,
     /// Streams each way.
     pub streams: u16,
     /// Lower bound of the retransmission timeout; must exceed the peer's SACK delay (RFC 9260 §6.3.1).
@@ -62,6 +64,7 @@ impl Default for UdpConfig {
     fn default() -> Self {
         Self {
             peer_port: UDP_PORT,
+            local_port: 0,
             streams: limits::STREAMS,
             rto_min: limits::RTO_MIN,
             rto_initial: limits::RTO_INITIAL,
@@ -166,7 +169,7 @@ impl UdpSctp {
     }
 
     /// Makes an endpoint for outgoing associations, from these addresses (their ports do not matter), or from all
-    /// interfaces if there are none. Sockets are opened as peers need them, on random ports.
+    /// interfaces if there are none. Sockets are opened as peers need them.
     ///
     /// # Errors
     /// Too many addresses, or no randomness to be had.
@@ -182,12 +185,8 @@ impl UdpSctp {
             chosen: locals.iter().map(SocketAddr::ip).collect(),
             scan: None,
         };
-        Ok(Self::new(
-            config,
-            endpoint,
-            Sockets::new(config.segmentation),
-            role,
-        ))
+        let sockets = Sockets::new(config.local_port, config.segmentation);
+        Ok(Self::new(config, endpoint, sockets, role))
     }
 
     fn new(config: &UdpConfig, endpoint: Endpoint, sockets: Sockets, role: Role) -> Self {

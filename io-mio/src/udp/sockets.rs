@@ -14,14 +14,17 @@ use crate::limits::{MAX_ADDRESSES, UDP_BIND_ATTEMPTS};
 /// Sockets, numbered from 0 for the loop. One is never removed: packets may come for it as long as the endpoint lives.
 pub(super) struct Sockets {
     pub(super) all: Vec<Socket>,
+    /// The port of those that are opened as they are needed; 0: any.
+    port: u16,
     segmentation: bool,
     registrar: Option<Registrar>,
 }
 
 impl Sockets {
-    pub(super) fn new(segmentation: bool) -> Self {
+    pub(super) fn new(port: u16, segmentation: bool) -> Self {
         Self {
             all: Vec::new(),
+            port,
             segmentation,
             registrar: None,
         }
@@ -33,7 +36,7 @@ impl Sockets {
         let chosen = addresses.first().is_some_and(|first| first.port() == 0);
         let mut attempts = if chosen { UDP_BIND_ATTEMPTS } else { 1 };
         loop {
-            let mut sockets = Self::new(segmentation);
+            let mut sockets = Self::new(0, segmentation);
             match addresses
                 .iter()
                 .try_for_each(|address| sockets.bind_beside(*address))
@@ -127,10 +130,13 @@ impl Sockets {
             return Err(io::Error::other("too many sockets"));
         }
         // One port for all, if that is free: then the peer can be told of all addresses at once.
-        let port = self.all.first().map_or(0, |first| first.local.port());
+        let port = self
+            .all
+            .first()
+            .map_or(self.port, |first| first.local.port());
         wanted.address.set_port(port);
         let socket = match Socket::bind(&wanted, self.segmentation) {
-            Err(error) if error.kind() == ErrorKind::AddrInUse => {
+            Err(error) if error.kind() == ErrorKind::AddrInUse && self.port == 0 => {
                 wanted.address.set_port(0);
                 Socket::bind(&wanted, self.segmentation)?
             }
@@ -286,7 +292,7 @@ mod tests {
 
     #[test]
     fn clients_open_each_address_once_and_prefer_what_the_routes_say() {
-        let mut sockets = Sockets::new(true);
+        let mut sockets = Sockets::new(0, true);
         let locals =
             ["127.0.0.3", "127.0.0.1"].map(|ip| Local::at(SocketAddr::new(ip.parse().unwrap(), 0)));
         assert_eq!(sockets.open(&locals).unwrap().len(), 2);
@@ -309,7 +315,7 @@ mod tests {
     #[test]
     fn an_address_that_is_not_ours_is_an_error_only_if_no_other_works() {
         let at = |ip: &str| Local::at(SocketAddr::new(ip.parse().unwrap(), 0));
-        let mut sockets = Sockets::new(true);
+        let mut sockets = Sockets::new(0, true);
         assert!(sockets.open(&[at("203.0.113.77")]).is_err());
         assert_eq!(
             sockets
