@@ -82,7 +82,7 @@ fn main() -> Outcome {
                 streams,
                 Duration::from_millis(pause),
             );
-            call(&ends, &remotes, client, abort, Duration::from_secs(timeout))
+            call(&ends, &remotes, client, Duration::from_secs(timeout))
         }
     }
 }
