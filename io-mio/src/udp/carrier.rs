@@ -6,13 +6,13 @@ use std::time::Instant;
 
 use bytes::Bytes;
 use towpath_sctp::{
-    AssociationHandle, ConnectError, Event, PathState, PathStatistics, SendError as Refused,
+    AssociationHandle, ConnectError, Event, PathId, PathState, PathStatistics, SendError as Refused,
 };
 
 use super::association::{Association, Phase, Up, path_info};
 use super::interfaces;
 use super::socket::Received;
-use super::{Role, UdpSctp};
+use super::{Cables, Role, UdpSctp};
 use crate::carrier::{
     AssociationId, Carrier, CarrierEvent, CloseMode, Inbound, LostReason, PathInfo, Peer,
     Readiness, Registrar, SendError,
@@ -23,6 +23,12 @@ use crate::limits::{
 };
 
 const KIND: &str = "udp";
+
+fn carries(cables: &Option<Cables>, path: PathId, bytes: usize) -> bool {
+    cables
+        .as_ref()
+        .is_none_or(|cables| cables.carry(path.local.ip(), bytes))
+}
 
 impl UdpSctp {
     fn at(&mut self, now: Instant) -> Instant {
@@ -40,6 +46,9 @@ impl UdpSctp {
                 return false;
             };
             let bytes = &self.train[..transmit.size];
+            if !carries(&self.config.cables, transmit.path, bytes.len()) {
+                continue;
+            }
             match self.sockets.from(transmit.path.local) {
                 Some(socket) => socket.send(transmit.path, transmit.segment_size, bytes, now),
                 None => tracing::debug!(path = %transmit.path, "a path without a socket"),
@@ -52,9 +61,11 @@ impl UdpSctp {
     /// that the peer's acknowledgements do not wait for the end of a flood.
     fn read(&mut self, at: usize, now: Instant) -> bool {
         for _ in 0..RECEIVE_ROUNDS {
-            let endpoint = &mut self.endpoint;
+            let (endpoint, cables) = (&mut self.endpoint, &self.config.cables);
             let received = self.sockets.all[at].receive(&mut self.buffers, |path, datagram| {
-                endpoint.handle_datagram(path, datagram, now);
+                if carries(cables, path, datagram.len()) {
+                    endpoint.handle_datagram(path, datagram, now);
+                }
             });
             if received == Received::Drained {
                 return false;

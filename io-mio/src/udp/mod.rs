@@ -5,6 +5,7 @@
 //! reaches the peer, bound to the device: so a host with two interfaces has two paths to a server with one address.
 
 mod association;
+mod cables;
 mod carrier;
 mod interfaces;
 mod socket;
@@ -22,6 +23,8 @@ use crate::limits;
 use association::Association;
 use socket::ReceiveBuffers;
 use sockets::Sockets;
+
+pub use cables::Cables;
 
 /// The UDP port of SCTP (RFC 6951 §5.1).
 pub const UDP_PORT: u16 = 9899;
@@ -58,6 +61,8 @@ pub struct UdpConfig {
     pub max_packet: usize,
     /// Whether the kernel or the device cuts trains of packets (GSO), where it can.
     pub segmentation: bool,
+    /// Lets the local addresses be silenced one by one, for demonstrations and tests; none in earnest.
+    pub cables: Option<Cables>,
 }
 
 impl Default for UdpConfig {
@@ -76,6 +81,7 @@ impl Default for UdpConfig {
             max_associations: limits::UDP_MAX_ASSOCIATIONS,
             max_packet: towpath_sctp::limits::MAX_MTU,
             segmentation: true,
+            cables: None,
         }
     }
 }
