@@ -82,6 +82,7 @@ fn main() -> Outcome {
                 streams,
                 Duration::from_millis(pause),
             );
+            client.abort = abort;
             call(&ends, &remotes, client, Duration::from_secs(timeout))
         }
     }
