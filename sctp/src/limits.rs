@@ -93,8 +93,8 @@ pub const FRAGMENT_OVERHEAD: usize = 64;
 /// be filled once the window is shut.
 pub const WINDOW_SLACK: usize = 65_536;
 
-/// TSNs that a peer may take back after acknowledging them (RFC 9260 §6.2), beyond four times those it has
-/// acknowledged for good. More is an attack on our processor.
+/// TSNs that a peer may take back after acknowledging them (RFC 9260 §6.2), where each that it acknowledges for good
+/// makes up for four. More is an attack on our processor.
 pub const RENEGE_ALLOWANCE: u64 = 65_536;
 
 /// The smallest fragment worth putting into a packet's remaining room.
@@ -104,9 +104,9 @@ pub const MIN_FRAGMENT: usize = 64;
 /// again.
 pub const MAX_CONTROL_QUEUE: usize = 32;
 
-/// Bytes of a heartbeat's information that are sent back. Ours are under 64; a longer one is an attempt to have us
-/// carry payload.
-pub const MAX_HEARTBEAT_INFO: usize = 256;
+/// Bytes of a heartbeat's content that are sent back: what fits the smallest packet. Some stacks pad theirs to probe
+/// for an MTU; more than this is an attempt to have us carry payload.
+pub const MAX_HEARTBEAT_INFO: usize = 1_200;
 
 /// Bytes of an unrecognised chunk or parameter copied into a report.
 pub const MAX_REPORTED: usize = 128;

@@ -45,9 +45,8 @@ pub(crate) struct Tx {
     fast: bool,
     /// Numbers packets with data, to tell which chunks travelled together.
     serial: u32,
-    /// TSNs that the peer took back, and those it acknowledged for good.
+    /// TSNs that the peer took back, less four for each that it acknowledged for good.
     reneged: u64,
-    acknowledged: u64,
 }
 
 #[derive(Debug)]
@@ -112,7 +111,6 @@ impl Tx {
             fast: false,
             serial: 0,
             reneged: 0,
-            acknowledged: 0,
         }
     }
 

@@ -307,7 +307,7 @@ fn heartbeats_are_answered_as_they_came_but_carry_no_payload() {
         panic!("a HEARTBEAT ACK")
     };
     assert_eq!(&content[4..26], b"any information at all");
-    peer.send(|writer| assert!(writer.heartbeat(&[0; 1_000])));
+    peer.send(|writer| assert!(writer.heartbeat(&[0; 1_300])));
     assert_eq!(peer.words(), [""; 0]);
     for _ in 0..1_000 {
         let packet = peer.packet(peer.tag, |writer| assert!(writer.heartbeat(b"flood")));
@@ -364,4 +364,30 @@ fn a_peer_that_never_reads_stops_us_and_nobody_else() {
     let readable =
         std::iter::from_fn(|| peer.server.poll_event()).any(|(_, event)| event == Event::Readable);
     assert!(!readable, "said once, and everything has been read");
+}
+
+#[test]
+fn what_is_taken_back_is_sent_again() {
+    let mut peer = with_data(4_000);
+    peer.sack(u32::MAX, 100_000, &[(2, 4)]);
+    peer.sack(u32::MAX, 100_000, &[]);
+    peer.replies();
+    let mut again = std::collections::BTreeSet::new();
+    for _ in 0..50 {
+        peer.wait(Duration::from_millis(200));
+        for (_, packet) in peer.replies() {
+            for chunk in Packet::parse(&packet).expect("a packet").chunks().flatten() {
+                if let Chunk::Data(data) = chunk {
+                    let ahead = data.tsn.wrapping_sub(peer.server_tsn);
+                    again.insert(ahead);
+                    // As far as it has come in sequence.
+                    if again.iter().copied().eq(0..again.len() as u32) {
+                        peer.sack(again.len() as u32 - 1, 100_000, &[]);
+                    }
+                }
+            }
+        }
+    }
+    assert!(again.iter().copied().eq(0..4), "{again:?}");
+    assert_eq!(peer.server.buffered(peer.handle.expect("up")), 0);
 }
