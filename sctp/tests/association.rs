@@ -3,7 +3,10 @@
 use bytes::Bytes;
 use std::net::SocketAddr;
 use std::time::Duration;
-use towpath_sctp::{AssociationHandle, CloseReason, Config, EndpointConfig, Event};
+use towpath_sctp::packet::{Chunk, Packet};
+use towpath_sctp::{
+    AssociationHandle, CloseReason, Config, EndpointConfig, Event, PathId, PathState, Shard,
+};
 use towpath_tests::sctp::World;
 
 const PORT: u16 = 9_260;
@@ -416,4 +419,90 @@ fn a_link_that_stops_carrying_large_packets_falls_back() {
     world.network.link.mtu = 1_500;
     world.pass(Duration::from_secs(30));
     assert!(world.nodes[1].endpoint.recv(b).is_some());
+}
+
+#[test]
+fn both_families_at_once_are_two_paths() {
+    let mut world = World::new(1);
+    let hosts = [
+        ["10.0.0.1:9899", "[fd00::1]:9899"],
+        ["10.0.0.2:9899", "[fd00::2]:9899"],
+    ]
+    .map(|list| {
+        list.map(|address| address.parse::<SocketAddr>().expect("an address"))
+            .to_vec()
+    });
+    for (addresses, listen) in hosts.iter().zip([None, Some(PORT)]) {
+        let addresses = addresses.clone();
+        world.add(EndpointConfig {
+            listen,
+            addresses,
+            association: quiet(),
+            ..EndpointConfig::default()
+        });
+    }
+    let now = world.now;
+    let a = world.nodes[0]
+        .endpoint
+        .connect(&hosts[1], PORT, now)
+        .expect("begins");
+    world.pass(Duration::from_secs(1));
+    let b = connected(&mut world, 1);
+    for (node, handle) in [(0, a), (1, b)] {
+        let paths = world.nodes[node].endpoint.paths(handle);
+        assert_eq!(paths.len(), 2, "{paths:?}");
+        assert!(
+            paths.iter().all(|path| path.state == PathState::Active),
+            "{paths:?}"
+        );
+    }
+}
+
+#[test]
+fn tags_name_their_shard() {
+    let shard = Shard { number: 5, bits: 3 };
+    for seed in 0..20 {
+        let mut world = World::new(seed);
+        world.add(EndpointConfig {
+            shard,
+            ..host("10.0.0.1:9899", None)
+        });
+        world.add(EndpointConfig {
+            shard,
+            ..host("10.0.0.2:9899", Some(PORT))
+        });
+        let now = world.now;
+        let remote = "10.0.0.2:9899".parse().expect("an address");
+        world.nodes[0]
+            .endpoint
+            .connect(&[remote], PORT, now)
+            .expect("begins");
+        let mut tags = Vec::new();
+        let mut buffer = Vec::new();
+        while world.nodes[0]
+            .endpoint
+            .poll_transmit(now, &mut buffer)
+            .is_some()
+        {
+            let init = buffer.clone();
+            tags.push(tag_of(&init));
+            let path = PathId::new(remote, "10.0.0.1:9899".parse().expect("an address"));
+            world.nodes[1].endpoint.handle_datagram(path, &init, now);
+        }
+        while world.nodes[1]
+            .endpoint
+            .poll_transmit(now, &mut buffer)
+            .is_some()
+        {
+            tags.push(tag_of(&buffer));
+        }
+        assert_eq!(tags.iter().map(|tag| tag & 7).collect::<Vec<_>>(), [5, 5]);
+    }
+}
+
+fn tag_of(packet: &[u8]) -> u32 {
+    match Packet::parse(packet).expect("a packet").chunks().next() {
+        Some(Ok(Chunk::Init(init) | Chunk::InitAck(init))) => init.tag,
+        other => panic!("{other:?}"),
+    }
 }

@@ -325,3 +325,19 @@ impl Association {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What an association costs that does nothing: it bounds how many a server can hold.
+    #[test]
+    fn an_idle_association_is_small() {
+        let config = Config::default();
+        let fixed = size_of::<Association>() + 2 * usize::from(config.max_inbound_streams);
+        let path = size_of::<Path>();
+        println!("an idle association takes {fixed} bytes, and {path} for each path");
+        assert!(fixed <= 4_096, "{fixed}");
+        assert!(path <= 640, "{path}");
+    }
+}

@@ -12,6 +12,8 @@ use crate::seq::Tsn;
 use bytes::BytesMut;
 use std::collections::{BTreeMap, VecDeque};
 
+const TOO_LONG: &str = "sent a message that is too long";
+
 #[derive(Debug)]
 pub(crate) struct Reassembly {
     /// Runs of fragments by their first TSN. None is whole.
@@ -102,6 +104,24 @@ impl Reassembly {
         after: bool,
         next: bool,
     ) -> Result<(usize, Option<Complete>), &'static str> {
+        if next
+            && !after
+            && !data.begin
+            && !data.end
+            && let Some((_, run)) = self.runs.range_mut(..tsn).next_back()
+            && run.last + 1 == tsn
+            && !run.ends
+            && run.of(data)
+        {
+            // The usual case: one more fragment in sequence.
+            let charge = append(run, tsn, data, next);
+            let fits = run.len <= self.max_message;
+            return if fits {
+                Ok((charge, None))
+            } else {
+                Err(TOO_LONG)
+            };
+        }
         let left = self
             .runs
             .range(..tsn)
@@ -146,7 +166,7 @@ impl Reassembly {
             run = run.join(follower);
         }
         if run.len > self.max_message {
-            return Err("sent a message that is too long");
+            return Err(TOO_LONG);
         }
         if run.begins && run.ends {
             self.hint = run.len;
