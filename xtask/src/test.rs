@@ -84,7 +84,11 @@ impl Step {
                 "-D",
                 "warnings",
             ]))?),
-            Self::Tests => Ok(process::run(&mut with_tools(["test", "--workspace"]))?),
+            Self::Tests => Ok(process::run(&mut with_tools([
+                "test",
+                "--workspace",
+                "--no-fail-fast",
+            ]))?),
             Self::Slow => Ok(process::run(&mut with_tools([
                 "test",
                 "--workspace",

@@ -211,7 +211,7 @@ pub enum Keys {
 /// `towpath keys new`
 #[derive(Debug, Args)]
 pub struct KeysNew {
-    /// What to call the key [default: USER@towpath]
+    /// What to call the key (USER@towpath unless given)
     #[arg(long)]
     pub comment: Option<String>,
     /// Store it without a passphrase, without asking
