@@ -1,4 +1,5 @@
 //! The client and server sessions behind the `towpath` and `towpathd` binaries.
 
 pub mod client;
+mod demo;
 pub mod server;

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use towpath_io_mio::kernel::{self, KernelConfig, KernelSctp};
 use towpath_io_mio::seqpacket::Seqpacket;
+use towpath_io_mio::udp::{UdpConfig, UdpSctp};
 use towpath_io_mio::{Carrier, PathInfo};
 
 use super::cli::{CarrierChoice, Common};
@@ -29,13 +30,13 @@ impl std::fmt::Debug for Route {
     }
 }
 
-/// Chooses the carrier and resolves the server's addresses.
+/// Chooses the carriers, to be tried in this order, and resolves the server's addresses.
 ///
 /// # Errors
 /// A [`Failure`] with [`Exit::Unreachable`] when a host has no address or there is no such carrier here.
-pub fn route(common: &Common, server: &Destination) -> Result<Route, Failure> {
+pub fn routes(common: &Common, server: &Destination) -> Result<Vec<Route>, Failure> {
     if let Some(path) = &common.unix {
-        return Ok(test_route(path));
+        return Ok(vec![test_route(path)]);
     }
     let remotes = server.resolve()?;
     let locals: Vec<SocketAddr> = common
@@ -43,36 +44,54 @@ pub fn route(common: &Common, server: &Destination) -> Result<Route, Failure> {
         .iter()
         .map(|ip| SocketAddr::new(*ip, 0))
         .collect();
-    let shown = remotes
-        .iter()
-        .map(ToString::to_string)
-        .collect::<Vec<_>>()
-        .join(", ");
-    let (carrier, name) = match common.carrier {
-        CarrierChoice::Auto | CarrierChoice::Kernel => (kernel_carrier(&locals)?, "kernel"),
+    let shown: Vec<String> = remotes.iter().map(ToString::to_string).collect();
+    let shown = shown.join(", ");
+    let by_kernel = || {
+        Ok(Route {
+            carrier: kernel_carrier(&locals)?,
+            name: "kernel",
+            remotes: remotes.clone(),
+            shown: shown.clone(),
+        })
     };
-    Ok(Route {
-        carrier,
-        name,
-        remotes,
-        shown,
-    })
+    let by_udp = || {
+        Ok(Route {
+            carrier: udp_carrier(&locals, common.udp_port)?,
+            name: "udp",
+            remotes: remotes.clone(),
+            shown: format!("{shown} over UDP port {}", common.udp_port),
+        })
+    };
+    match common.carrier {
+        CarrierChoice::Kernel => Ok(vec![by_kernel()?]),
+        CarrierChoice::Udp => Ok(vec![by_udp()?]),
+        CarrierChoice::Auto if kernel::supported().is_ok() => Ok(vec![by_kernel()?, by_udp()?]),
+        CarrierChoice::Auto => Ok(vec![by_udp()?]),
+    }
 }
 
 fn kernel_carrier(locals: &[SocketAddr]) -> Result<Box<dyn Carrier>, Failure> {
     kernel::supported().map_err(|e| {
         Failure::new(
             Exit::Unreachable,
-            format!("{e}; `modprobe sctp` loads the module"),
+            format!("{e}; `modprobe sctp` loads the module, and --carrier udp needs none"),
         )
     })?;
-    let carrier = KernelSctp::client(locals, &KernelConfig::default()).map_err(|e| {
-        Failure::new(
-            Exit::Unreachable,
-            format!("cannot open an SCTP socket: {e}"),
-        )
-    })?;
-    Ok(Box::new(carrier))
+    let carrier = KernelSctp::client(locals, &KernelConfig::default());
+    Ok(Box::new(carrier.map_err(|e| no_socket(&e))?))
+}
+
+fn udp_carrier(locals: &[SocketAddr], peer_port: u16) -> Result<Box<dyn Carrier>, Failure> {
+    let config = UdpConfig {
+        peer_port,
+        ..UdpConfig::default()
+    };
+    let carrier = UdpSctp::client(locals, &config);
+    Ok(Box::new(carrier.map_err(|e| no_socket(&e))?))
+}
+
+fn no_socket(error: &std::io::Error) -> Failure {
+    Failure::new(Exit::Unreachable, format!("cannot open a socket: {error}"))
 }
 
 /// The addresses are those of nobody: the socket's path decides.

@@ -60,6 +60,9 @@ pub struct Common {
     /// How messages travel
     #[arg(long, global = true, value_enum, default_value_t = CarrierChoice::Auto)]
     pub carrier: CarrierChoice,
+    /// The server's UDP port, for SCTP in user space
+    #[arg(long, global = true, value_name = "PORT", default_value_t = towpath_io_mio::udp::UDP_PORT, value_parser = clap::value_parser!(u16).range(1..))]
+    pub udp_port: u16,
     /// Local address to use; may be repeated
     #[arg(long, global = true, value_name = "ADDRESS")]
     pub bind: Vec<IpAddr>,
@@ -71,10 +74,12 @@ pub struct Common {
 /// How messages travel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum CarrierChoice {
-    /// The best there is.
+    /// The kernel's SCTP where there is one and it reaches the server, else that in user space.
     Auto,
     /// The kernel's SCTP.
     Kernel,
+    /// SCTP in user space, over UDP.
+    Udp,
 }
 
 /// The commands.
@@ -102,6 +107,8 @@ pub enum Command {
     /// Make, register and list keys
     #[command(subcommand)]
     Keys(Keys),
+    /// Show what Towpath does: a server and its clients in this process, on loopback addresses
+    Demo,
     /// Write a file's proof of authorship for ssh-keygen and b3sum
     ///
     /// Writes DIR/NAME.manifest, DIR/NAME.sig, DIR/NAME.b3 and a line in DIR/allowed_signers, and prints the commands that check them: `ssh-keygen -Y verify -f allowed_signers -I USER -n file@towpath

@@ -26,6 +26,10 @@ use super::tasks;
 use super::terminal::{self, Terminal};
 use super::trust::TrustPolicy;
 
+/// How long the kernel's SCTP may take to reach the server before that in user space is tried: three round trips of a
+/// satellite, and the first retransmission.
+const OTHER_CARRIER_AFTER: Duration = Duration::from_secs(3);
+
 /// How often the loop's view of the paths is noted for the figures.
 const LINK_SAMPLE: Duration = Duration::from_millis(200);
 
@@ -94,6 +98,7 @@ pub fn run(cli: &Cli, terminal: &Arc<Terminal>, umask: u32) -> Result<Exit, Fail
             needs.pinned = args.pinned;
             plan::export(args)?
         }
+        Command::Demo => return Ok(demo()),
         Command::Keys(Keys::New(args)) => return new_key(args, common, &identity, terminal),
         Command::Keys(Keys::List(args)) => {
             let user = args
@@ -119,6 +124,13 @@ pub fn run(cli: &Cli, terminal: &Arc<Terminal>, umask: u32) -> Result<Exit, Fail
         needs.key = Some(identity.load(terminal).map(Arc::new)?);
     }
     connect(work, needs, common, home, identity, terminal, umask)
+}
+
+fn demo() -> Exit {
+    match crate::demo::run() {
+        true => Exit::Success,
+        false => Exit::Partial,
+    }
 }
 
 /// Standard input can be only one thing.
@@ -252,7 +264,7 @@ fn connect(
         None => None,
     };
     let credentials = credentials(common, &identity, needs.adding_identity, terminal);
-    let route = carrier::route(common, &work.server)?;
+    let routes = carrier::routes(common, &work.server)?;
     let settings = Settings {
         trust: TrustPolicy {
             aliases: work.server.aliases(),
@@ -279,23 +291,57 @@ fn connect(
             .parallel
             .and_then(|n| usize::try_from(n).ok())
             .unwrap_or(super::limits::DEFAULT_PARALLEL),
-        addresses: route.shown.clone(),
+        addresses: String::new(),
         connect_timeout: Duration::from_secs(common.connect_timeout),
     };
-    let outcome = drive(route, plan, settings, terminal)?;
+    let outcome = drive(routes, plan, settings, terminal)?;
     match outcome.fatal {
         Some(failure) => Err(failure),
         None => Ok(Exit::of_all(outcome.succeeded, &outcome.failures)),
     }
 }
 
-/// Runs the session over the carrier until it is over.
+/// Runs the plan over the first carrier that reaches the server.
 fn drive(
-    route: Route,
-    plan: Plan,
+    routes: Vec<Route>,
+    mut plan: Plan,
     settings: Settings,
     terminal: &Arc<Terminal>,
 ) -> Result<Outcome, Failure> {
+    let link = Arc::new(Mutex::new(String::new()));
+    let workshop = Arc::new(Workshop::new(
+        settings,
+        Arc::clone(terminal),
+        Arc::clone(&link),
+    ));
+    let timeout = plan.connect_timeout;
+    let last = routes.len().saturating_sub(1);
+    let mut outcome = Outcome::default();
+    for (index, route) in routes.into_iter().enumerate() {
+        plan.addresses.clone_from(&route.shown);
+        plan.connect_timeout = if index == last {
+            timeout
+        } else {
+            timeout.min(OTHER_CARRIER_AFTER)
+        };
+        let unreached;
+        (outcome, unreached) = attempt(route, plan, &workshop, &link, terminal)?;
+        match unreached {
+            Some(unchanged) => plan = unchanged,
+            None => break,
+        }
+    }
+    Ok(outcome)
+}
+
+/// Runs a session over one carrier until it is over; the plan comes back if the server was not reached.
+fn attempt(
+    route: Route,
+    plan: Plan,
+    workshop: &Arc<Workshop>,
+    link: &Mutex<String>,
+    terminal: &Terminal,
+) -> Result<(Outcome, Option<Plan>), Failure> {
     let now = Instant::now();
     let tls = tls_client_config(Arc::new(rustls::time_provider::DefaultTimeProvider))
         .map_err(|e| Failure::local(format!("TLS cannot be set up: {e}")))?;
@@ -308,7 +354,7 @@ fn drive(
     let connection = Connection::new(ClientConfig { tls, limits }, now)
         .map_err(|e| Failure::local(format!("TLS cannot be set up: {e}")))?;
     let outcome = Arc::new(Mutex::new(Outcome::default()));
-    let link = Arc::new(Mutex::new(carrier::link_text(route.name, &[])));
+    *link.lock().unwrap_or_else(PoisonError::into_inner) = carrier::link_text(route.name, &[]);
     let session = ClientSession::new(
         connection,
         plan,
@@ -316,11 +362,6 @@ fn drive(
         Arc::clone(&outcome),
         now,
     );
-    let workshop = Arc::new(Workshop::new(
-        settings,
-        Arc::clone(terminal),
-        Arc::clone(&link),
-    ));
     let fail = |e: std::io::Error| {
         Failure::new(
             Exit::Unreachable,
@@ -333,7 +374,7 @@ fn drive(
         jobs: QUEUED_JOBS,
         ..LoopConfig::default()
     };
-    let mut driver = Driver::new(config, workshop).map_err(fail)?;
+    let mut driver = Driver::new(config, Arc::clone(workshop)).map_err(fail)?;
     let carrier = driver.add_carrier(route.carrier).map_err(fail)?;
     let id = driver
         .connect(carrier, &route.remotes, session)
@@ -350,6 +391,9 @@ fn drive(
         }
         driver.is_over(id)
     });
+    let unreached = driver
+        .take_session(id)
+        .and_then(ClientSession::into_unreached);
     // A worker may still wait for the person or for standard input: the process ends without it.
     std::mem::forget(driver);
     result.map_err(|e| Failure::local(format!("the event loop failed: {e}")))?;
@@ -357,5 +401,5 @@ fn drive(
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .clone();
-    Ok(outcome)
+    Ok((outcome, unreached))
 }

@@ -88,6 +88,8 @@ enum Phase {
     Closing { deadline: Instant },
     /// The time for closing is over too.
     Over,
+    /// The association never came up; the plan is as it was.
+    Unreached,
 }
 
 impl fmt::Debug for ClientSession {
@@ -124,6 +126,21 @@ impl ClientSession {
         }
     }
 
+    /// The plan, if the server was never reached: nothing of it has begun, and another way may be tried.
+    #[must_use]
+    pub fn into_unreached(self) -> Option<Plan> {
+        matches!(self.phase, Phase::Unreached).then_some(self.plan)
+    }
+
+    /// The association did not come up.
+    fn unreached(&mut self) {
+        let failure = self.explain(&CloseReason::Lost);
+        self.with_outcome(|outcome| {
+            outcome.fatal.get_or_insert(failure);
+        });
+        self.phase = Phase::Unreached;
+    }
+
     fn with_outcome(&self, f: impl FnOnce(&mut Outcome)) {
         f(&mut self.outcome.lock().unwrap_or_else(PoisonError::into_inner));
     }
@@ -138,7 +155,10 @@ impl ClientSession {
     }
 
     fn begin_close(&mut self, now: Instant) {
-        if !matches!(self.phase, Phase::Closing { .. } | Phase::Over) {
+        if !matches!(
+            self.phase,
+            Phase::Closing { .. } | Phase::Over | Phase::Unreached
+        ) {
             self.connection.close(now);
             self.phase = Phase::Closing {
                 deadline: now + CLOSE_TIMEOUT,
@@ -406,7 +426,7 @@ impl ClientSession {
                     );
                 }
             }
-            Phase::Closing { .. } | Phase::Over => {}
+            Phase::Closing { .. } | Phase::Over | Phase::Unreached => {}
         }
     }
 
@@ -454,9 +474,12 @@ impl Session for ClientSession {
     }
 
     fn handle_link(&mut self, change: LinkChange, now: Instant) {
-        if matches!(change, LinkChange::Up { .. }) && matches!(self.phase, Phase::Connecting { .. })
-        {
-            self.phase = Phase::Greeting { store: None };
+        if matches!(self.phase, Phase::Connecting { .. }) {
+            match change {
+                LinkChange::Up { .. } => self.phase = Phase::Greeting { store: None },
+                LinkChange::PathChanged => {}
+                LinkChange::PeerClosed | LinkChange::Lost => return self.unreached(),
+            }
         }
         self.connection.handle_link(change, now);
         self.drain(now);
@@ -475,14 +498,7 @@ impl Session for ClientSession {
 
     fn handle_timeout(&mut self, now: Instant) {
         match self.phase {
-            Phase::Connecting { deadline } if deadline <= now => {
-                let failure = self.explain(&CloseReason::Timeout(Deadline::Link));
-                self.with_outcome(|outcome| {
-                    outcome.fatal.get_or_insert(failure);
-                });
-                self.plan.tasks.clear();
-                self.phase = Phase::Over;
-            }
+            Phase::Connecting { deadline } if deadline <= now => return self.unreached(),
             Phase::Closing { deadline } if deadline <= now => self.phase = Phase::Over,
             _ => {}
         }
@@ -506,7 +522,8 @@ impl Session for ClientSession {
     fn poll_timeout(&self) -> Option<Instant> {
         let own = match self.phase {
             Phase::Connecting { deadline } | Phase::Closing { deadline } => Some(deadline),
-            Phase::Greeting { .. } | Phase::Working(_) | Phase::Over => None,
+            Phase::Over | Phase::Unreached => return None,
+            Phase::Greeting { .. } | Phase::Working(_) => None,
         };
         [own, self.connection.poll_timeout()]
             .into_iter()
@@ -521,7 +538,7 @@ impl Session for ClientSession {
     /// Also waits for the tasks' jobs: a file that is all here is still verified and renamed when the connection is gone. A question to the person is not waited for.
     fn is_closed(&self) -> bool {
         let done = match self.phase {
-            Phase::Over => true,
+            Phase::Over | Phase::Unreached => true,
             Phase::Working(_) => self.connection.is_closed() && self.active.is_empty(),
             Phase::Closing { .. } => self.connection.is_closed(),
             Phase::Connecting { .. } | Phase::Greeting { .. } => false,

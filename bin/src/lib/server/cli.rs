@@ -1,7 +1,8 @@
 //! The command line of `towpathd`.
 
 use super::admin::{self, AdminError, Password};
-use super::run::{self, Listen, RunError};
+use super::home::CarrierChoice;
+use super::run::{self, Listen, Network, RunError};
 use clap::{Args, Parser, Subcommand};
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -46,6 +47,12 @@ struct RunArguments {
     /// SCTP port [default: 9260]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
+    /// What to listen with [default: auto]
+    #[arg(long, value_enum)]
+    carrier: Option<CarrierChoice>,
+    /// UDP port of SCTP in user space [default: 9899]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    udp_port: Option<u16>,
     /// Listen on a UNIX socket instead
     #[arg(long, hide = true, value_name = "PATH")]
     unix: Option<PathBuf>,
@@ -113,10 +120,13 @@ fn dispatch(command: Command) -> Result<(), CommandError> {
         Command::Run(arguments) => {
             let listen = match arguments.unix {
                 Some(path) => Listen::Unix(path),
-                None => Listen::Kernel {
+                None => Listen::Network(Network {
                     addresses: arguments.listen,
                     port: arguments.port,
-                },
+                    carrier: arguments.carrier,
+                    udp_port: arguments.udp_port,
+                    cables: None,
+                }),
             };
             Ok(run::run(&arguments.dir, listen)?)
         }

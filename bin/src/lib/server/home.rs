@@ -1,11 +1,13 @@
 //! The server's directory: where each of its files lies, and its configuration.
 
 use super::limits;
+use clap::ValueEnum;
 use serde::Deserialize;
 use std::fs;
 use std::io::Read;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+use towpath_io_mio::udp::UDP_PORT;
 
 /// Port of Towpath over SCTP where none is configured.
 pub const DEFAULT_PORT: u16 = 9260;
@@ -98,6 +100,18 @@ impl Home {
     }
 }
 
+/// What to listen with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum CarrierChoice {
+    /// SCTP in user space, and the kernel's too where there is one.
+    Auto,
+    /// The kernel's SCTP.
+    Kernel,
+    /// SCTP in user space, over UDP.
+    Udp,
+}
+
 /// `towpathd.toml`: everything in it is optional.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -106,6 +120,10 @@ pub struct Config {
     pub listen: Vec<IpAddr>,
     /// SCTP port.
     pub port: u16,
+    /// What to listen with.
+    pub carrier: CarrierChoice,
+    /// UDP port of SCTP in user space.
+    pub udp_port: u16,
     /// Further age recipients (`age1…`) that can open every stored file, for recovery.
     pub recipients: Vec<String>,
     /// bcrypt cost of password hashes, 10 to 16; hashes of another cost are renewed at login.
@@ -123,6 +141,8 @@ impl Default for Config {
         Config {
             listen: Vec::new(),
             port: DEFAULT_PORT,
+            carrier: CarrierChoice::Auto,
+            udp_port: UDP_PORT,
             recipients: Vec::new(),
             bcrypt_cost: 12,
             max_sessions: 1024,
@@ -149,8 +169,10 @@ impl Config {
                 self.workers
             ));
         }
-        if self.port == 0 {
-            return Err("port is 0, and must be from 1 to 65535".to_owned());
+        for (name, port) in [("port", self.port), ("udp_port", self.udp_port)] {
+            if port == 0 {
+                return Err(format!("{name} is 0, and must be from 1 to 65535"));
+            }
         }
         if self.log_level.parse::<tracing::Level>().is_err() {
             return Err(format!(
@@ -226,11 +248,13 @@ mod tests {
     #[test]
     fn every_value_is_read() {
         let config = load(
-            "listen = [\"10.0.0.1\", \"fd00::1\"]\nport = 9261\nbcrypt_cost = 10\nmax_sessions = 5\nworkers = 3\nlog_level = \"debug\"\n",
+            "listen = [\"10.0.0.1\", \"fd00::1\"]\nport = 9261\nbcrypt_cost = 10\ncarrier = \"udp\"\nudp_port = 9900\nmax_sessions = 5\nworkers = 3\nlog_level = \"debug\"\n",
         )
         .unwrap();
         assert_eq!(config.listen.len(), 2);
         assert_eq!((config.port, config.workers), (9261, 3));
+        assert_eq!(config.udp_port, 9900);
+        assert_eq!(config.carrier, CarrierChoice::Udp);
     }
 
     #[test]
@@ -240,6 +264,8 @@ mod tests {
             ("bcrypt_cost = 31", "bcrypt_cost"),
             ("prot = 1", "prot"),
             ("port = 0", "port"),
+            ("udp_port = 0", "udp_port"),
+            ("carrier = \"pigeon\"", "line 1"),
             ("port = 70000", "line 1"),
             ("max_sessions = 0", "max_sessions"),
             ("workers = 10000", "workers"),

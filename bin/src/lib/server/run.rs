@@ -1,7 +1,7 @@
 //! `towpathd run`: opens the server directory, listens, and serves until told to stop.
 
 use super::admin::{self, AdminError};
-use super::home::{Config, Home};
+use super::home::{CarrierChoice, Config, Home};
 use super::identity::Identity;
 use super::jobs::Services;
 use super::limits;
@@ -13,6 +13,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
+use towpath_io_mio::udp::{Cables, UdpConfig, UdpSctp};
 use towpath_io_mio::{Carrier, Driver, LoopConfig, Peer, Stopper, kernel, seqpacket};
 use towpath_protocol::server::ServerConfig;
 use towpath_protocol::{Limits, ServerKey, tls_server_config};
@@ -23,15 +24,25 @@ use tracing::level_filters::LevelFilter;
 /// Where to listen.
 #[derive(Debug, Clone)]
 pub enum Listen {
-    /// Kernel SCTP on these local addresses; none means those of the configuration.
-    Kernel {
-        /// Local addresses.
-        addresses: Vec<IpAddr>,
-        /// SCTP port; `None` means that of the configuration.
-        port: Option<u16>,
-    },
+    /// SCTP.
+    Network(Network),
     /// A UNIX socket, for tests on hosts without SCTP.
     Unix(PathBuf),
+}
+
+/// Where and how to listen for SCTP; what is not said here is as configured.
+#[derive(Debug, Clone, Default)]
+pub struct Network {
+    /// Local addresses.
+    pub addresses: Vec<IpAddr>,
+    /// SCTP port.
+    pub port: Option<u16>,
+    /// The kernel's SCTP, that in user space, or both.
+    pub carrier: Option<CarrierChoice>,
+    /// UDP port of SCTP in user space; 0 lets the kernel choose.
+    pub udp_port: Option<u16>,
+    /// Lets addresses of SCTP in user space go silent, for a demonstration.
+    pub cables: Option<Cables>,
 }
 
 /// Why the server did not start, or stopped.
@@ -49,7 +60,7 @@ pub enum RunError {
         source: io::Error,
     },
     /// The host has no SCTP.
-    #[error("this kernel has no SCTP ({0}); load it with `modprobe sctp` as root")]
+    #[error("{0}; `modprobe sctp` as root loads the module, and `--carrier udp` needs none")]
     NoSctp(io::Error),
     /// TLS could not be set up with this certificate and key.
     #[error("cannot use cert.pem with key.pem: {0}")]
@@ -111,6 +122,7 @@ pub struct Listening {
     session: ServerConfig,
     shares: Arc<Places>,
     places: String,
+    udp_port: Option<u16>,
 }
 
 impl Server {
@@ -151,7 +163,8 @@ impl Server {
     /// # Errors
     /// When nothing can be listened on.
     pub fn listen(self, listen: Listen) -> Result<Listening, RunError> {
-        let (carrier, places) = open_carrier(&self.config, listen)?;
+        let listeners = open_carriers(&self.config, listen)?;
+        let places = listeners.places.join("; ");
         let config = LoopConfig {
             max_sessions: self.config.max_sessions,
             workers: self.config.worker_threads(),
@@ -159,7 +172,9 @@ impl Server {
             ..LoopConfig::default()
         };
         let mut driver = Driver::new(config, Arc::clone(&self.services))?;
-        driver.add_carrier(carrier)?;
+        for carrier in listeners.carriers {
+            driver.add_carrier(carrier)?;
+        }
         let (store, key) = (self.session.store, self.key);
         let version = env!("CARGO_PKG_VERSION");
         tracing::info!(%store, server_key = %key, listening = places, version, "ready");
@@ -169,11 +184,17 @@ impl Server {
             session: self.session,
             shares: Places::new((self.config.max_sessions / limits::NETWORK_SHARE).max(1)),
             places,
+            udp_port: listeners.udp_port,
         })
     }
 }
 
 impl Listening {
+    /// The UDP port of SCTP in user space, if it listens there.
+    pub fn udp_port(&self) -> Option<u16> {
+        self.udp_port
+    }
+
     /// Where it listens, for people.
     pub fn places(&self) -> &str {
         &self.places
@@ -268,36 +289,96 @@ fn start_log(home: &Home, config: &Config) -> Result<(), RunError> {
     Ok(())
 }
 
-/// Opens the carrier and says where it listens.
-fn open_carrier(config: &Config, listen: Listen) -> Result<(Box<dyn Carrier>, String), RunError> {
-    match listen {
+/// Carriers that listen, and where, for people.
+#[derive(Default)]
+struct Listeners {
+    carriers: Vec<Box<dyn Carrier>>,
+    places: Vec<String>,
+    /// The UDP port of SCTP in user space, if it listens.
+    udp_port: Option<u16>,
+}
+
+fn open_carriers(config: &Config, listen: Listen) -> Result<Listeners, RunError> {
+    let mut listeners = Listeners::default();
+    let network = match listen {
         Listen::Unix(path) => {
             let place = path.display().to_string();
-            match seqpacket::Seqpacket::listen(&path) {
-                Ok(carrier) => Ok((Box::new(carrier), place)),
-                Err(source) => Err(RunError::Listen { place, source }),
-            }
+            let carrier = seqpacket::Seqpacket::listen(&path);
+            listeners.add(place, carrier)?;
+            return Ok(listeners);
         }
-        Listen::Kernel { addresses, port } => {
-            kernel::supported().map_err(RunError::NoSctp)?;
-            let port = port.unwrap_or(config.port);
-            let addresses = match (addresses.is_empty(), config.listen.is_empty()) {
-                (false, _) => addresses,
-                (true, false) => config.listen.clone(),
-                (true, true) => vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED)],
-            };
-            let sockets: Vec<SocketAddr> = addresses
-                .iter()
-                .map(|address| SocketAddr::new(*address, port))
-                .collect();
-            let names: Vec<String> = sockets.iter().map(SocketAddr::to_string).collect();
-            let place = names.join(", ");
-            match kernel::KernelSctp::listen(&sockets, &kernel::KernelConfig::default()) {
-                Ok(carrier) => Ok((Box::new(carrier), place)),
-                Err(source) => Err(RunError::Listen { place, source }),
-            }
+        Listen::Network(network) => network,
+    };
+    let addresses = match (network.addresses.is_empty(), config.listen.is_empty()) {
+        (false, _) => network.addresses,
+        (true, false) => config.listen.clone(),
+        (true, true) => vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED)],
+    };
+    let port = network.port.unwrap_or(config.port);
+    let at = |port| -> Vec<SocketAddr> {
+        addresses
+            .iter()
+            .map(|ip| SocketAddr::new(*ip, port))
+            .collect()
+    };
+    let choice = network.carrier.unwrap_or(config.carrier);
+    match (choice, kernel::supported()) {
+        (CarrierChoice::Udp, _) => {}
+        (CarrierChoice::Auto, Err(reason)) => tracing::info!(%reason, "no SCTP of the kernel"),
+        (CarrierChoice::Kernel, Err(reason)) => return Err(RunError::NoSctp(reason)),
+        (CarrierChoice::Auto | CarrierChoice::Kernel, Ok(())) => {
+            let carrier = kernel::KernelSctp::listen(&at(port), &kernel::KernelConfig::default());
+            listeners.add(format!("{} (kernel SCTP)", shown(&at(port))), carrier)?;
         }
     }
+    if choice == CarrierChoice::Kernel {
+        return Ok(listeners);
+    }
+    let udp_port = network.udp_port.unwrap_or(config.udp_port);
+    let udp = UdpConfig {
+        max_associations: config.max_sessions,
+        cables: network.cables,
+        ..UdpConfig::default()
+    };
+    match UdpSctp::listen(&at(udp_port), port, &udp) {
+        Ok(carrier) => {
+            let bound = carrier.udp_addresses();
+            listeners.udp_port = bound.first().map(SocketAddr::port);
+            let place = format!("{} (SCTP port {port} over UDP)", shown(&bound));
+            listeners.add(place, Ok(carrier))?;
+        }
+        // The kernel itself may have the port, for its own SCTP over UDP.
+        Err(error) if !listeners.carriers.is_empty() => {
+            tracing::warn!(%error, udp_port, "cannot listen for SCTP over UDP; the kernel's SCTP alone serves");
+        }
+        Err(error) => {
+            let place = format!("{} over UDP", shown(&at(udp_port)));
+            listeners.add::<UdpSctp>(place, Err(error))?;
+        }
+    }
+    Ok(listeners)
+}
+
+impl Listeners {
+    fn add<C: Carrier + 'static>(
+        &mut self,
+        place: String,
+        carrier: io::Result<C>,
+    ) -> Result<(), RunError> {
+        match carrier {
+            Ok(carrier) => {
+                self.carriers.push(Box::new(carrier));
+                self.places.push(place);
+                Ok(())
+            }
+            Err(source) => Err(RunError::Listen { place, source }),
+        }
+    }
+}
+
+fn shown(addresses: &[SocketAddr]) -> String {
+    let texts: Vec<String> = addresses.iter().map(SocketAddr::to_string).collect();
+    texts.join(", ")
 }
 
 fn stop_on_signals(stopper: Stopper) -> Result<(), RunError> {
