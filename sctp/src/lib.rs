@@ -53,13 +53,15 @@ mod config;
 mod cookie;
 mod endpoint;
 mod event;
+#[cfg(any(test, feature = "fuzzing"))]
+pub mod fuzzing;
 pub mod limits;
 pub mod packet;
 mod path;
 mod rng;
 mod rx;
 mod seq;
-#[cfg(test)]
+#[cfg(any(test, feature = "fuzzing"))]
 mod testing;
 mod tx;
 

@@ -1,4 +1,4 @@
-//! What the unit tests share.
+//! What unit tests and fuzz targets share.
 
 use std::time::Instant;
 
