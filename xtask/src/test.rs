@@ -84,11 +84,11 @@ impl Step {
                 "-D",
                 "warnings",
             ]))?),
-            Self::Tests => Ok(process::run(&mut with_tools([
-                "test",
-                "--workspace",
-                "--no-fail-fast",
-            ]))?),
+            // Here nothing may be passed over for want of a library.
+            Self::Tests => Ok(process::run(
+                with_tools(["test", "--workspace", "--no-fail-fast"])
+                    .env("TOWPATH_USRSCTP", "require"),
+            )?),
             Self::Slow => Ok(process::run(&mut with_tools([
                 "test",
                 "--workspace",
@@ -138,6 +138,7 @@ fn install() -> Result<(), TaskError> {
         Tool::SshKeygen,
         Tool::B3sum,
         Tool::Expect,
+        Tool::Usrsctp,
         Tool::CargoDeny,
     ])?;
     println!("all tools are there");
