@@ -5,6 +5,8 @@
 )]
 #![allow(dead_code, reason = "each test binary uses another part")]
 
+pub(crate) mod hosts;
+
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};

@@ -1,0 +1,195 @@
+//! Between two hosts with two networks between them.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use crate::common::hosts::{self, Hosts, Over, cut, run};
+use crate::common::{Peer, Role, Server, client_loop, turn_until};
+use nix::unistd::geteuid;
+use towpath_io_mio::udp::{UDP_PORT, UdpConfig, UdpSctp};
+use towpath_io_mio::{Carrier, Driver, LoopConfig, PathState, SessionId};
+
+const UDP: Over = Over { listen, client };
+
+fn listen(addresses: &[SocketAddr]) -> Box<dyn Carrier> {
+    let udp: Vec<_> = addresses
+        .iter()
+        .map(|address| SocketAddr::new(address.ip(), UDP_PORT))
+        .collect();
+    Box::new(UdpSctp::listen(&udp, addresses[0].port(), &UdpConfig::default()).unwrap())
+}
+
+fn client(locals: &[SocketAddr]) -> Box<dyn Carrier> {
+    Box::new(UdpSctp::client(locals, &UdpConfig::default()).unwrap())
+}
+
+/// Whether hosts can be made here.
+fn privileged(what: &str) -> bool {
+    if !geteuid().is_root() {
+        println!("{what}: not tested, for want of root");
+    }
+    geteuid().is_root()
+}
+
+#[test]
+fn the_client_loses_a_link() {
+    if privileged("a cut link") {
+        cut(UDP, "link down at the sender", "", 2_000, |hosts| {
+            run(&format!("ip -n {} link set dev net1 down", hosts.a))
+        });
+    }
+}
+
+#[test]
+fn the_server_loses_a_link() {
+    if privileged("a cut link") {
+        cut(UDP, "link down at the receiver", "", 2_000, |hosts| {
+            run(&format!("ip -n {} link set dev net1 down", hosts.b))
+        });
+    }
+}
+
+#[test]
+fn a_network_swallows_everything() {
+    if privileged("a network that swallows everything") {
+        let what = "a network that swallows everything";
+        let stall = cut(UDP, what, "", 2_000, |hosts| hosts.swallow(1));
+        // Half a second is the aim; the rest is for a busy machine.
+        assert!(stall < Duration::from_secs(1), "{stall:?}");
+    }
+}
+
+#[test]
+fn both_networks_are_gone_for_a_while() {
+    if privileged("two cut links") {
+        hosts::both_networks_are_gone_for_a_while(UDP);
+    }
+}
+
+#[test]
+fn a_path_that_comes_back_is_used_again() {
+    if privileged("a link that comes back") {
+        hosts::a_path_that_comes_back_is_used_again(UDP);
+    }
+}
+
+/// Where the server has one address, and `a` reaches it by either network, rather by the first.
+const ONE: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 9, 0, 2));
+
+fn give_one_address(hosts: &Hosts) {
+    run(&format!("ip -n {} address add {ONE}/32 dev lo", hosts.b));
+    for net in [1, 2] {
+        route(hosts, net);
+    }
+}
+
+fn route(hosts: &Hosts, net: u8) {
+    run(&format!(
+        "ip -n {} route replace {ONE}/32 via 10.{net}.0.2 dev net{net} metric {net}",
+        hosts.a
+    ));
+}
+
+const FIRST: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 1, 0, 1));
+const SECOND: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 2, 0, 1));
+
+/// A server at the one address, and a client at `a` that was told nothing of its own addresses and sends without end.
+fn start(hosts: &Hosts) -> (Server, Driver<Peer>, SessionId) {
+    Hosts::enter(&hosts.b);
+    let at = [SocketAddr::new(ONE, 9260)];
+    let server = Server::start(listen(&at), LoopConfig::default(), || Role::Sink);
+    Hosts::enter(&hosts.a);
+    let mut driver = client_loop();
+    let carrier = driver.add_carrier(client(&[])).unwrap();
+    let source = Role::Source {
+        length: 65_536,
+        left: usize::MAX,
+        streams: 8,
+    };
+    let session = Peer::new(source, &Arc::default());
+    let id = driver.connect(carrier, &at, session).unwrap();
+    (server, driver, id)
+}
+
+/// Turns until another 32 MiB have arrived.
+fn more(driver: &mut Driver<Peer>, server: &Server) {
+    let messages = &server.counters.messages;
+    let before = messages.load(Ordering::SeqCst);
+    turn_until(driver, "more", |_| {
+        messages.load(Ordering::SeqCst) > before + 512
+    });
+}
+
+fn works_from(driver: &Driver<Peer>, id: SessionId, local: IpAddr) -> bool {
+    driver.paths(id).iter().any(|path| {
+        path.state == PathState::Active && path.local.is_some_and(|at| at.ip() == local)
+    })
+}
+
+#[test]
+fn two_interfaces_are_two_paths_to_a_server_with_one_address() {
+    if !privileged("two interfaces") {
+        return;
+    }
+    let hosts = Hosts::new(UDP);
+    give_one_address(&hosts);
+    let (server, mut driver, id) = start(&hosts);
+    turn_until(&mut driver, "both paths", |driver| {
+        works_from(driver, id, FIRST) && works_from(driver, id, SECOND)
+    });
+    let primary = driver
+        .paths(id)
+        .into_iter()
+        .find(|path| path.primary)
+        .unwrap();
+    assert_eq!(primary.local.unwrap().ip(), FIRST, "as the routes prefer");
+    more(&mut driver, &server);
+    hosts.swallow(1);
+    more(&mut driver, &server);
+    let (_, stall) = server.counters.gap.lock().unwrap().unwrap();
+    println!("two interfaces to one address, one goes silent: stalled for {stall:?}");
+    // Half a second is the aim; the rest is for a busy machine.
+    assert!(stall < Duration::from_secs(1), "{stall:?}");
+    drop(driver);
+    server.stop();
+}
+
+/// A cable is plugged in while the transfer runs, and then the other one is pulled; and the same the other way round.
+#[test]
+fn an_interface_that_comes_up_later_is_used() {
+    if !privileged("an interface that comes up later") {
+        return;
+    }
+    let hosts = Hosts::new(UDP);
+    give_one_address(&hosts);
+    run(&format!("ip -n {} link set dev net2 down", hosts.a));
+    let (server, mut driver, id) = start(&hosts);
+    more(&mut driver, &server);
+    let paths = driver.paths(id);
+    assert!(
+        paths.iter().all(|path| path.local.unwrap().ip() == FIRST),
+        "{paths:?}"
+    );
+
+    run(&format!("ip -n {} link set dev net2 up", hosts.a));
+    route(&hosts, 2);
+    turn_until(&mut driver, "the second path", |driver| {
+        works_from(driver, id, SECOND)
+    });
+    run(&format!("ip -n {} link set dev net1 down", hosts.a));
+    more(&mut driver, &server);
+
+    // The first interface is taken out, and put back under its old name.
+    run(&format!("ip -n {} link delete dev net1", hosts.a));
+    hosts.wire(1);
+    route(&hosts, 1);
+    turn_until(&mut driver, "the first path again", |driver| {
+        works_from(driver, id, FIRST)
+    });
+    run(&format!("ip -n {} link set dev net2 down", hosts.a));
+    more(&mut driver, &server);
+    drop(driver);
+    server.stop();
+}
