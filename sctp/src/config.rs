@@ -55,7 +55,8 @@ pub struct Config {
     pub cookie_life: Duration,
     /// Packets that may be sent at once beyond what was just acknowledged (`Max.Burst`), and in one train.
     ///
-    /// 1 for a carrier that cannot hand several packets to its socket at once.
+    /// A carrier without segmentation offload sends the packets of a train one by one; fewer at once then spare the
+    /// receiver's socket buffer.
     pub max_burst: usize,
     /// SCTP packet size in bytes with which a path starts.
     pub initial_mtu: usize,

@@ -101,7 +101,7 @@ pub enum Event {
     Readable,
     /// [`send`](crate::Endpoint::send) has room again after it had none.
     Writable,
-    /// A path appeared or changed its state.
+    /// A path changed its state. One that is new is heard of when it has been confirmed.
     PathChanged {
         /// The path.
         path: PathId,

@@ -391,3 +391,17 @@ fn what_is_taken_back_is_sent_again() {
     assert!(again.iter().copied().eq(0..4), "{again:?}");
     assert_eq!(peer.server.buffered(peer.handle.expect("up")), 0);
 }
+
+#[test]
+fn one_acknowledgement_answers_a_batch() {
+    let mut peer = Peer::connected();
+    for n in 0..40 {
+        let data = peer.data(0, n, &[7; 1_000]);
+        let packet = peer.packet(peer.tag, |writer| assert!(writer.data(&data).is_some()));
+        peer.tsn += 1;
+        let path = towpath_sctp::PathId::new(peer.path.remote, peer.path.local);
+        peer.server.handle_datagram(path, &packet, peer.now);
+    }
+    peer.collect();
+    assert_eq!(peer.words(), ["SACK"]);
+}
