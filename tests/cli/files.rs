@@ -396,4 +396,5 @@ fn five_gibibytes_come_back() {
         hasher.finalize()
     };
     assert_eq!(hash(&source), hash(&target));
+    println!("put and got {size} bytes: {}", hash(&source));
 }

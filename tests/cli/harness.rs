@@ -1,7 +1,8 @@
-//! A server over a test socket, people with homes and keys, and what their commands print.
+//! A server, people with homes and keys, and what their commands print.
 
 use std::fs;
 use std::io::{BufRead, BufReader, Write};
+use std::net::UdpSocket;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
@@ -10,6 +11,19 @@ use std::time::{Duration, Instant};
 
 const TOWPATH: &str = env!("CARGO_BIN_EXE_towpath");
 const TOWPATHD: &str = env!("CARGO_BIN_EXE_towpathd");
+
+/// The same tests are built twice: over a test socket, and over SCTP in user space.
+const OVER_UDP: bool = matches!(env!("CARGO_CRATE_NAME").as_bytes(), b"cli_udp");
+
+/// The server's addresses; over a test socket they are names only.
+pub(crate) const ADDRESSES: [&str; 2] = if OVER_UDP {
+    ["127.0.0.1", "127.0.0.2"]
+} else {
+    ["10.0.0.1", "10.0.1.1"]
+};
+
+/// Where the server can be reached too, and no URL says so.
+pub(crate) const ELSEWHERE: &str = if OVER_UDP { "127.0.0.3" } else { "10.0.9.9" };
 
 /// Longest that one command may take.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(120);
@@ -21,6 +35,7 @@ pub(crate) struct Site {
     /// The fingerprint that `towpathd run` printed last.
     pub(crate) fingerprint: String,
     directory: AtomicU32,
+    udp_port: u16,
 }
 
 struct Running {
@@ -102,6 +117,7 @@ impl Site {
             running: None,
             fingerprint: String::new(),
             directory: AtomicU32::new(0),
+            udp_port: free_udp_port(),
         };
         run(
             Command::new(TOWPATHD).arg("init").arg(site.server_path("")),
@@ -135,6 +151,11 @@ impl Site {
         self.server_path("server_files").join(format!("{path}.age"))
     }
 
+    /// How messages name the place where the server listens.
+    pub(crate) fn place(&self) -> &'static str {
+        if OVER_UDP { ADDRESSES[0] } else { "socket" }
+    }
+
     fn socket(&self) -> PathBuf {
         self.path("socket")
     }
@@ -143,11 +164,16 @@ impl Site {
     pub(crate) fn start(&mut self) {
         let errors = fs::File::create(self.path("towpathd.err")).unwrap();
         let mut command = Command::new(TOWPATHD);
-        command
-            .arg("run")
-            .arg(self.server_path(""))
-            .arg("--unix")
-            .arg(self.socket());
+        command.arg("run").arg(self.server_path(""));
+        if OVER_UDP {
+            command.args(["--carrier", "udp", "--udp-port"]);
+            command.arg(self.udp_port.to_string());
+            for address in ADDRESSES.into_iter().chain([ELSEWHERE]) {
+                command.args(["--listen", address]);
+            }
+        } else {
+            command.arg("--unix").arg(self.socket());
+        }
         let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
@@ -235,18 +261,20 @@ impl Site {
 
     /// What names `path` on the server for `person`.
     pub(crate) fn url(&self, person: &Person, path: &str) -> String {
-        format!("towpath://{}@10.0.0.1,10.0.1.1/{path}", person.name)
+        format!("towpath://{}@{}/{path}", person.name, ADDRESSES.join(","))
     }
 
     /// `towpath ARGUMENTS` with the person's home, not yet run.
     pub(crate) fn command(&self, person: &Person, arguments: &[&str]) -> Command {
         let mut command = Command::new(TOWPATH);
-        command
-            .arg("--home")
-            .arg(&person.home)
-            .arg("--unix")
-            .arg(self.socket())
-            .args(arguments);
+        command.arg("--home").arg(&person.home);
+        if OVER_UDP {
+            command.args(["--carrier", "udp", "--udp-port"]);
+            command.arg(self.udp_port.to_string());
+        } else {
+            command.arg("--unix").arg(self.socket());
+        }
+        command.args(arguments);
         command
             .env_remove("TOWPATH_HOME")
             .current_dir(self.root.path());
@@ -451,4 +479,20 @@ pub(crate) fn names(directory: &Path) -> Vec<String> {
         .collect();
     names.sort();
     names
+}
+
+/// A UDP port that is free at all the addresses.
+fn free_udp_port() -> u16 {
+    if !OVER_UDP {
+        return 0;
+    }
+    for _ in 0..100 {
+        let first = UdpSocket::bind((ADDRESSES[0], 0)).unwrap();
+        let port = first.local_addr().unwrap().port();
+        let others = [ADDRESSES[1], ELSEWHERE];
+        if others.iter().all(|at| UdpSocket::bind((*at, port)).is_ok()) {
+            return port;
+        }
+    }
+    panic!("no UDP port is free at {ADDRESSES:?}")
 }

@@ -1,4 +1,6 @@
-//! The commands as people run them: `towpath` against `towpathd` over a test socket.
+//! The commands as people run them: `towpath` against `towpathd`.
+//!
+//! Built twice: `cli` runs over a test socket, `cli_udp` over SCTP in user space on loopback addresses.
 
 #![expect(
     clippy::unwrap_used,

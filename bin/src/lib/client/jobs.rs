@@ -215,12 +215,7 @@ impl Execute for Workshop {
 
     fn execute(&self, job: Job) -> Output {
         match job {
-            Job::Trust(shown) => Output::Done(trust::decide(
-                &self.settings.home,
-                &self.settings.trust,
-                &self.terminal,
-                &shown,
-            )),
+            Job::Trust(shown) => Output::Done(self.trust(&shown)),
             Job::LoadKey => Output::Key(self.key()),
             Job::Password { notice, prompt } => {
                 if let Some(notice) = notice {
@@ -335,6 +330,17 @@ impl Workshop {
             Some(file) => terminal::read_secret(file, &self.terminal),
             None => self.terminal.secret(prompt),
         }
+    }
+
+    fn trust(&self, shown: &ServerIdentity) -> Result<(), Failure> {
+        let Settings { home, trust, .. } = &self.settings;
+        trust::decide(home, trust, &self.terminal, shown)?;
+        // What the server answers is judged by what was seen before it was asked: another of this user's commands may pin
+        // a newer version while an answer is on its way. Pins that cannot be read fail what needs them, not every command.
+        if let Err(failure) = self.with_pins(shown.store, |_| Ok(())) {
+            tracing::debug!(%failure, "the pins cannot be opened yet");
+        }
+        Ok(())
     }
 
     /// Runs `f` with the store's pins, opened once.
