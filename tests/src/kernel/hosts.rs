@@ -7,7 +7,7 @@ use std::process::Command;
 use std::thread;
 use std::time::Instant;
 
-use super::net::{Link, Network};
+use super::net::{Network, Side};
 use super::process::{self, Ended, ProcessError, Running};
 use super::{CaseError, Programs, demand, limits};
 
@@ -21,7 +21,50 @@ pub struct Site {
     pub network: Network,
     root: tempfile::TempDir,
     fingerprint: String,
+    carriers: Carriers,
     commands: std::cell::Cell<usize>,
+}
+
+/// What carries a site's associations, the server's end and the client's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Carriers {
+    /// What `towpathd` listens with.
+    pub server: Carrier,
+    /// What `towpath` connects with.
+    pub client: Carrier,
+}
+
+impl Carriers {
+    /// What the programs choose by themselves.
+    pub const DEFAULT: Self = Self {
+        server: Carrier::Default,
+        client: Carrier::Default,
+    };
+}
+
+/// What carries one end of an association.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Carrier {
+    /// What the program chooses by itself.
+    Default,
+    /// The kernel's SCTP, which this host puts into UDP.
+    KernelInUdp,
+    /// `towpath-sctp`, which is always in UDP.
+    Ours,
+}
+
+impl Carrier {
+    fn choose(self, command: &mut Command) {
+        match self {
+            Self::Default => {}
+            Self::KernelInUdp => {
+                command.args(["--carrier", "kernel"]);
+            }
+            Self::Ours => {
+                command.args(["--carrier", "udp"]);
+            }
+        }
+    }
 }
 
 /// A person with a key and a password.
@@ -40,12 +83,29 @@ impl Site {
         mtu: u32,
         users: &[(&str, &str)],
     ) -> Result<(Self, Vec<User>), CaseError> {
+        Self::with(programs, Network::new(mtu)?, Carriers::DEFAULT, users)
+    }
+
+    /// The same with a network and carriers of one's choice.
+    pub fn with(
+        programs: &Programs,
+        network: Network,
+        carriers: Carriers,
+        users: &[(&str, &str)],
+    ) -> Result<(Self, Vec<User>), CaseError> {
+        if carriers.server == Carrier::KernelInUdp {
+            network.encapsulate(Side::Server)?;
+        }
+        if carriers.client == Carrier::KernelInUdp {
+            network.encapsulate(Side::Client)?;
+        }
         let mut site = Self {
             programs: programs.clone(),
             server: None,
-            network: Network::new(mtu)?,
+            network,
             root: directory()?,
             fingerprint: String::new(),
+            carriers,
             commands: std::cell::Cell::new(0),
         };
         let mut init = Command::new(&site.programs.towpathd);
@@ -84,9 +144,10 @@ impl Site {
     fn start_server(&mut self) -> Result<(), CaseError> {
         let mut command = self.network.on_server(&self.programs.towpathd);
         command.arg("run").arg(self.server_path(""));
-        for link in Link::BOTH {
-            command.arg("--listen").arg(link.server());
+        for address in self.network.server_addresses() {
+            command.arg("--listen").arg(address);
         }
+        self.carriers.server.choose(&mut command);
         let mut running = Running::start(&mut command, self.root.path(), "towpathd")?;
         let started = Instant::now();
         loop {
@@ -134,11 +195,11 @@ impl Site {
         self.root.path().join("server").join(name)
     }
 
-    /// What names `path` on the server for `user`, over both networks.
+    /// What names `path` on the server for `user`, by all of its addresses.
     #[must_use]
     pub fn remote(&self, user: &User, path: &str) -> String {
-        let [first, second] = Link::BOTH.map(Link::server);
-        format!("towpath://{}@{first},{second}:9260/{path}", user.name)
+        let addresses = self.network.server_addresses().join(",");
+        format!("towpath://{}@{addresses}:9260/{path}", user.name)
     }
 
     /// Starts `towpath SUBCOMMAND` for `user` on the client's host.
@@ -152,6 +213,7 @@ impl Site {
         command.arg("--home").arg(&user.home).arg(subcommand);
         command.arg("--fingerprint").arg(&self.fingerprint);
         command.arg("--password-file").arg(&user.password);
+        self.carriers.client.choose(&mut command);
         command.args(arguments);
         Ok(Running::start(
             &mut command,

@@ -34,5 +34,20 @@ pub const BIG_FILE: u64 = 200 * 1024 * 1024;
 /// to give up a dead path; the rest is room for one emulated processor that is busy with both ends.
 pub const STALL: Duration = Duration::from_secs(2);
 
+/// Size of the file of each cell of the interoperability matrix.
+pub const CELL_FILE: u64 = 64 * 1024 * 1024;
+
+/// The longest stall of a cell. The kernel may take three timeouts, of up to a second each, to leave a dead path.
+pub const CELL_STALL: Duration = Duration::from_secs(5);
+
+/// Size of the file that measures our own stall: at 25 MB/s it leaves three seconds after the path's return.
+pub const STALL_FILE: u64 = 128 * 1024 * 1024;
+
+/// The longest stall of our SCTP at a path's loss, 10 ms from end to end and back: what is promised.
+pub const OUR_STALL: Duration = Duration::from_millis(500);
+
+/// How often the stall is measured until one passes.
+pub const STALL_ATTEMPTS: u32 = 3;
+
 /// Transfers at once: one on each stream of a default connection.
 pub const MANY: usize = 32;

@@ -17,6 +17,15 @@ use serde_json::Value;
 
 use super::limits;
 
+/// UDP port of encapsulated SCTP (RFC 6951).
+const UDP_PORT: u16 = 9899;
+
+/// Bytes that fit one packet of every network here.
+const ONE_PACKET: &str = "1400";
+
+/// The server's address in no network.
+const SINGLE_ADDRESS: &str = "10.0.9.1";
+
 /// A network that could not be made, changed or read.
 #[derive(Debug, thiserror::Error)]
 pub enum NetError {
@@ -105,6 +114,15 @@ impl std::fmt::Display for Link {
     }
 }
 
+/// One of the two hosts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The one with the addresses that end in 2.
+    Client,
+    /// The one with the addresses that end in 1.
+    Server,
+}
+
 /// How a link is taken away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cut {
@@ -168,6 +186,7 @@ pub struct Network {
     server: Namespace,
     counters: File,
     netem: &'static [&'static str],
+    server_addresses: Vec<String>,
 }
 
 impl Network {
@@ -203,7 +222,63 @@ impl Network {
             server,
             counters,
             netem: &["loss", "0%"],
+            server_addresses: Link::BOTH.map(Link::server).to_vec(),
         })
+    }
+
+    /// A server that has one address, to which both networks lead.
+    ///
+    /// ```text
+    ///   client                                  server
+    ///   10.0.0.2  net0 ── 10.0.0.0/24 ── net0 ┐
+    ///                                         ├ 10.0.9.1
+    ///   10.0.1.2  net1 ── 10.0.1.0/24 ── net1 ┘
+    /// ```
+    pub fn with_one_server_address(mtu: u32) -> Result<Self, NetError> {
+        let mut network = Self::new(mtu)?;
+        let server = &network.server.0;
+        let address = format!("{SINGLE_ADDRESS}/32");
+        ip(&["-n", server, "address", "add", &address, "dev", "lo"])?;
+        for link in Link::BOTH {
+            let (gateway, metric) = (link.server(), link.third_octet().to_string());
+            let (client, device) = (&network.client.0, link.device());
+            let route = [
+                "-n", client, "route", "add", &address, "via", &gateway, "dev", device, "metric",
+                &metric,
+            ];
+            ip(&route)?;
+        }
+        network.server_addresses = vec![SINGLE_ADDRESS.to_owned()];
+        Ok(network)
+    }
+
+    /// The addresses at which the server is to be reached.
+    #[must_use]
+    pub fn server_addresses(&self) -> &[String] {
+        &self.server_addresses
+    }
+
+    /// Makes one host's kernel put its SCTP into UDP and take it from there (RFC 6951).
+    pub fn encapsulate(&self, side: Side) -> Result<(), NetError> {
+        let host = match side {
+            Side::Client => &self.client.0,
+            Side::Server => &self.server.0,
+        };
+        for name in ["udp_port", "encap_port"] {
+            let setting = format!("echo {UDP_PORT} > /proc/sys/net/sctp/{name}");
+            ip(&["netns", "exec", host, "sh", "-c", &setting])?;
+        }
+        // A veth takes several packets as one, for a card that would cut them up and add their checksums. Nothing here
+        // does: a UDP socket would get those of the kernel's SCTP as they are, and the kernel's SCTP panics at those
+        // of a UDP socket (`__skb_checksum`, Linux 6.1).
+        for host in [&self.client.0, &self.server.0] {
+            for link in Link::BOTH {
+                let device = link.device();
+                let size = ["link", "set", "dev", device, "gso_max_size", ONE_PACKET];
+                ip(&[["-n", host].as_slice(), &size].concat())?;
+            }
+        }
+        Ok(())
     }
 
     /// A command that runs `program` on the client's host.

@@ -1,9 +1,10 @@
 //! A link is taken away in mid-transfer; nobody tries again by hand.
 
 use std::thread;
+use std::time::Duration;
 
-use crate::kernel::hosts::{self, Site, User};
-use crate::kernel::net::{Cut, Link};
+use crate::kernel::hosts::{self, Carriers, Site, User};
+use crate::kernel::net::{Cut, Link, Network};
 use crate::kernel::process::{self, Ended, Running};
 use crate::kernel::report::Report;
 use crate::kernel::stats::{self, Stats};
@@ -17,36 +18,71 @@ const MEND_AT: f64 = 0.5;
 /// A pace at which one processor has time for both ends, the kernel and the cut: 25 MB/s.
 const PACE: &[&str] = &["rate", "200mbit"];
 
+/// What is transferred over which networks, and how one of them is lost.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Trial {
+    /// What carries it.
+    pub(super) carriers: Carriers,
+    /// Bytes of the file.
+    pub(super) size: u64,
+    /// How the network in use is lost.
+    pub(super) cut: Cut,
+    /// What both networks are like.
+    pub(super) netem: &'static [&'static str],
+    /// The longest stall that passes.
+    pub(super) stall: Duration,
+}
+
+impl Trial {
+    /// The file of the failover cases, over what the programs choose by themselves.
+    pub(super) const BIG: Self = Self {
+        carriers: Carriers::DEFAULT,
+        size: limits::BIG_FILE,
+        cut: Cut::BlackHole,
+        netem: PACE,
+        stall: limits::STALL,
+    };
+}
+
 /// A pulled cable, each direction.
 pub(super) fn down(programs: &Programs, report: &mut Report) -> Result<(), CaseError> {
-    both_directions(programs, report, Cut::Down, PACE)
+    let cut = Cut::Down;
+    both_directions(programs, report, &Trial { cut, ..Trial::BIG })
 }
 
 /// A black hole, each direction.
 pub(super) fn black_hole(programs: &Programs, report: &mut Report) -> Result<(), CaseError> {
-    both_directions(programs, report, Cut::BlackHole, PACE)
+    both_directions(programs, report, &Trial::BIG)
 }
 
 /// A pulled cable while both networks lose 1 % of the packets and delay each by 1 ms.
 pub(super) fn lossy(programs: &Programs, report: &mut Report) -> Result<(), CaseError> {
-    both_directions(programs, report, Cut::Down, &["loss", "1%", "delay", "1ms"])
+    let trial = Trial {
+        cut: Cut::Down,
+        netem: &["loss", "1%", "delay", "1ms"],
+        ..Trial::BIG
+    };
+    both_directions(programs, report, &trial)
 }
 
-fn both_directions(
+/// Puts a file and gets it again; each time the network in use is lost on the way.
+pub(super) fn both_directions(
     programs: &Programs,
     report: &mut Report,
-    cut: Cut,
-    netem: &'static [&'static str],
+    trial: &Trial,
 ) -> Result<(), CaseError> {
-    let (mut site, users) = Site::new(programs, 1500, &[("alice", "maintainer")])?;
+    let cut = trial.cut;
+    let network = Network::new(1500)?;
+    let users = [("alice", "maintainer")];
+    let (mut site, users) = Site::with(programs, network, trial.carriers, &users)?;
     let alice = &users[0];
-    shape(&mut site, report, netem)?;
+    shape(&mut site, report, trial.netem)?;
     let source = site.path("source");
-    let hash = hosts::make_file(&source, limits::BIG_FILE, 1)?;
+    let hash = hosts::make_file(&source, trial.size, 1)?;
     let remote = site.remote(alice, "big");
 
     let put = site.start(alice, "put", &["--stats", hosts::text(&source)?, &remote])?;
-    let lost = transfer(&site, report, "put", put, &[(CUT_AT, Change::Cut(cut))])?;
+    let lost = transfer(&site, report, trial, "put", put)?;
     let logged = stats::last_logged_stall(&site.server_log());
     let logged =
         logged.ok_or_else(|| CaseError::Wrong("server.log has no longest_stall_ms".to_owned()))?;
@@ -59,7 +95,7 @@ fn both_directions(
     site.network.mend(lost, cut)?;
     let fetched = site.path("fetched");
     let get = site.start(alice, "get", &["--stats", &remote, hosts::text(&fetched)?])?;
-    transfer(&site, report, "get", get, &[(CUT_AT, Change::Cut(cut))])?;
+    transfer(&site, report, trial, "get", get)?;
     let received = hosts::hash_file(&fetched)?;
     demand!(
         received == hash,
@@ -82,7 +118,8 @@ pub(super) fn link_returns(programs: &Programs, report: &mut Report) -> Result<(
         (CUT_AT / 2.0, Change::Cut(Cut::BlackHole)),
         (MEND_AT, Change::Mend(Cut::BlackHole)),
     ];
-    let changed = transfer_of(&site, report, "put", put, &changes)?;
+    let (changed, stats) = transfer_of(&site, report, &Trial::BIG, "put", put, &changes)?;
+    demand_short(&stats, &Trial::BIG)?;
     let after = site.network.bytes(changed.link)? - changed.carried;
     report.say(format!(
         "  the {} network carried {} MiB more after its return",
@@ -100,7 +137,8 @@ pub(super) fn link_returns(programs: &Programs, report: &mut Report) -> Result<(
     site.stop()
 }
 
-fn shape(
+/// Makes both networks what they are to be, and says so.
+pub(super) fn shape(
     site: &mut Site,
     report: &mut Report,
     netem: &'static [&'static str],
@@ -112,15 +150,19 @@ fn shape(
 
 /// What happens to the network in use.
 #[derive(Debug, Clone, Copy)]
-enum Change {
+pub(super) enum Change {
+    /// It is lost.
     Cut(Cut),
+    /// What was lost that way comes back.
     Mend(Cut),
 }
 
 /// A network that was changed, and what both had carried at the last change.
-struct Changed {
-    link: Link,
-    carried: u64,
+pub(super) struct Changed {
+    /// The network in use at the first change.
+    pub(super) link: Link,
+    /// Bytes that it had carried at the last change.
+    pub(super) carried: u64,
     other_carried: u64,
     /// Both together since the transfer began.
     carried_since_start: u64,
@@ -130,13 +172,15 @@ struct Changed {
 fn transfer(
     site: &Site,
     report: &mut Report,
+    trial: &Trial,
     name: &str,
     running: Running,
-    changes: &[(f64, Change)],
 ) -> Result<Link, CaseError> {
-    let changed = transfer_of(site, report, name, running, changes)?;
+    let changes = [(CUT_AT, Change::Cut(trial.cut))];
+    let (changed, stats) = transfer_of(site, report, trial, name, running, &changes)?;
+    demand_short(&stats, trial)?;
     let other = site.network.bytes(changed.link.other())? - changed.other_carried;
-    let rest = limits::BIG_FILE.saturating_sub(changed.carried_since_start);
+    let rest = trial.size.saturating_sub(changed.carried_since_start);
     // What was in flight, or was counted with its headers, is far below a fifth of the rest.
     demand!(
         rest > 0 && other > rest / 5 * 4,
@@ -146,27 +190,28 @@ fn transfer(
 }
 
 /// Runs a transfer with changes at parts of its way to the network that was in use at the first.
-fn transfer_of(
+pub(super) fn transfer_of(
     site: &Site,
     report: &mut Report,
+    trial: &Trial,
     name: &str,
     running: Running,
     changes: &[(f64, Change)],
-) -> Result<Changed, CaseError> {
-    let (ended, changed) = watch(site, report, name, running, changes)?;
+) -> Result<(Changed, Stats), CaseError> {
+    let (ended, changed) = watch(site, report, trial, name, running, changes)?;
     let ended = ended.expect_code(0).map_err(|error| site.with_log(error))?;
-    let stats = Stats::all_in(&format!("{}\n{}", ended.output, ended.errors));
-    let [stats] = stats.as_slice() else {
+    let mut all = Stats::all_in(&format!("{}\n{}", ended.output, ended.errors));
+    let (Some(stats), true) = (all.pop(), all.is_empty()) else {
         return Err(CaseError::Wrong(format!(
-            "{name}: {} stats lines, expected one",
-            stats.len()
+            "{name}: not one line of stats:\n{}",
+            ended.output
         )));
     };
     demand!(
-        stats.bytes == limits::BIG_FILE,
+        stats.bytes == trial.size,
         "{name}: {} bytes transferred of {}",
         stats.bytes,
-        limits::BIG_FILE
+        trial.size
     );
     report.say(format!(
         "  {name}: exit 0, {} MiB in {:.1} s ({:.1} MB/s), longest stall {} ms",
@@ -175,18 +220,23 @@ fn transfer_of(
         stats.bytes as f64 / 1e6 / stats.seconds,
         stats.longest_stall_ms
     ));
+    Ok((changed, stats))
+}
+
+fn demand_short(stats: &Stats, trial: &Trial) -> Result<(), CaseError> {
     demand!(
-        u128::from(stats.longest_stall_ms) <= limits::STALL.as_millis(),
-        "{name}: a stall of {} ms is longer than {} ms",
+        u128::from(stats.longest_stall_ms) <= trial.stall.as_millis(),
+        "a stall of {} ms is longer than {} ms",
         stats.longest_stall_ms,
-        limits::STALL.as_millis()
+        trial.stall.as_millis()
     );
-    Ok(changed)
+    Ok(())
 }
 
 fn watch(
     site: &Site,
     report: &mut Report,
+    trial: &Trial,
     name: &str,
     mut running: Running,
     changes: &[(f64, Change)],
@@ -220,7 +270,7 @@ fn watch(
             carried(Link::First)? - start[0],
             carried(Link::Second)? - start[1],
         ];
-        if now[0] + now[1] >= part_of_file(*part) {
+        if now[0] + now[1] >= part_of(trial.size, *part) {
             if made == 0 && now[1] > now[0] {
                 changed.link = Link::Second;
             }
@@ -250,6 +300,6 @@ fn watch(
     Ok((running.wait(limits::COMMAND)?, changed))
 }
 
-fn part_of_file(part: f64) -> u64 {
-    (limits::BIG_FILE as f64 * part) as u64
+fn part_of(size: u64, part: f64) -> u64 {
+    (size as f64 * part) as u64
 }

@@ -3,6 +3,7 @@
 mod carrier;
 mod clients;
 mod failover;
+mod interop;
 mod roles;
 mod streams;
 mod usrsctp;
@@ -77,5 +78,35 @@ pub const ALL: &[Case] = &[
         name: "usrsctp-cut",
         about: "our SCTP and usrsctp: the path in use becomes a black hole in mid-transfer",
         run: usrsctp::cut,
+    },
+    Case {
+        name: "interop-kernel-kernel",
+        about: "the kernel's SCTP in UDP at both ends: put and get, a black hole in mid-transfer",
+        run: interop::kernel_kernel,
+    },
+    Case {
+        name: "interop-kernel-ours",
+        about: "the kernel's SCTP in UDP serves ours: put and get, a black hole in mid-transfer",
+        run: interop::kernel_ours,
+    },
+    Case {
+        name: "interop-ours-kernel",
+        about: "our SCTP serves the kernel's in UDP: put and get, a black hole in mid-transfer",
+        run: interop::ours_kernel,
+    },
+    Case {
+        name: "interop-ours-ours",
+        about: "our SCTP at both ends: put and get, a black hole in mid-transfer",
+        run: interop::ours_ours,
+    },
+    Case {
+        name: "stall",
+        about: "our SCTP: a path of 10 ms is lost for a while; short stall, used again",
+        run: interop::stall,
+    },
+    Case {
+        name: "stall-one-address",
+        about: "the same from two interfaces to a server with one address",
+        run: interop::one_address,
     },
 ];
