@@ -32,8 +32,6 @@ enum Step {
     Tests,
     /// Tests that take long or much space, and so are ignored by cargo test
     Slow,
-    /// The tests that need time and disk: a file of 5 GiB
-    Large,
     /// cargo doc, warnings denied
     Docs,
     /// Format and lints of the fuzz targets
@@ -63,7 +61,6 @@ impl Step {
             Self::Format => "format",
             Self::Clippy => "clippy",
             Self::Tests => "tests",
-            Self::Large => "large",
             Self::Slow => "slow",
             Self::Docs => "docs",
             Self::Fuzz => "fuzz",
@@ -97,16 +94,6 @@ impl Step {
                 "--workspace",
                 "--",
                 "--ignored",
-            ]))?),
-            Self::Large => Ok(process::run(&mut with_tools([
-                "test",
-                "-p",
-                "towpath",
-                "--test",
-                "cli",
-                "--",
-                "--ignored",
-                "--nocapture",
             ]))?),
             Self::Docs => Ok(process::run(
                 process::cargo()
