@@ -13,7 +13,7 @@ use nix::sys::termios::{self, SetArg, Termios};
 use zeroize::Zeroizing;
 
 use super::escape::Safe;
-use super::exit::Failure;
+use super::exit::{Exit, Failure};
 use super::limits::{MAX_ATTEMPTS, MAX_SECRET_FILE};
 use super::progress::Progress;
 
@@ -137,7 +137,11 @@ impl Terminal {
                 .and_then(|tty| termios::tcgetattr(tty).ok());
             let typed = rpassword::prompt_password(prompt).map(Zeroizing::new);
             *self.saved() = None;
-            typed.map_err(|e| Failure::io("ask on", TTY, &e))
+            typed.map_err(|e| match e.kind() {
+                // rpassword has sent the signal too; whichever comes first, the code is the same.
+                io::ErrorKind::Interrupted => Failure::new(Exit::Interrupted, "interrupted"),
+                _ => Failure::io("ask on", TTY, &e),
+            })
         })
     }
 
