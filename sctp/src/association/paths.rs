@@ -172,6 +172,8 @@ impl Association {
             if self.primary == old {
                 self.primary = new;
             }
+            // What we acknowledged in the meantime went to the old port: say it again, or the peer waits for its timer.
+            self.rx.ack_now();
             if self.paths[old].state != PathState::Active {
                 continue;
             }
@@ -209,7 +211,8 @@ impl Association {
 
     /// Time until the next heartbeat: the interval and the RTO, with half an RTO of jitter either way.
     fn pause(&mut self, at: PathIndex) -> Duration {
-        let rto = self.paths[at].rtt.rto().min(self.config.heartbeat_interval);
+        // What the timeout was backed off to must not hide for long that a path has returned.
+        let rto = self.paths[at].rtt.rto().min(self.config.rto_initial);
         let thousandths = (self.rng.next_u64() % 1_001) as u32;
         self.config.heartbeat_interval + rto / 2 + rto * thousandths / 1_000
     }
@@ -230,10 +233,13 @@ impl Association {
     /// The information of a heartbeat that is about to be sent, and the note that it was.
     pub(super) fn heartbeat_info(&mut self, at: PathIndex, now: Instant) -> [u8; INFO_LEN] {
         let nonce = self.rng.next_u64();
-        let patience = self.paths[at]
+        let path = &self.paths[at];
+        let enough = path
             .rtt
-            .rto()
-            .min(self.config.heartbeat_interval.max(self.config.rto_initial));
+            .srtt()
+            .map_or(Duration::ZERO, |srtt| srtt * 4)
+            .max(self.config.rto_initial);
+        let patience = path.rtt.rto().min(enough);
         self.paths[at].heartbeat = Heartbeat::Sent {
             nonce,
             at: now,

@@ -14,7 +14,7 @@ use std::time::Instant;
 pub(crate) struct Acknowledged {
     /// Newly acknowledged bytes of each path, chunk headers and padding included.
     pub(crate) bytes: [usize; MAX_PATHS],
-    /// Whether a chunk that was sent only once was among them.
+    /// Whether a chunk was among them that was sent once, and not taken for lost.
     pub(crate) unambiguous: [bool; MAX_PATHS],
 }
 
@@ -299,7 +299,8 @@ fn credit(
     if sent.transmissions > 1 {
         return;
     }
-    outcome.unambiguous[at] = true;
+    // What went out before the timer expired says nothing of the path since.
+    outcome.unambiguous[at] |= in_flight;
     note_highest(&mut path.highest, tsn, sent.serial);
     if let Some((timed, at)) = path.timed
         && timed == tsn
