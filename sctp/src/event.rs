@@ -69,6 +69,9 @@ pub struct Transmit {
     pub size: usize,
     /// Bytes of each datagram; only the last may be shorter. Equal to `size` for a single one.
     pub segment_size: usize,
+    /// Whether IP may fragment them: a chunk goes out again that was cut when larger packets passed, and a chunk cannot
+    /// be cut again (RFC 9260 §6.9). All other datagrams should go whole or not at all, or probing finds nothing.
+    pub fragment: bool,
 }
 
 /// A whole message from the peer.

@@ -3,7 +3,7 @@
 mod layout;
 mod network;
 mod socket;
-mod sys;
+pub(crate) mod sys;
 
 use std::io;
 use std::net::SocketAddr;

@@ -58,17 +58,42 @@ pub(super) fn bind(socket: BorrowedFd<'_>, address: &[u8]) -> io::Result<()> {
 
 /// Sets an option of the level `SOL_SCTP`.
 pub(super) fn set_option(socket: BorrowedFd<'_>, option: c_int, value: &[u8]) -> io::Result<()> {
+    set_option_at(socket, libc::IPPROTO_SCTP, option, value)
+}
+
+/// Lets IP fragment what is sent from now on, or refuse what is too long for the interface and forbid routers to
+/// fragment the rest, whatever they have said about the path.
+pub(crate) fn allow_fragments(socket: BorrowedFd<'_>, v6: bool, allow: bool) -> io::Result<()> {
+    let set =
+        |level, option, value: c_int| set_option_at(socket, level, option, &value.to_ne_bytes());
+    if v6 {
+        // Only the sender may fragment, by what routers have said.
+        let discovery = if allow {
+            libc::IPV6_PMTUDISC_WANT
+        } else {
+            libc::IPV6_PMTUDISC_PROBE
+        };
+        set(libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, discovery)?;
+        set(libc::IPPROTO_IPV6, libc::IPV6_DONTFRAG, c_int::from(!allow))
+    } else {
+        let discovery = if allow {
+            libc::IP_PMTUDISC_DONT
+        } else {
+            libc::IP_PMTUDISC_PROBE
+        };
+        set(libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, discovery)
+    }
+}
+
+fn set_option_at(
+    socket: BorrowedFd<'_>,
+    level: c_int,
+    option: c_int,
+    value: &[u8],
+) -> io::Result<()> {
     let (pointer, length) = (value.as_ptr().cast::<c_void>(), length(value.len()));
     // SAFETY: pointer and length describe `value`, which the kernel copies before it returns.
-    check(unsafe {
-        libc::setsockopt(
-            socket.as_raw_fd(),
-            libc::IPPROTO_SCTP,
-            option,
-            pointer,
-            length,
-        )
-    })?;
+    check(unsafe { libc::setsockopt(socket.as_raw_fd(), level, option, pointer, length) })?;
     Ok(())
 }
 

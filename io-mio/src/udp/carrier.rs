@@ -50,7 +50,7 @@ impl UdpSctp {
                 continue;
             }
             match self.sockets.from(transmit.path.local) {
-                Some(socket) => socket.send(transmit.path, transmit.segment_size, bytes, now),
+                Some(socket) => socket.send(&transmit, bytes, now),
                 None => tracing::debug!(path = %transmit.path, "a path without a socket"),
             }
         }

@@ -12,9 +12,10 @@ use nix::sys::socket::{
     sockopt,
 };
 use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
-use towpath_sctp::PathId;
+use towpath_sctp::{PathId, Transmit as SctpTransmit};
 
 use super::interfaces::{Device, Local};
+use crate::kernel::sys;
 use crate::limits::{BLOCKED_PATIENCE, BLOCKED_TRAINS, DATAGRAM_BUFFER, RECEIVE_BATCH, UDP_BUFFER};
 
 /// A bound socket of one address family.
@@ -46,10 +47,19 @@ enum Flow {
 
 /// A datagram or several of one length, of which the last may be shorter.
 struct Train {
+    how: How,
+    bytes: Vec<u8>,
+}
+
+/// How a train goes out.
+#[derive(Debug, Clone, Copy)]
+struct How {
     to: SocketAddr,
     from: Option<IpAddr>,
+    /// Bytes of each datagram.
     segment: usize,
-    bytes: Vec<u8>,
+    /// IP may fragment them.
+    fragment: bool,
 }
 
 /// What became of reading.
@@ -158,36 +168,37 @@ impl Socket {
         local
     }
 
-    /// Sends a train from `path.local`, or keeps it until the kernel has room.
-    pub(super) fn send(&mut self, path: PathId, segment: usize, bytes: &[u8], now: Instant) {
+    /// Sends a train from its path's local address, or keeps it until the kernel has room.
+    pub(super) fn send(&mut self, transmit: &SctpTransmit, bytes: &[u8], now: Instant) {
+        let SctpTransmit {
+            path,
+            segment_size: segment,
+            fragment,
+            ..
+        } = *transmit;
         let from = self.local.ip().is_unspecified().then(|| path.local.ip());
-        let sent = match &mut self.flow {
-            Flow::Blocked { waiting, .. } => {
-                waiting.push_back(Train {
-                    to: path.remote,
-                    from,
-                    segment,
-                    bytes: bytes.to_vec(),
-                });
-                return;
-            }
-            Flow::Open | Flow::Stuck => self.write(path.remote, from, segment, bytes),
+        let how = How {
+            to: path.remote,
+            from,
+            segment,
+            fragment,
         };
-        match (sent, &self.flow) {
-            (bytes_sent, _) if bytes_sent == bytes.len() => self.flow = Flow::Open,
-            (_, Flow::Stuck) => {}
-            (bytes_sent, _) => {
-                let train = Train {
-                    to: path.remote,
-                    from,
-                    segment,
-                    bytes: bytes[bytes_sent..].to_vec(),
-                };
-                self.flow = Flow::Blocked {
-                    since: now,
-                    waiting: VecDeque::from([train]),
-                };
-            }
+        let waits = |bytes: &[u8]| Train {
+            how,
+            bytes: bytes.to_vec(),
+        };
+        if let Flow::Blocked { waiting, .. } = &mut self.flow {
+            waiting.push_back(waits(bytes));
+            return;
+        }
+        let sent = self.write(how, bytes);
+        if sent == bytes.len() {
+            self.flow = Flow::Open;
+        } else if matches!(self.flow, Flow::Open) {
+            self.flow = Flow::Blocked {
+                since: now,
+                waiting: VecDeque::from([waits(&bytes[sent..])]),
+            };
         }
     }
 
@@ -203,15 +214,9 @@ impl Socket {
             return;
         };
         while let Some(train) = waiting.front_mut() {
-            let Train {
-                to,
-                from,
-                segment,
-                bytes,
-            } = train;
-            let sent = self.write(*to, *from, *segment, bytes);
-            if sent < bytes.len() {
-                bytes.drain(..sent);
+            let sent = self.write(train.how, &train.bytes);
+            if sent < train.bytes.len() {
+                train.bytes.drain(..sent);
                 self.flow = Flow::Blocked {
                     since: now,
                     waiting,
@@ -240,58 +245,79 @@ impl Socket {
 
     /// Hands a train to the kernel. Says how much of it is done with: all, unless the kernel has no room. What cannot
     /// be sent is lost, as on any network.
-    fn write(
-        &mut self,
-        to: SocketAddr,
-        from: Option<IpAddr>,
-        segment: usize,
-        bytes: &[u8],
-    ) -> usize {
-        if bytes.len() <= segment || (self.segmentation && self.state.max_gso_segments() > 1) {
-            match self.write_once(to, from, segment, bytes) {
-                Ok(()) => {
-                    self.worked();
-                    return bytes.len();
+    fn write(&mut self, how: How, bytes: &[u8]) -> usize {
+        if how.fragment {
+            self.allow_fragments(true);
+            let (done, _) = self.write_singly(how, bytes);
+            self.allow_fragments(false);
+            return done;
+        }
+        if bytes.len() <= how.segment || self.state.max_gso_segments() == 1 || !self.segmentation {
+            return self.write_singly(how, bytes).0;
+        }
+        match self.write_once(how, bytes) {
+            Ok(()) => {
+                self.worked();
+                bytes.len()
+            }
+            Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+            // The device cannot cut trains, or only not into pieces that are too long for it now.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::EIO | libc::EINVAL)) => {
+                let (done, too_long) = self.write_singly(how, bytes);
+                if too_long {
+                    self.cut_again();
                 }
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return 0,
-                // The device cannot cut trains; the state has noted it.
-                Err(error)
-                    if bytes.len() > segment
-                        && matches!(error.raw_os_error(), Some(libc::EIO | libc::EINVAL)) => {}
-                Err(error) => {
-                    self.failed(to, &error);
-                    return bytes.len();
-                }
+                done
+            }
+            Err(error) => {
+                self.failed(how.to, &error);
+                bytes.len()
             }
         }
-        let mut done = 0;
-        for datagram in bytes.chunks(segment.max(1)) {
-            match self.write_once(to, from, segment, datagram) {
+    }
+
+    /// The same, one datagram after the other. Says also whether one was too long for the interface.
+    fn write_singly(&mut self, how: How, bytes: &[u8]) -> (usize, bool) {
+        let (mut done, mut too_long) = (0, false);
+        for datagram in bytes.chunks(how.segment.max(1)) {
+            match self.write_once(how, datagram) {
                 Ok(()) => self.worked(),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return done,
-                Err(error) => self.failed(to, &error),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => {
+                    too_long |= error.raw_os_error() == Some(libc::EMSGSIZE);
+                    self.failed(how.to, &error);
+                }
             }
             done += datagram.len();
         }
-        done
+        (done, too_long)
     }
 
-    fn write_once(
-        &self,
-        to: SocketAddr,
-        from: Option<IpAddr>,
-        segment: usize,
-        bytes: &[u8],
-    ) -> io::Result<()> {
+    fn write_once(&self, how: How, bytes: &[u8]) -> io::Result<()> {
         let transmit = Transmit {
-            destination: to,
+            destination: how.to,
             ecn: None,
             contents: bytes,
-            segment_size: (bytes.len() > segment).then_some(segment),
-            src_ip: from,
+            segment_size: (bytes.len() > how.segment).then_some(how.segment),
+            src_ip: how.from,
         };
         self.state
             .try_send(UdpSockRef::from(&self.socket), &transmit)
+    }
+
+    /// The state has noted that the device cannot cut trains, which was not the reason.
+    fn cut_again(&mut self) {
+        match UdpSocketState::new(UdpSockRef::from(&self.socket)) {
+            Ok(state) => self.state = state,
+            Err(error) => tracing::debug!(%error, "trains are cut by the process from now on"),
+        }
+    }
+
+    fn allow_fragments(&self, allow: bool) {
+        let v6 = self.local.is_ipv6();
+        if let Err(error) = sys::allow_fragments(self.socket.as_fd(), v6, allow) {
+            tracing::debug!(%error, allow, "cannot set whether IP fragments");
+        }
     }
 
     fn worked(&mut self) {

@@ -193,3 +193,30 @@ fn an_interface_that_comes_up_later_is_used() {
     drop(driver);
     server.stop();
 }
+
+/// The only link takes smaller packets from now on: what was cut for larger ones must still arrive.
+#[test]
+fn a_link_whose_packets_become_smaller_goes_on() {
+    if !privileged("a link with smaller packets") {
+        return;
+    }
+    let hosts = Hosts::new(UDP);
+    give_one_address(&hosts);
+    run(&format!("ip -n {} link set dev net2 down", hosts.a));
+    let (server, mut driver, id) = start(&hosts);
+    let mtu = |driver: &Driver<Peer>| driver.paths(id).first().map(|path| path.mtu);
+    turn_until(&mut driver, "full packets", |driver| {
+        mtu(driver) == Some(1_472)
+    });
+    more(&mut driver, &server);
+    for host in [&hosts.a, &hosts.b] {
+        run(&format!("ip -n {host} link set dev net1 mtu 1320"));
+    }
+    more(&mut driver, &server);
+    let found = mtu(&driver).unwrap();
+    assert!(found <= 1_292, "{found}");
+    let (_, stall) = server.counters.gap.lock().unwrap().unwrap();
+    println!("packets became smaller: stalled for {stall:?}");
+    drop(driver);
+    server.stop();
+}

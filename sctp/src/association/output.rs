@@ -15,10 +15,11 @@ impl Association {
         if self.is_closed() {
             return None;
         }
+        let mut data = false;
         let (at, segment) = self
             .write_control(now, buffer)
             .or_else(|| self.write_lone_sack(buffer))
-            .or_else(|| self.write_data(now, buffer))
+            .or_else(|| self.write_data(now, buffer).inspect(|_| data = true))
             .or_else(|| self.write_sack(buffer))
             .or_else(|| self.write_heartbeat(now, buffer))?;
         let path = &mut self.paths[at];
@@ -27,6 +28,7 @@ impl Association {
             path: path.id,
             size: buffer.len(),
             segment_size: segment,
+            fragment: data && segment > path.mtu.current(),
         })
     }
 

@@ -142,6 +142,7 @@ impl Endpoint {
                 path,
                 size: packet.len(),
                 segment_size: packet.len(),
+                fragment: false,
             });
         }
         while let Some(index) = self.table.next_sending() {

@@ -106,6 +106,7 @@ impl World {
                     path,
                     size,
                     segment_size,
+                    fragment,
                 } = transmit;
                 assert_eq!(size, self.buffer.len());
                 let outer = node.nat.get(&path.local).copied().unwrap_or(path.local);
@@ -117,8 +118,8 @@ impl World {
                     if let Some(arrows) = &mut self.arrows {
                         arrows.push(format!("{} {}", name(at), describe(packet)));
                     }
-                    self.network
-                        .send(PathId::new(outer, path.remote), packet, self.now);
+                    let path = PathId::new(outer, path.remote);
+                    self.network.send(path, packet, fragment, self.now);
                 }
             }
             while let Some(event) = node.endpoint.poll_event() {

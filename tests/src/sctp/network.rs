@@ -113,7 +113,8 @@ impl Network {
         }
     }
 
-    pub(super) fn send(&mut self, path: PathId, packet: &[u8], now: Instant) {
+    /// `fragment`: IP may cut the packet, so that its size does not matter.
+    pub(super) fn send(&mut self, path: PathId, packet: &[u8], fragment: bool, now: Instant) {
         let lost = self.doomed.contains(&0);
         self.doomed.retain(|&after| after > 0);
         self.doomed.iter_mut().for_each(|after| *after -= 1);
@@ -122,7 +123,8 @@ impl Network {
         }
         let key = (path.local.ip(), path.remote.ip());
         let link = self.links.get(&key).unwrap_or(&self.link).clone();
-        if link.cut || packet.len() > link.mtu || self.below(1_000) < u64::from(link.loss) {
+        let too_long = packet.len() > link.mtu && !fragment;
+        if link.cut || too_long || self.below(1_000) < u64::from(link.loss) {
             return;
         }
         let mut leaves = now;
