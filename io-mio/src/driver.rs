@@ -8,7 +8,6 @@
 //! the queue of visits, or it is registered with what holds it up (its carrier, the pool, the clock).
 
 mod visit;
-mod ways;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -29,9 +28,6 @@ use crate::limits::{
 };
 use crate::pool::Pool;
 use crate::session::{Execute, Session, Ticket};
-use ways::Untried;
-
-pub use ways::Way;
 
 /// Names a carrier of a loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -135,8 +131,6 @@ struct Entry<S> {
     timer: Option<Instant>,
     queued: bool,
     waiting: bool,
-    /// Other ways to the peer, until one is up.
-    untried: Option<Untried>,
     /// Made by [`Driver::connect`]: kept after its end until it is taken.
     ours: bool,
 }

@@ -22,5 +22,5 @@ pub use carrier::{
     AssociationId, Carrier, CarrierEvent, CloseMode, Inbound, LostReason, PathInfo, PathState,
     Peer, Readiness, Registrar, SendError,
 };
-pub use driver::{CarrierIndex, Driver, LoopConfig, SessionId, Stopper, Way};
+pub use driver::{CarrierIndex, Driver, LoopConfig, SessionId, Stopper};
 pub use session::{Execute, Session, Ticket};

@@ -14,7 +14,7 @@ use common::{Peer, Role, Server, client_loop, pattern, turn_until, wait_until};
 use towpath_io_mio::limits::{MAX_MESSAGE, SEND_QUEUE_HARD};
 use towpath_io_mio::seqpacket::Seqpacket;
 use towpath_io_mio::udp::{UdpConfig, UdpSctp};
-use towpath_io_mio::{Carrier, CarrierIndex, Driver, LoopConfig, SessionId, Way};
+use towpath_io_mio::{Carrier, CarrierIndex, Driver, LoopConfig, SessionId};
 use towpath_protocol::LinkChange;
 
 /// A place where a server listens, over one carrier or another.
@@ -109,7 +109,6 @@ over_all_carriers!(
     peers_beyond_the_limit_are_turned_away,
     deadlines_run_when_they_are_due,
     a_message_that_is_too_long_or_empty_ends_the_association,
-    a_session_goes_by_the_next_way_when_one_fails_refuses_or_is_silent,
     messages_of_every_length_come_back_on_their_stream,
     two_hundred_sessions_at_once_through_the_pool,
     a_reader_that_stops_holds_up_the_writer_within_bounds,
@@ -430,69 +429,6 @@ fn a_message_that_is_too_long_or_empty_ends_the_association(place: &mut dyn Plac
         );
     }
     assert_eq!(server.counters.messages.load(Ordering::SeqCst), 0);
-    server.stop();
-}
-
-fn a_session_goes_by_the_next_way_when_one_fails_refuses_or_is_silent(place: &mut dyn Place) {
-    let server = serve(place, || Role::Echo { jobs: false });
-    let directory = tempfile::tempdir().unwrap();
-    let nobody = Seqpacket::client(directory.path().join("nobody"));
-    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-    let to_port = |port| UdpConfig {
-        peer_port: port,
-        ..UdpConfig::default()
-    };
-    let mute = UdpSctp::client(&[], &to_port(silent.local_addr().unwrap().port())).unwrap();
-    // Its SCTP port is another one: it refuses.
-    let other = ["127.0.0.1:0".parse().unwrap()];
-    let other = UdpSctp::listen(&other, SCTP_PORT + 1, &UdpConfig::default()).unwrap();
-    let refuser = UdpSctp::client(&[], &to_port(other.udp_addresses()[0].port())).unwrap();
-    let elsewhere = Server::start(Box::new(other), config(), || Role::Sink);
-
-    let mut driver = client_loop();
-    let udp: SocketAddr = SocketAddr::new("127.0.0.1".parse().unwrap(), SCTP_PORT);
-    let mut ways: Vec<Way> = [
-        Box::new(nobody) as Box<dyn Carrier>,
-        Box::new(refuser),
-        Box::new(mute),
-    ]
-    .into_iter()
-    .map(|carrier| Way {
-        carrier: driver.add_carrier(carrier).unwrap(),
-        remotes: vec![udp],
-    })
-    .collect();
-    ways.push(Way {
-        carrier: client(&mut driver, place),
-        remotes: place.remotes(),
-    });
-    let messages = vec![(3, pattern(10_000, 1))];
-    let start = Instant::now();
-    let patience = Duration::from_millis(400);
-    let id = driver
-        .connect_any(ways.clone(), patience, Peer::client(messages.clone()))
-        .unwrap();
-    assert_eq!(driver.kind(id), Some("udp"), "the refuser comes first");
-    turn_until(&mut driver, "the answer", |driver| driver.is_over(id));
-    // The silent one gets its time.
-    assert!(start.elapsed() >= patience);
-    let session = driver.take_session(id).unwrap();
-    assert!(session.received == messages);
-    assert!(!session.changes.contains(&LinkChange::Lost));
-
-    // None of these leads anywhere.
-    let id = driver
-        .connect_any(ways[..2].to_vec(), patience, Peer::client(messages))
-        .unwrap();
-    turn_until(&mut driver, "the loss", |driver| driver.is_over(id));
-    assert_eq!(driver.take_session(id).unwrap().changes, [LinkChange::Lost]);
-    let hopeless = Peer::client(vec![]);
-    let error = driver
-        .connect_any(ways[..1].to_vec(), patience, hopeless)
-        .err()
-        .unwrap();
-    assert_eq!(error.kind(), std::io::ErrorKind::NotFound);
-    elsewhere.stop();
     server.stop();
 }
 

@@ -103,7 +103,6 @@ impl<S: Session> Driver<S> {
             timer: None,
             queued: false,
             waiting: false,
-            untried: None,
             ours,
         };
         self.sessions.insert(id, entry);
@@ -232,7 +231,6 @@ impl<S: Session> Driver<S> {
             jobs: VISIT_JOBS,
         };
         self.run_due(id, now);
-        self.lose_patience(id, now);
         let (more, blocked) = loop {
             let received = self.receive_one(id, &mut budget, now);
             let submitted = self.submit_one(id, &mut budget);
@@ -323,7 +321,6 @@ impl<S: Session> Driver<S> {
                     association,
                     up: true,
                 };
-                entry.untried = None;
                 entry.session.handle_link(LinkChange::Up { streams }, now);
             }
             Inbound::Message { stream, payload } => {
@@ -339,9 +336,6 @@ impl<S: Session> Driver<S> {
             }
             Inbound::Lost(reason) => {
                 tracing::info!(session = id.0, %reason, "the association is lost");
-                if !up && self.try_next_way(id, now) {
-                    return Move::Made;
-                }
                 self.unlink(id, CloseMode::Abort, now);
                 self.tell(id, LinkChange::Lost, now);
             }
@@ -436,11 +430,7 @@ impl<S: Session> Driver<S> {
         } else {
             None
         };
-        let patience = entry.untried.as_ref().map(|untried| untried.due);
-        let wanted = [entry.session.poll_timeout(), orphan, patience]
-            .into_iter()
-            .flatten()
-            .min();
+        let wanted = entry.session.poll_timeout().into_iter().chain(orphan).min();
         // Due again at once although it has just been run: slow it down rather than spin.
         let wanted = wanted.map(|due| if due <= now { now + MIN_TIMER } else { due });
         if wanted == entry.timer {
