@@ -54,7 +54,7 @@ pub struct LoopConfig {
     pub max_sessions: usize,
     /// Time for the sessions to end after [`Stopper::stop`].
     pub drain: Duration,
-    /// Time for an association to shut down in order.
+    /// Time for a closed session to hand over what is left, and then for its association to shut down in order.
     pub close: Duration,
 }
 
@@ -129,6 +129,8 @@ struct Entry<S> {
     /// A message that the carrier had no room for.
     unsent: Option<(u16, Bytes)>,
     timer: Option<Instant>,
+    /// Until when a closed session may wait for its peer to take what is left.
+    ending: Option<Instant>,
     queued: bool,
     waiting: bool,
     /// Made by [`Driver::connect`]: kept after its end until it is taken.

@@ -41,8 +41,8 @@ pub const ACCEPT_BACKOFF: Duration = Duration::from_millis(200);
 /// How often to try again to send when nothing says that there is room again.
 pub const SEND_RETRY: Duration = Duration::from_millis(250);
 
-/// Time for an association that is closed in order to hand over its queue and finish its shutdown; then it is
-/// aborted.
+/// Time for a session that is closed to hand what is left to its carrier, and then for the association to hand over
+/// its queue and finish its shutdown; after either it is aborted, for a peer may never read again.
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Time the sessions get to finish when the loop is stopped.

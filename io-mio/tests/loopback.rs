@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use common::{Peer, Role, Server, client_loop, pattern, turn_until, wait_until};
+use common::{Peer, Role, Server, Worker, client_loop, pattern, turn_until, wait_until};
 use towpath_io_mio::limits::{MAX_MESSAGE, SEND_QUEUE_HARD};
 use towpath_io_mio::seqpacket::Seqpacket;
 use towpath_io_mio::udp::{UdpConfig, UdpSctp};
@@ -112,6 +112,7 @@ over_all_carriers!(
     messages_of_every_length_come_back_on_their_stream,
     two_hundred_sessions_at_once_through_the_pool,
     a_reader_that_stops_holds_up_the_writer_within_bounds,
+    a_closed_session_does_not_wait_for_ever_for_a_peer_that_does_not_read,
 );
 
 fn serve(place: &mut dyn Place, role: fn() -> Role) -> Server {
@@ -244,6 +245,31 @@ fn a_reader_that_stops_holds_up_the_writer_within_bounds(place: &mut dyn Place) 
     turn_until(&mut driver, "all arrive", |_| {
         server.counters.messages.load(Ordering::SeqCst) == total
     });
+    server.stop();
+}
+
+fn a_closed_session_does_not_wait_for_ever_for_a_peer_that_does_not_read(place: &mut dyn Place) {
+    let server = serve(place, || Role::Sink);
+    server.counters.paused.store(true, Ordering::SeqCst);
+    let config = LoopConfig {
+        close: Duration::from_millis(300),
+        ..config()
+    };
+    let mut driver = Driver::new(config, Arc::new(Worker::default())).unwrap();
+    let source = Role::Source {
+        length: 65_536,
+        left: 2_000,
+        streams: 8,
+    };
+    let mut source = Peer::new(source, &Arc::default());
+    // At its deadline it is closed, with the carrier full.
+    source.deadline = Some(Instant::now() + Duration::from_secs(1));
+    let id = connect(&mut driver, place, source);
+    let start = Instant::now();
+    turn_until(&mut driver, "the session ends", |driver| driver.is_over(id));
+    assert!((Duration::from_millis(1_300)..Duration::from_secs(5)).contains(&start.elapsed()));
+    assert_eq!(driver.active_sessions(), 0);
+    server.counters.paused.store(false, Ordering::SeqCst);
     server.stop();
 }
 

@@ -122,6 +122,8 @@ pub struct Limits {
     pub keepalive: Duration,
     /// Longest wait for that sign: time for SCTP to fail over to another path several times.
     pub keepalive_timeout: Duration,
+    /// Longest time that a connection which is over waits for its last words to go out.
+    pub close_timeout: Duration,
 }
 
 impl Default for Limits {
@@ -135,6 +137,7 @@ impl Default for Limits {
             login_timeout: Duration::from_secs(180),
             keepalive: Duration::from_secs(30),
             keepalive_timeout: Duration::from_secs(60),
+            close_timeout: Duration::from_secs(10),
         }
     }
 }
@@ -152,6 +155,7 @@ impl Limits {
             &mut self.login_timeout,
             &mut self.keepalive,
             &mut self.keepalive_timeout,
+            &mut self.close_timeout,
         ] {
             *timeout = (*timeout).clamp(shortest, MAX_TIMEOUT);
         }

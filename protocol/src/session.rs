@@ -23,6 +23,8 @@ pub(crate) struct Session<E, P> {
     pub(crate) streams: Option<Streams<P>>,
     pub(crate) events: VecDeque<E>,
     deadline: Option<(Instant, Deadline)>,
+    /// Once the connection is over: when what is still queued is given up.
+    farewell: Option<Instant>,
     keepalive: Keepalive,
 }
 
@@ -61,6 +63,7 @@ impl<E, P> Session<E, P> {
             tls,
             streams: None,
             events: VecDeque::new(),
+            farewell: None,
             keepalive: Keepalive::Off,
         }
     }
@@ -107,7 +110,7 @@ impl<E, P> Session<E, P> {
     }
 
     /// Ends the connection: nothing is listened to from here on. Gives the transfers that are cut off.
-    pub(crate) fn shut(&mut self, reason: &CloseReason) -> Vec<(TransferId, P)> {
+    pub(crate) fn shut(&mut self, reason: &CloseReason, now: Instant) -> Vec<(TransferId, P)> {
         let farewell = match reason {
             CloseReason::Protocol(error) => Some((error.code(), error.to_string())),
             CloseReason::Timeout(deadline) => {
@@ -142,13 +145,12 @@ impl<E, P> Session<E, P> {
         }
         self.life = Life::Closed;
         self.streams = None;
-        self.deadline = None;
-        self.keepalive = Keepalive::Off;
+        self.end_deadlines(now);
         phases
     }
 
     /// Ends the connection in order: what the transfers have queued goes out first.
-    pub(crate) fn flush(&mut self) {
+    pub(crate) fn flush(&mut self, now: Instant) {
         self.life = if self.life == Life::Down {
             Life::Closed
         } else {
@@ -157,8 +159,14 @@ impl<E, P> Session<E, P> {
         if self.life == Life::Closed {
             self.tls.discard();
         }
+        self.end_deadlines(now);
+    }
+
+    /// From now on only the farewell is waited for: a peer that reads nothing must not keep the connection.
+    fn end_deadlines(&mut self, now: Instant) {
         self.deadline = None;
         self.keepalive = Keepalive::Off;
+        self.farewell = Some(now + self.limits.close_timeout);
     }
 
     /// Takes a message of stream 0.
@@ -267,6 +275,9 @@ impl<E, P> Session<E, P> {
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        if self.is_over() {
+            return self.farewell.filter(|_| !self.is_closed());
+        }
         let keepalive = match self.keepalive {
             Keepalive::Off => None,
             Keepalive::Heard { at } => Some(at + self.limits.keepalive),
@@ -278,6 +289,12 @@ impl<E, P> Session<E, P> {
 
     /// The deadline that has passed, if any. Asks a silent peer for a sign of life.
     pub(crate) fn handle_timeout(&mut self, now: Instant) -> Option<CloseReason> {
+        if self.is_over() && self.farewell.is_some_and(|at| at <= now) {
+            self.tls.discard();
+            self.life = Life::Closed;
+            self.streams = None;
+            return None;
+        }
         if let Some((at, deadline)) = self.deadline
             && at <= now
         {

@@ -101,6 +101,7 @@ impl<S: Session> Driver<S> {
             link,
             unsent: None,
             timer: None,
+            ending: None,
             queued: false,
             waiting: false,
             ours,
@@ -248,10 +249,17 @@ impl<S: Session> Driver<S> {
         };
         let over = match entry.link {
             Link::Over => return,
-            // What the session still wants to say goes first.
-            Link::Open { .. } => {
-                entry.session.is_closed() && entry.unsent.is_none() && !more && !blocked
+            // What the session still wants to say goes first, unless the peer takes nothing more.
+            Link::Open { .. } if entry.session.is_closed() => {
+                let due = *entry.ending.get_or_insert(now + self.config.close);
+                if due <= now {
+                    tracing::info!(session = id.0, "its peer takes nothing more: aborted");
+                    self.finish(id, CloseMode::Abort, now);
+                    return;
+                }
+                entry.unsent.is_none() && !more && !blocked
             }
+            Link::Open { .. } => false,
             Link::Gone(due) => {
                 let late = due <= now;
                 if late {
@@ -430,7 +438,10 @@ impl<S: Session> Driver<S> {
         } else {
             None
         };
-        let wanted = entry.session.poll_timeout().into_iter().chain(orphan).min();
+        let wanted = [entry.session.poll_timeout(), orphan, entry.ending]
+            .into_iter()
+            .flatten()
+            .min();
         // Due again at once although it has just been run: slow it down rather than spin.
         let wanted = wanted.map(|due| if due <= now { now + MIN_TIMER } else { due });
         if wanted == entry.timer {

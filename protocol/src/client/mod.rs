@@ -85,21 +85,21 @@ impl Connection {
                 .map_err(CloseReason::Protocol),
         };
         if let Err(reason) = done {
-            self.shut(reason);
+            self.shut(reason, now);
         }
     }
 
     /// Takes a change of the link.
     pub fn handle_link(&mut self, change: LinkChange, now: Instant) {
         if let Some(reason) = self.session.handle_link(change, now) {
-            self.shut(reason);
+            self.shut(reason, now);
         }
     }
 
     /// Does what is due. Afterwards [`poll_timeout`](Self::poll_timeout) is later than `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
         if let Some(reason) = self.session.handle_timeout(now) {
-            self.shut(reason);
+            self.shut(reason, now);
         }
     }
 
@@ -137,13 +137,14 @@ impl Connection {
         self.session.is_closed()
     }
 
-    /// Ends the connection in order: open transfers are aborted, what is queued goes out, then TLS says goodbye.
-    pub fn close(&mut self, _now: Instant) {
+    /// Ends the connection in order: open transfers are aborted, what is queued goes out, then TLS says goodbye; what the peer
+    /// does not take within [`Limits::close_timeout`] is dropped.
+    pub fn close(&mut self, now: Instant) {
         if self.session.is_over() {
             return;
         }
         self.abort_all();
-        self.session.flush();
+        self.session.flush(now);
         self.session
             .events
             .push_back(Event::Closed(CloseReason::Local));
@@ -264,11 +265,11 @@ impl Connection {
         }
     }
 
-    fn shut(&mut self, reason: CloseReason) {
+    fn shut(&mut self, reason: CloseReason, now: Instant) {
         if self.session.is_over() {
             return;
         }
-        for (transfer, phase) in self.session.shut(&reason) {
+        for (transfer, phase) in self.session.shut(&reason, now) {
             self.session.events.push_back(match phase {
                 Phase::Committed => Event::Finished { transfer },
                 _ => Event::Truncated { transfer },

@@ -76,7 +76,7 @@ impl Connection {
                             by_key: proof == Proof::Key,
                         });
                     }
-                    Verdict::Refused => self.refuse(attempt),
+                    Verdict::Refused => self.refuse(attempt, now),
                 }
             }
             stage => self.stage = stage,
@@ -92,12 +92,12 @@ impl Connection {
         }
     }
 
-    fn refuse(&mut self, mut attempt: Attempt) {
+    fn refuse(&mut self, mut attempt: Attempt, now: Instant) {
         attempt.left -= 1;
         self.session
             .send(&ServerMessage::login_refused(attempt.left));
         if attempt.left == 0 {
-            self.shut(CloseReason::LoginFailed);
+            self.shut(CloseReason::LoginFailed, now);
             return;
         }
         attempt.ticket.0 += 1;

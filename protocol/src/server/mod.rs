@@ -84,21 +84,21 @@ impl Connection {
                 .map_err(CloseReason::Protocol),
         };
         if let Err(reason) = done {
-            self.shut(reason);
+            self.shut(reason, now);
         }
     }
 
     /// Takes a change of the link.
     pub fn handle_link(&mut self, change: LinkChange, now: Instant) {
         if let Some(reason) = self.session.handle_link(change, now) {
-            self.shut(reason);
+            self.shut(reason, now);
         }
     }
 
     /// Does what is due. Afterwards [`poll_timeout`](Self::poll_timeout) is later than `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
         if let Some(reason) = self.session.handle_timeout(now) {
-            self.shut(reason);
+            self.shut(reason, now);
         }
     }
 
@@ -136,8 +136,9 @@ impl Connection {
         self.session.is_closed()
     }
 
-    /// Ends the connection in order: open transfers are aborted, what is queued goes out, then TLS says goodbye.
-    pub fn close(&mut self, _now: Instant) {
+    /// Ends the connection in order: open transfers are aborted, what is queued goes out, then TLS says goodbye; what the peer
+    /// does not take within [`Limits::close_timeout`] is dropped.
+    pub fn close(&mut self, now: Instant) {
         if self.session.is_over() {
             return;
         }
@@ -162,7 +163,7 @@ impl Connection {
             };
             self.session.events.push_back(event);
         }
-        self.session.flush();
+        self.session.flush(now);
         self.requests.clear();
         self.session
             .events
@@ -257,11 +258,11 @@ impl Connection {
         Ok(())
     }
 
-    fn shut(&mut self, reason: CloseReason) {
+    fn shut(&mut self, reason: CloseReason, now: Instant) {
         if self.session.is_over() {
             return;
         }
-        for (transfer, phase) in self.session.shut(&reason) {
+        for (transfer, phase) in self.session.shut(&reason, now) {
             self.session.events.push_back(match phase {
                 Phase::Committed => Event::Finished { transfer },
                 _ => Event::Aborted {

@@ -391,6 +391,31 @@ fn a_silent_peer_is_asked_and_then_given_up() {
 }
 
 #[test]
+fn last_words_that_nobody_takes_are_dropped_in_time() {
+    // Closed by the application, and because the peer is silent: the carrier never asks for a message.
+    for orderly in [true, false] {
+        let mut pair = Pair::logged_in(18);
+        let path = FilePath::parse("a").unwrap();
+        pair.client.get(path, 0, None).unwrap();
+        let mut now = pair.now;
+        if orderly {
+            pair.client.close(now);
+        }
+        for _ in 0..4 {
+            if pair.client.is_closed() {
+                break;
+            }
+            now = pair.client.poll_timeout().expect("it would wait for ever");
+            pair.client.handle_timeout(now);
+        }
+        assert!(pair.client.is_closed());
+        assert_eq!(pair.client.poll_timeout(), None);
+        let longest = if orderly { 10 } else { 30 + 60 + 10 };
+        assert_eq!(now - pair.now, Duration::from_secs(longest));
+    }
+}
+
+#[test]
 fn a_sleeping_application_does_not_blame_the_peer() {
     let mut pair = Pair::logged_in(14);
     pair.now += Duration::from_secs(3_600);

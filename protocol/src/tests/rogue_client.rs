@@ -99,7 +99,8 @@ fn control_messages_out_of_form() {
     let mut all = VersusServer::logged_in();
     all.rogue.session.send(&[0, 0, 0, 9, 1]);
     all.run();
-    all.rogue.session.flush();
+    let now = all.now;
+    all.rogue.session.flush(now);
     all.run();
     assert_eq!(
         all.closed(),
