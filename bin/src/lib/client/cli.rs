@@ -107,13 +107,13 @@ pub enum Command {
     /// Make, register and list keys
     #[command(subcommand)]
     Keys(Keys),
-    /// Show what Towpath does: a server and its clients in this process, on loopback addresses
-    Demo,
     /// Write a file's proof of authorship for ssh-keygen and b3sum
     ///
     /// Writes DIR/NAME.manifest, DIR/NAME.sig, DIR/NAME.b3 and a line in DIR/allowed_signers, and prints the commands that check them: `ssh-keygen -Y verify -f allowed_signers -I USER -n file@towpath
     /// -s NAME.sig < NAME.manifest` shows that USER signed, and `b3sum --check NAME.b3` (beside the file) that this is what they signed.
     Export(Export),
+    /// Show what Towpath does: a server and its clients in this process, on loopback addresses
+    Demo,
 }
 
 /// How transfers run.
@@ -173,7 +173,7 @@ pub struct Get {
 #[derive(Debug, Args)]
 pub struct Put {
     /// Local files (`-`: standard input), then where to on the server
-    #[arg(required = true, num_args = 2.., value_name = "LOCAL… URL")]
+    #[arg(required = true, value_name = "LOCAL… URL")]
     pub places: Vec<String>,
     /// Put directories with every file in them
     #[arg(long, short)]

@@ -200,9 +200,7 @@ impl Failure {
             ),
             RefusalCode::Corrupt => Self::new(
                 Exit::Verification,
-                format!(
-                    "{what}: the stored file is damaged ({said}); tell the server's administrator"
-                ),
+                format!("{what}: the stored file is damaged ({said})"),
             ),
             RefusalCode::NoSpace => Self::new(
                 Exit::Server,

@@ -94,22 +94,22 @@ impl Report {
     #[must_use]
     pub fn summary(&self) -> String {
         format!(
-            "{} {}: {} in {:.1} s ({:.1} MB/s)",
+            "{} {}: {} in {:.1} s{}",
             self.direction,
             super::escape::Safe(&self.name),
             human_size(self.bytes),
             self.time.as_secs_f64(),
-            self.megabytes_per_second()
+            self.rate()
         )
     }
 
-    fn megabytes_per_second(&self) -> f64 {
+    /// ` (512.0 MB/s)`; nothing for a file so small that its rate says only how long a round trip takes.
+    fn rate(&self) -> String {
         let seconds = self.time.as_secs_f64();
-        if seconds > 0.0 {
-            self.bytes as f64 / 1e6 / seconds
-        } else {
-            0.0
+        if self.bytes < 1_000_000 || seconds == 0.0 {
+            return String::new();
         }
+        format!(" ({:.1} MB/s)", self.bytes as f64 / 1e6 / seconds)
     }
 }
 

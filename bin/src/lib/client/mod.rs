@@ -64,7 +64,12 @@ pub fn main() -> ! {
     // The only way to read the umask is to set it; no other thread makes files yet.
     let mask = umask(Mode::from_bits_truncate(0o077));
     umask(mask);
-    let exit = match run::run(&cli, &terminal, mask.bits()) {
+    let ended = match cli.command {
+        // It needs no home, and leaves none behind.
+        cli::Command::Demo => Ok(demo()),
+        _ => run::run(&cli, &terminal, mask.bits()),
+    };
+    let exit = match ended {
         Ok(exit) => exit,
         Err(failure) => {
             if !failure.message.is_empty() {
@@ -75,6 +80,13 @@ pub fn main() -> ! {
     };
     terminal.finish();
     std::process::exit(i32::from(exit.code()))
+}
+
+fn demo() -> Exit {
+    match crate::demo::run() {
+        true => Exit::Success,
+        false => Exit::Partial,
+    }
 }
 
 /// Ends the process when the person says so, with the terminal as it was. What a get has written stays for the next one.

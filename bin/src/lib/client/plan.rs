@@ -208,7 +208,10 @@ pub fn put(args: &cli::Put) -> Result<Work, Failure> {
     let (last, sources) = args
         .places
         .split_last()
-        .ok_or_else(|| Failure::usage("put takes local files and a destination"))?;
+        .filter(|(_, sources)| !sources.is_empty())
+        .ok_or_else(|| {
+            Failure::usage("put takes local files, and last where to: towpath://USER@HOST/PATH")
+        })?;
     let server = destination(last)?;
     if let Some(wrong) = sources.iter().find(|s| s.starts_with(SCHEME)) {
         return Err(Failure::usage(format!(

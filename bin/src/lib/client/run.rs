@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use towpath_io_mio::{Driver, LoopConfig};
+use towpath_io_mio::{Driver, LoopConfig, PathInfo, PathState};
 use towpath_protocol::client::{ClientConfig, Connection};
 use towpath_protocol::{Limits, SigningKey, UserName, tls_client_config};
 use zeroize::Zeroizing;
@@ -32,6 +32,9 @@ const OTHER_CARRIER_AFTER: Duration = Duration::from_secs(3);
 
 /// How often the loop's view of the paths is noted for the figures.
 const LINK_SAMPLE: Duration = Duration::from_millis(200);
+
+/// How often while not every path is proven yet, so that the figures of a short transfer are right too.
+const FIRST_LINK_SAMPLES: Duration = Duration::from_millis(5);
 
 /// What a command needs beyond its tasks.
 #[derive(Debug, Default)]
@@ -98,7 +101,11 @@ pub fn run(cli: &Cli, terminal: &Arc<Terminal>, umask: u32) -> Result<Exit, Fail
             needs.pinned = args.pinned;
             plan::export(args)?
         }
-        Command::Demo => return Ok(demo()),
+        Command::Demo => {
+            return Err(Failure::usage(
+                "a demonstration does not run within another command",
+            ));
+        }
         Command::Keys(Keys::New(args)) => return new_key(args, common, &identity, terminal),
         Command::Keys(Keys::List(args)) => {
             let user = args
@@ -124,13 +131,6 @@ pub fn run(cli: &Cli, terminal: &Arc<Terminal>, umask: u32) -> Result<Exit, Fail
         needs.key = Some(identity.load(terminal).map(Arc::new)?);
     }
     connect(work, needs, common, home, identity, terminal, umask)
-}
-
-fn demo() -> Exit {
-    match crate::demo::run() {
-        true => Exit::Success,
-        false => Exit::Partial,
-    }
 }
 
 /// Standard input can be only one thing.
@@ -379,12 +379,17 @@ fn attempt(
     let id = driver
         .connect(carrier, &route.remotes, session)
         .map_err(fail)?;
-    let mut sampled: Option<Instant> = None;
+    let (mut sampled, mut pause) = (None, FIRST_LINK_SAMPLES);
     let result = driver.run(&mut |_| None, &mut |driver| {
-        if sampled.is_none_or(|at| at.elapsed() >= LINK_SAMPLE) {
+        if sampled.is_none_or(|at: Instant| at.elapsed() >= pause) {
             let paths = driver.paths(id);
             if !paths.is_empty() {
                 sampled = Some(Instant::now());
+                let proven = |path: &PathInfo| path.state != PathState::Unconfirmed;
+                pause = match paths.iter().all(proven) {
+                    true => LINK_SAMPLE,
+                    false => FIRST_LINK_SAMPLES,
+                };
                 *link.lock().unwrap_or_else(PoisonError::into_inner) =
                     carrier::link_text(route.name, &paths);
             }

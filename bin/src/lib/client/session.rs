@@ -436,7 +436,9 @@ impl ClientSession {
         let unreachable = |message: String| Failure::new(Exit::Unreachable, message);
         match reason {
             CloseReason::Lost | CloseReason::Timeout(Deadline::Link) if connecting => {
-                unreachable(format!("cannot reach the server; tried {at}"))
+                unreachable(format!(
+                    "no answer from {at}: is towpathd running there, and does the firewall let it through?"
+                ))
             }
             CloseReason::Lost => unreachable(format!("the connection to {at} was lost")),
             CloseReason::Timeout(Deadline::Login) => {

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use nix::fcntl::{Flock, FlockArg, OFlag};
 use towpath_protocol::{CHUNK_LEN, Chunk, Content, Manifest, ManifestHash};
 
+use super::escape::Safe;
 use super::exit::Failure;
 use super::home;
 
@@ -246,7 +247,6 @@ impl Receiving {
 
 impl Partial {
     fn open(target: &Path, make_parents: bool) -> Result<(Self, Option<ManifestHash>), Failure> {
-        check_target(target)?;
         let name = target
             .file_name()
             .ok_or_else(|| Failure::usage(format!("{} names no file", target.display())))?;
@@ -258,6 +258,7 @@ impl Partial {
                 .create(directory)
                 .map_err(|e| Failure::io("create the directory", directory.display(), &e))?;
         }
+        check_target(target)?;
         let mut partial_name = std::ffi::OsString::from(".");
         partial_name.push(name);
         partial_name.push(".towpath-partial");
@@ -360,10 +361,26 @@ fn open_locked(path: &Path) -> Result<Flock<File>, Failure> {
     }
 }
 
+/// A file needs a directory to be in; the system's own message would name a partial file that nobody asked for.
+fn check_directory(target: &Path) -> Result<(), Failure> {
+    let directory = target
+        .parent()
+        .filter(|d| !d.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    match fs::metadata(directory) {
+        Ok(meta) if meta.is_dir() => Ok(()),
+        Ok(_) => Err(Failure::local(format!(
+            "{} is not a directory",
+            Safe(&directory.display().to_string())
+        ))),
+        Err(e) => Err(Failure::io("write into", directory.display(), &e)),
+    }
+}
+
 /// Only a regular file may be replaced; a link at the final name is never followed.
 fn check_target(target: &Path) -> Result<(), Failure> {
     match fs::symlink_metadata(target) {
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => check_directory(target),
         Err(e) => Err(Failure::io("look at", target.display(), &e)),
         Ok(meta) if meta.is_file() => Ok(()),
         Ok(meta) => {

@@ -29,6 +29,8 @@ pub struct Terminal {
     asking: Mutex<()>,
     /// The terminal's settings while a secret is typed, for [`Terminal::interrupt`].
     saved: Mutex<Option<Termios>>,
+    /// What was said, where it is kept instead of shown.
+    record: Option<Mutex<String>>,
 }
 
 impl Terminal {
@@ -43,7 +45,28 @@ impl Terminal {
             progress,
             asking: Mutex::new(()),
             saved: Mutex::new(None),
+            record: None,
         }
+    }
+
+    /// Nobody to ask; results and messages are kept, in their order, for [`Terminal::record`].
+    #[must_use]
+    pub fn recording(quiet: bool) -> Self {
+        Self {
+            record: Some(Mutex::default()),
+            ..Self::new(true, quiet, Progress::hidden())
+        }
+    }
+
+    /// What a [recording](Terminal::recording) terminal was told so far.
+    #[must_use]
+    pub fn record(&self) -> String {
+        self.record.as_ref().map_or_else(String::new, |record| {
+            record
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone()
+        })
     }
 
     /// Whether there is somebody to ask.
@@ -73,6 +96,9 @@ impl Terminal {
 
     /// Writes to standard error as it is.
     pub fn warn_raw(&self, text: &str) {
+        if self.keep(text) {
+            return;
+        }
         // Standard error may be closed; then there is nobody to tell.
         self.progress
             .suspend(|| io::stderr().write_all(text.as_bytes()).unwrap_or(()));
@@ -83,11 +109,26 @@ impl Terminal {
     /// # Errors
     /// What the system says, among it a broken pipe.
     pub fn print(&self, text: &[u8]) -> io::Result<()> {
+        if self.keep(&String::from_utf8_lossy(text)) {
+            return Ok(());
+        }
         self.progress.suspend(|| {
             let mut out = io::stdout().lock();
             out.write_all(text)?;
             out.flush()
         })
+    }
+
+    /// Keeps `text` if this terminal records; false if it shows.
+    fn keep(&self, text: &str) -> bool {
+        let Some(record) = &self.record else {
+            return false;
+        };
+        record
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push_str(text);
+        true
     }
 
     /// Asks a question that only the words `yes` or `no` answer.

@@ -14,10 +14,10 @@ use towpath_io_mio::udp::Cables;
 use towpath_protocol::{Role, UserName};
 
 use super::DemoError;
+use super::figures::told;
 use crate::client;
 use crate::client::cli::Cli;
 use crate::client::exit::Exit;
-use crate::client::progress::Progress;
 use crate::client::terminal::Terminal;
 use crate::server::admin::{self, Password};
 use crate::server::home::{CarrierChoice, Home};
@@ -69,7 +69,7 @@ impl Stage {
             .tempdir()
             .map_err(DemoError::io(std::env::temp_dir()))?;
         println!(
-            "Everything below happens in {}, which is removed at the end.",
+            "A server and its clients in this process, over SCTP in user space: no kernel module, no privilege.\nEverything happens in {}, which is removed at the end.",
             dir.path().display()
         );
         Ok(Stage { dir, server: None })
@@ -95,7 +95,12 @@ impl Stage {
 
     pub(super) fn init(&self) -> Result<(), DemoError> {
         println!("  $ towpathd init server");
-        admin::init(&self.path("server")).map_err(DemoError::from)
+        let made = admin::init(&self.path("server"))?;
+        println!("  store {}, key {}", made.store, made.key);
+        println!(
+            "  (its storage.key opens every stored file: keep a copy of your own server's elsewhere)"
+        );
+        Ok(())
     }
 
     /// Makes a key and an account.
@@ -112,13 +117,9 @@ impl Stage {
         )?;
         println!("  $ towpathd user add server {name} --role {role} --key {name}/id_ed25519.pub");
         let key = person.home.join("id_ed25519.pub");
-        admin::add_user(
-            &self.path("server"),
-            parsed,
-            role,
-            Password::None,
-            Some(&key),
-        )?;
+        let dir = self.path("server");
+        let user = admin::add_user(&dir, parsed, role, Password::None, Some(&key))?;
+        println!("  added {} as {}", user.name, user.role);
         Ok(person)
     }
 
@@ -145,7 +146,7 @@ impl Stage {
         let udp_port = listening
             .udp_port()
             .ok_or_else(|| DemoError::Wrong("the server does not listen".to_owned()))?;
-        println!("  serving at {}", listening.places());
+        println!("  serves at {}", listening.places());
         self.server = Some(Running {
             stopper: listening.stopper(),
             cables,
@@ -166,11 +167,7 @@ impl Stage {
     /// Runs a command that has to be refused.
     pub(super) fn refused(&self, who: &Person, words: &[&str], how: Exit) -> Result<(), DemoError> {
         self.run(who, words, how)?;
-        println!(
-            "  refused, as it should be (exit code {}: {})",
-            how.code(),
-            how.meaning()
-        );
+        println!("  refused, as it should be (exit code {})", how.code());
         Ok(())
     }
 
@@ -192,7 +189,7 @@ impl Stage {
             arguments.extend(["--fingerprint".to_owned(), server.fingerprint.clone()]);
         }
         let cli = Cli::try_parse_from(arguments).map_err(|e| DemoError::Wrong(e.to_string()))?;
-        let terminal = Arc::new(Terminal::new(true, cli.common.quiet, Progress::hidden()));
+        let terminal = Arc::new(Terminal::recording(cli.common.quiet));
         let found = match client::run::run(&cli, &terminal, UMASK) {
             Ok(exit) => exit,
             Err(failure) => {
@@ -200,6 +197,8 @@ impl Stage {
                 failure.exit
             }
         };
+        let root = self.dir.path().display();
+        print!("{}", told(&terminal.record(), &format!("{root}/")));
         if found == expected {
             return Ok(());
         }

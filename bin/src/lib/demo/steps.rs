@@ -149,7 +149,7 @@ fn cut(stage: &Stage, mia: &Person) -> Result<(), DemoError> {
         ));
     };
     println!(
-        "  The put went on over the other address by itself: longest_stall_ms says how long it hung."
+        "  The put went on over the other address by itself; the longest pause is how long it stood still."
     );
     stage.ok(mia, &["get", "-q", "URL/long.bin", "long.copy"])?;
     stage.same("long.bin", "long.copy")?;

@@ -3,13 +3,14 @@
 use super::home::{ConfigError, Home};
 use super::identity::{Identity, IdentityError};
 use super::limits;
+use std::fmt;
 use std::fs;
 use std::io::{self, IsTerminal, Read};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use towpath_protocol::{KeyError, PublicKey, Role, ServerKey, UserId, UserName};
+use towpath_protocol::{KeyError, PublicKey, Role, ServerKey, StoreId, UserId, UserName};
 use towpath_store::{
-    KeyFileError, NewKey, NewUser, OpenError, Registry, RegistryError, StorageKey, Store,
+    KeyFileError, NewKey, NewUser, OpenError, Registry, RegistryError, StorageKey, Store, User,
 };
 use zeroize::Zeroizing;
 
@@ -65,6 +66,9 @@ pub enum AdminError {
         /// What is wrong with it.
         source: KeyError,
     },
+    /// The private half was given, which the server must never have.
+    #[error("{}: a private key, which stays with its user; give the public half, {}.pub", .0.display(), .0.display())]
+    PrivateKey(PathBuf),
     /// The configuration was not taken.
     #[error(transparent)]
     Config(#[from] ConfigError),
@@ -97,8 +101,44 @@ impl AdminError {
             | AdminError::NoUser(_)
             | AdminError::NoPassword(_)
             | AdminError::Key { .. }
+            | AdminError::PrivateKey(_)
             | AdminError::Registry(_) => 1,
         }
+    }
+}
+
+/// A server directory that was just made; displayed, it says what to know and to do next.
+#[derive(Debug)]
+pub struct Made {
+    /// The store's id.
+    pub store: StoreId,
+    /// The key that clients will know the server by.
+    pub key: ServerKey,
+    home: Home,
+    recipient: String,
+}
+
+impl fmt::Display for Made {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let dir = self.home.root().display();
+        writeln!(f, "made the server directory {dir}")?;
+        writeln!(f, "store       {}", self.store)?;
+        writeln!(f, "server key  {}", self.key)?;
+        writeln!(f, "storage     {}", self.recipient)?;
+        writeln!(
+            f,
+            "\nKeep a copy of {} in a safe place, away from this machine:\nwithout it every stored file is lost, and whoever has it can read them all.",
+            self.home.storage_key().display()
+        )?;
+        writeln!(
+            f,
+            "For recovery with another key, put its age recipient into {} before the first upload:\n  recipients = [\"age1…\"]",
+            self.home.config().display()
+        )?;
+        writeln!(
+            f,
+            "\nNext:\n  towpathd user add {dir} NAME --role admin\n  towpathd run {dir}"
+        )
     }
 }
 
@@ -106,7 +146,7 @@ impl AdminError {
 ///
 /// # Errors
 /// When the directory holds something already, or a file cannot be made.
-pub fn init(dir: &Path) -> Result<(), AdminError> {
+pub fn init(dir: &Path) -> Result<Made, AdminError> {
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -122,25 +162,13 @@ pub fn init(dir: &Path) -> Result<(), AdminError> {
     Registry::create(&home.users())?;
     let store = Store::init(&home.files(), &storage_key)?;
     let identity = Identity::load(&home)?;
-    println!("made the server directory {}", dir.display());
-    println!("store       {store}");
-    println!("server key  {}", fingerprint(&home, &identity)?);
-    println!("storage     {}", storage_key.recipient());
-    println!();
-    println!(
-        "Keep a copy of {} in a safe place, away from this machine:\nwithout it every stored file is lost, and whoever has it can read them all.",
-        home.storage_key().display()
-    );
-    println!(
-        "For recovery with another key, put its age recipient into {} before the first upload:\n  recipients = [\"age1…\"]",
-        home.config().display()
-    );
-    println!();
-    println!(
-        "Next:\n  towpathd user add {0} NAME --role admin\n  towpathd run {0}",
-        dir.display()
-    );
-    Ok(())
+    let key = fingerprint(&home, &identity)?;
+    Ok(Made {
+        store,
+        key,
+        home,
+        recipient: storage_key.recipient().to_string(),
+    })
 }
 
 /// The server key's fingerprint, as clients show and pin it.
@@ -166,21 +194,16 @@ pub fn add_user(
     role: Role,
     password: Password,
     key: Option<&Path>,
-) -> Result<(), AdminError> {
+) -> Result<User, AdminError> {
     let registry = open_registry(dir)?;
     let key = key.map(read_key).transpose()?;
     let password = read_password(password, &name)?;
-    let user = registry.add(NewUser {
+    Ok(registry.add(NewUser {
         name,
         role,
         password: password.as_ref().map(|password| password.as_bytes()),
         keys: key.into_iter().collect(),
-    })?;
-    println!("added {} as {}, uid {}", user.name, user.role, user.uid);
-    if let Some(entry) = user.keys.first() {
-        println!("key {}", entry.key.fingerprint());
-    }
-    Ok(())
+    })?)
 }
 
 /// Prints the users, one a line: name, role, uid, number of keys, how they can log in.
@@ -201,7 +224,9 @@ pub fn list_users(dir: &Path) -> Result<(), AdminError> {
         };
         println!(
             "{:<32} {:<10} {} {password}, {keys}",
-            user.name, user.role, user.uid
+            user.name.as_str(),
+            user.role.to_string(),
+            user.uid
         );
     }
     Ok(())
@@ -255,6 +280,9 @@ fn read_key(path: &Path) -> Result<NewKey, AdminError> {
         .read_to_string(&mut text)
         .map_err(io_error(path))?;
     let line = text.trim();
+    if line.contains("PRIVATE KEY") {
+        return Err(AdminError::PrivateKey(path.to_owned()));
+    }
     let key = PublicKey::parse_openssh(line).map_err(|source| AdminError::Key {
         path: path.to_owned(),
         source,

@@ -41,7 +41,7 @@ enum Command {
 struct RunArguments {
     /// The server directory
     dir: PathBuf,
-    /// A local address to listen on; repeat it for several networks [default: every address]
+    /// A local address to listen on; repeat it for several networks [default: every IPv4 address]
     #[arg(long, value_name = "ADDR")]
     listen: Vec<IpAddr>,
     /// SCTP port [default: 9260]
@@ -116,7 +116,10 @@ pub fn main() -> ExitCode {
 
 fn dispatch(command: Command) -> Result<(), CommandError> {
     match command {
-        Command::Init { dir } => Ok(admin::init(&dir)?),
+        Command::Init { dir } => {
+            print!("{}", admin::init(&dir)?);
+            Ok(())
+        }
         Command::Run(arguments) => {
             let listen = match arguments.unix {
                 Some(path) => Listen::Unix(path),
@@ -144,7 +147,12 @@ fn dispatch(command: Command) -> Result<(), CommandError> {
                 (None, false, Some(_)) => Password::None,
                 (None, false, None) => Password::Ask,
             };
-            Ok(admin::add_user(&dir, name, role, password, key.as_deref())?)
+            let user = admin::add_user(&dir, name, role, password, key.as_deref())?;
+            println!("added {} as {}, uid {}", user.name, user.role, user.uid);
+            for entry in &user.keys {
+                println!("key {}", entry.key.fingerprint());
+            }
+            Ok(())
         }
         Command::User(UserCommand::List { dir }) => Ok(admin::list_users(&dir)?),
         Command::User(UserCommand::Role { dir, name, role }) => {

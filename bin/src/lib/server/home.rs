@@ -116,7 +116,7 @@ pub enum CarrierChoice {
 #[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Local addresses to listen on; empty means every address of the host.
+    /// Local addresses to listen on; empty means every IPv4 address of the host.
     pub listen: Vec<IpAddr>,
     /// SCTP port.
     pub port: u16,

@@ -52,7 +52,7 @@ pub enum RunError {
     #[error(transparent)]
     Setup(#[from] AdminError),
     /// Listening failed.
-    #[error("cannot listen on {place}: {source}")]
+    #[error("cannot listen on {place}: {source}{}", hint(source))]
     Listen {
         /// Where.
         place: String,
@@ -79,6 +79,17 @@ pub enum RunError {
     /// The event loop failed.
     #[error("the event loop failed: {0}")]
     Loop(#[from] io::Error),
+}
+
+/// What to do about a socket that does not open.
+fn hint(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            "; another program has the port (--port and --udp-port choose others)"
+        }
+        io::ErrorKind::AddrNotAvailable => "; it is no address of this host",
+        _ => "",
+    }
 }
 
 impl RunError {
