@@ -46,3 +46,11 @@ pub const NETWORK_SHARE: usize = 4;
 
 /// Time that transfers under way get to finish after a stop was asked for.
 pub const DRAIN: Duration = Duration::from_secs(10);
+
+/// Time without a request after which a client that is logged in is let go: clients of ours end when they are done, and each
+/// session takes a place and memory.
+pub const IDLE: Duration = Duration::from_secs(15 * 60);
+
+/// Time in which nothing moves after which a client with transfers is let go: a file may be piped in from something that
+/// thinks for hours, but not for ever.
+pub const STALLED: Duration = Duration::from_secs(6 * 60 * 60);

@@ -36,6 +36,8 @@ pub struct ServerSession {
     awaited: BTreeMap<Ticket, Awaited>,
     next_ticket: u64,
     phase: Phase,
+    /// When the client last asked for something, moved a transfer, or was answered by a worker.
+    last_activity: Instant,
 }
 
 /// Whether new work is taken.
@@ -99,6 +101,7 @@ impl ServerSession {
             awaited: BTreeMap::new(),
             next_ticket: 0,
             phase: Phase::Serving,
+            last_activity: now,
         })
     }
 
@@ -125,15 +128,32 @@ impl ServerSession {
         }
         let idle = self.transfers.is_empty() && self.awaited.is_empty();
         if idle && matches!(self.phase, Phase::Stopping) {
-            self.phase = Phase::Closing;
-            self.connection.close(now);
-            while let Some(event) = self.connection.poll_event() {
-                self.handle_event(event, now);
-            }
+            self.close(now);
         }
     }
 
+    fn close(&mut self, now: Instant) {
+        self.phase = Phase::Closing;
+        self.connection.close(now);
+        while let Some(event) = self.connection.poll_event() {
+            self.handle_event(event, now);
+        }
+    }
+
+    /// When a client that is logged in and does nothing is let go. Before the login the connection has deadlines of its own.
+    fn patience(&self) -> Option<Instant> {
+        let ours =
+            self.me.is_none() || !self.awaited.is_empty() || !matches!(self.phase, Phase::Serving);
+        let longest = if self.transfers.is_empty() {
+            limits::IDLE
+        } else {
+            limits::STALLED
+        };
+        (!ours).then(|| self.last_activity + longest)
+    }
+
     fn handle_event(&mut self, event: Event, now: Instant) {
+        self.last_activity = now;
         match event {
             Event::Login {
                 ticket,
@@ -398,6 +418,7 @@ impl ServerSession {
         }
         self.delayed_login = None;
         self.jobs.clear();
+        self.phase = Phase::Closing;
         tracing::info!(user = self.user(), peer = %self.peer, %reason, "disconnected");
     }
 
@@ -469,6 +490,7 @@ impl Session for ServerSession {
     }
 
     fn handle_output(&mut self, ticket: Ticket, output: Output, now: Instant) {
+        self.last_activity = now;
         match (self.awaited.remove(&ticket), output) {
             (
                 Some(Awaited::Login {
@@ -493,12 +515,20 @@ impl Session for ServerSession {
             self.check_login(login.ticket, login.user, login.credential);
         }
         self.connection.handle_timeout(now);
+        if self.patience().is_some_and(|due| due <= now) {
+            tracing::info!(user = self.user(), peer = %self.peer, transfers = self.transfers.len(), "nothing moves: closed");
+            self.close(now);
+        }
         self.work(now);
     }
 
     fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
         let transmit = self.connection.poll_transmit();
-        if transmit.is_some() {
+        if let Some(transmit) = &transmit {
+            // Stream 0 alone is no sign of it: keepalives go there.
+            if transmit.stream != 0 {
+                self.last_activity = now;
+            }
             // There is room in the connection's queues again: the transfers may go on.
             self.work(now);
         }
@@ -511,10 +541,10 @@ impl Session for ServerSession {
 
     fn poll_timeout(&self) -> Option<Instant> {
         let login = self.delayed_login.as_ref().map(|login| login.due);
-        match (login, self.connection.poll_timeout()) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        }
+        [login, self.connection.poll_timeout(), self.patience()]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     fn wants_read(&self) -> bool {

@@ -317,6 +317,46 @@ fn a_stop_waits_for_transfers_and_takes_no_new_ones() {
 }
 
 #[test]
+fn a_client_that_does_nothing_is_let_go_although_it_answers() {
+    let server = Server::new();
+    let alice = server.add("alice", Role::Admin, 1);
+    // Idle, and in the middle of an upload.
+    for (upload, patience) in [(false, limits::IDLE), (true, limits::STALLED)] {
+        let mut link = server.login(&alice);
+        link.ask(Request::Whoami).unwrap();
+        if upload {
+            link.send("a", b"data").unwrap();
+        }
+        let start = link.now;
+        while link.client.poll_event().is_none() {
+            let due = [link.server.poll_timeout(), link.client.poll_timeout()];
+            let due = due.into_iter().flatten().min().unwrap();
+            assert!(due > link.now, "it spins");
+            link.pass(due - link.now);
+        }
+        assert_eq!(link.now - start, patience);
+        assert!(link.server.is_closed() && link.server.poll_timeout().is_none());
+    }
+    let partials = fs::read_dir(server.home.files().join(".towpath/partial")).unwrap();
+    assert_eq!(partials.count(), 0);
+}
+
+#[test]
+fn a_client_that_waits_for_a_worker_is_not_idle() {
+    let server = Server::new();
+    let alice = server.add("alice", Role::Admin, 1);
+    let mut link = server.login(&alice);
+    link.hold_jobs = true;
+    link.client.request(Request::Whoami).unwrap();
+    link.run();
+    link.pass(limits::IDLE * 2);
+    link.release();
+    assert!(matches!(link.event(), Event::Reply { result: Ok(_), .. }));
+    link.pass(limits::IDLE / 2);
+    link.ask(Request::Whoami).unwrap();
+}
+
+#[test]
 fn an_aborted_upload_leaves_nothing_even_while_a_worker_has_it() {
     let server = Server::new();
     let alice = server.add("alice", Role::Admin, 1);
