@@ -284,3 +284,31 @@ fn a_long_fat_link_is_filled_because_the_window_grows() {
     );
     assert!(transfer.traffic.is_complete() && rate > 0.6, "{rate}");
 }
+
+#[test]
+fn acknowledgements_that_die_first_cost_no_second_timeout() {
+    for early in [1, 3, 10, 30] {
+        let mut transfer = Transfer::start(
+            &["10.0.0.1:9899", "10.1.0.1:9899"],
+            &["10.0.0.2:9899", "10.1.0.2:9899"],
+            4_000,
+        );
+        for (a, b) in [("10.0.0.1", "10.1.0.2"), ("10.1.0.1", "10.0.0.2")] {
+            transfer.cut(a, b, true);
+        }
+        // A train arrives as a batch.
+        transfer.world.network.link.bandwidth = None;
+        transfer.go(Duration::from_millis(70));
+        let [a, b] = ["10.0.0.1", "10.0.0.2"].map(|a| a.parse().expect("an address"));
+        // What arrives meanwhile is sent again over the other path, and comes twice.
+        transfer.world.network.between(b, a).cut = true;
+        transfer.go(Duration::from_millis(early));
+        transfer.world.network.between(a, b).cut = true;
+        assert!(!transfer.traffic.is_complete());
+        let stall = transfer.go(Duration::from_millis(400));
+        println!("acknowledgements are lost {early} ms earlier: the receiver waits {stall:?}");
+        assert!(stall <= Duration::from_millis(150), "{stall:?}");
+        assert_ne!(transfer.path("10.0.0.2").state, PathState::Active);
+        assert_eq!(transfer.path("10.1.0.2").timeouts, 0);
+    }
+}

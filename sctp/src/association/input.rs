@@ -130,12 +130,15 @@ impl Association {
         if let Some(at) = at {
             let again = !seen.fresh && at == self.data_from;
             self.data_from = at;
-            // The same once more over the same path: its acknowledgement may have been lost on the way back (§6.4).
-            self.ack_path = if again {
-                self.next_active(self.ack_path)
-            } else {
-                at
-            };
+            if !again {
+                self.ack_path = at;
+                self.ack_tried = false;
+            } else if self.ack_tried {
+                // The same once more over the same path, although it was acknowledged: the acknowledgement may have
+                // been lost on the way back (§6.4). A batch of duplicates says so once.
+                self.ack_path = self.next_active(self.ack_path);
+                self.ack_tried = false;
+            }
         }
         self.rx.packet_done(seen.urgent, seen.fresh, now);
         let rtt = self

@@ -47,6 +47,8 @@ pub(crate) struct Association {
     /// Where the last packet with data came from, and where its acknowledgement goes.
     data_from: PathIndex,
     ack_path: PathIndex,
+    /// Whether an acknowledgement has gone there since that was decided.
+    ack_tried: bool,
     /// Our own addresses, for pairing with those of the peer.
     locals: Arc<[SocketAddr]>,
     tx: Tx,

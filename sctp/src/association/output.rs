@@ -122,6 +122,7 @@ impl Association {
         let (cumulative, window) = self.rx.acknowledgement();
         if writer.sack(cumulative, window, self.rx.blocks(), self.rx.duplicates()) {
             self.rx.acknowledged();
+            self.ack_tried = true;
         }
     }
 

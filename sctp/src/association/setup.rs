@@ -140,6 +140,7 @@ impl Association {
             primary: 0,
             data_from: 0,
             ack_path: 0,
+            ack_tried: false,
             locals,
             tx: Tx::new(local_tsn, MIN_RECEIVE_WINDOW),
             // Replaced as soon as the peer's first TSN is known; until then no data is taken.
