@@ -3,8 +3,10 @@
 //! A partial file `.<name>.towpath-partial` carries a record beside it, the hash of the manifest it belongs to. A later get that finds both continues where the partial ends, after hashing again what is
 //! there. Nothing appears under the target's own name before size and hash are verified.
 
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, FileTimes, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
@@ -14,6 +16,12 @@ use towpath_protocol::{CHUNK_LEN, Chunk, Content, Manifest, ManifestHash};
 use super::escape::Safe;
 use super::exit::Failure;
 use super::home;
+
+/// What a partial file's name ends with.
+const PARTIAL: &str = ".towpath-partial";
+
+/// What the name of its record ends with besides.
+const RECORD: &str = ".of";
 
 /// Where the person wants a file.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -259,11 +267,18 @@ impl Partial {
                 .map_err(|e| Failure::io("create the directory", directory.display(), &e))?;
         }
         check_target(target)?;
+        if is_own_name(name) {
+            // In a tree, such a file would take the place of another one's partial.
+            return Err(Failure::local(format!(
+                "{} is a name that unfinished downloads have; choose another name",
+                target.display()
+            )));
+        }
         let mut partial_name = std::ffi::OsString::from(".");
         partial_name.push(name);
-        partial_name.push(".towpath-partial");
+        partial_name.push(PARTIAL);
         let path = directory.join(&partial_name);
-        partial_name.push(".of");
+        partial_name.push(RECORD);
         let record = directory.join(partial_name);
         let file = open_locked(&path)?;
         let resume = home::read_text(&record, 128)
@@ -313,6 +328,14 @@ impl Partial {
         }
         self.file.sync_all().map_err(fail)?;
         check_target(&self.target)?;
+        // What is renamed must be what was verified.
+        if !is_at(&self.file, &self.path).map_err(fail)? {
+            return Err(Failure::local(format!(
+                "{} was replaced while it was written; nothing was put in place of {}",
+                self.path.display(),
+                self.target.display()
+            )));
+        }
         fs::rename(&self.path, &self.target)
             .map_err(|e| Failure::io("rename the verified file to", self.target.display(), &e))?;
         home::sync_directory(self.target.parent().unwrap_or(Path::new(""))).map_err(fail)?;
@@ -352,13 +375,27 @@ fn open_locked(path: &Path) -> Result<Flock<File>, Failure> {
             )));
         }
         // Between opening and locking, the one who held it may have renamed it to its target.
-        match fs::symlink_metadata(path) {
-            Ok(now) if now.ino() == meta.ino() && now.dev() == meta.dev() => return Ok(lock),
-            Ok(_) => {}
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            Err(e) => return Err(fail(e)),
+        if is_at(&lock, path).map_err(fail)? {
+            return Ok(lock);
         }
     }
+}
+
+/// Whether `path` names this very file.
+fn is_at(file: &File, path: &Path) -> io::Result<bool> {
+    let ours = file.metadata()?;
+    match fs::symlink_metadata(path) {
+        Ok(now) => Ok(now.ino() == ours.ino() && now.dev() == ours.dev()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(e) => Err(e),
+    }
+}
+
+/// Whether a file of this name would be the partial, or the record, of another download.
+fn is_own_name(name: &OsStr) -> bool {
+    let name = name.as_bytes();
+    let name = name.strip_suffix(RECORD.as_bytes()).unwrap_or(name);
+    name.starts_with(b".") && name.ends_with(PARTIAL.as_bytes())
 }
 
 /// A file needs a directory to be in; the system's own message would name a partial file that nobody asked for.
@@ -413,188 +450,4 @@ fn remove(path: &Path) -> Result<(), Failure> {
 }
 
 #[cfg(test)]
-mod tests {
-    use towpath_protocol::{Blake3Hash, FilePath, StoreId, Timestamp, UserId, UserName};
-
-    use super::*;
-    use crate::client::exit::Exit;
-
-    fn manifest(content: &[u8], mode: u32) -> Manifest {
-        Manifest {
-            store: StoreId::from_bytes([1; 16]),
-            path: FilePath::parse("f").unwrap(),
-            content: Content::File {
-                size: content.len() as u64,
-                hash: Blake3Hash::from_bytes(*blake3::hash(content).as_bytes()),
-                mtime: Timestamp {
-                    seconds: 1_000_000_000,
-                    nanos: 5,
-                },
-                mode,
-            },
-            version: 1,
-            previous: None,
-            uid: UserId::from_bytes([1; 16]),
-            name: UserName::parse("alice").unwrap(),
-            key: towpath_protocol::Fingerprint::from_bytes([1; 32]),
-            signed_at: Timestamp::EPOCH,
-        }
-    }
-
-    fn target(path: &Path) -> Target {
-        Target::File {
-            path: path.to_owned(),
-            make_parents: false,
-        }
-    }
-
-    fn chunks(content: &[u8]) -> Vec<Chunk> {
-        content.chunks(CHUNK_LEN).map(Chunk::from_slice).collect()
-    }
-
-    fn names(dir: &Path) -> Vec<String> {
-        let mut names: Vec<String> = fs::read_dir(dir)
-            .unwrap()
-            .map(|e| e.unwrap().file_name().into_string().unwrap())
-            .collect();
-        names.sort();
-        names
-    }
-
-    #[test]
-    fn a_whole_file_gets_its_name_mode_and_time() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("f");
-        fs::write(&path, "old").unwrap();
-        let content = vec![7; 100_000];
-        let manifest = manifest(&content, 0o777);
-        let mut file = Receiving::open(&target(&path)).unwrap();
-        file.begin(&manifest, 0).unwrap();
-        file.write(&chunks(&content), &manifest).unwrap();
-        assert_eq!(fs::read(&path).unwrap(), b"old");
-        file.verify(&manifest).unwrap();
-        file.publish(&manifest, 0o022).unwrap();
-        assert_eq!(fs::read(&path).unwrap(), content);
-        let meta = fs::metadata(&path).unwrap();
-        assert_eq!(
-            (meta.mode() & 0o7777, meta.mtime(), meta.mtime_nsec()),
-            (0o755, 1_000_000_000, 5)
-        );
-        assert_eq!(names(dir.path()), ["f"]);
-    }
-
-    #[test]
-    fn modes_are_never_wider_than_safe() {
-        assert_eq!(local_mode(0o777, 0), 0o755);
-        assert_eq!(local_mode(0o666, 0o077), 0o600);
-        assert_eq!(local_mode(0o7777, 0), 0o755);
-        assert_eq!(local_mode(0, 0o777), 0o400);
-    }
-
-    #[test]
-    fn too_much_too_little_and_other_content_fail_and_leave_nothing() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("f");
-        let content = vec![7; 70_000];
-        let manifest = manifest(&content, 0o644);
-        let mut flipped = content.clone();
-        flipped[69_999] ^= 1;
-        for wrong in [&content[..69_999], &flipped] {
-            let mut file = Receiving::open(&target(&path)).unwrap();
-            file.begin(&manifest, 0).unwrap();
-            file.write(&chunks(wrong), &manifest).unwrap();
-            assert_eq!(file.verify(&manifest).unwrap_err().exit, Exit::Verification);
-            file.abandon(false).unwrap();
-            assert!(names(dir.path()).is_empty());
-        }
-        let mut file = Receiving::open(&target(&path)).unwrap();
-        file.begin(&manifest, 0).unwrap();
-        let long = [content.as_slice(), b"x"].concat();
-        assert_eq!(
-            file.write(&chunks(&long), &manifest).unwrap_err().exit,
-            Exit::Verification
-        );
-    }
-
-    #[test]
-    fn a_kept_partial_continues_on_whole_chunks_under_the_same_manifest() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("f");
-        let content: Vec<u8> = (0..200_000).map(|i| (i % 253) as u8).collect();
-        let signed = manifest(&content, 0o644);
-        let mut file = Receiving::open(&target(&path)).unwrap();
-        assert_eq!(file.resume(), (0, None));
-        file.begin(&signed, 0).unwrap();
-        file.write(&chunks(&content[..150_000]), &signed).unwrap();
-        file.abandon(true).unwrap();
-        assert_eq!(
-            names(dir.path()),
-            [".f.towpath-partial", ".f.towpath-partial.of"]
-        );
-
-        let mut file = Receiving::open(&target(&path)).unwrap();
-        let offset = 2 * CHUNK_LEN as u64;
-        assert_eq!(file.resume(), (offset, Some(signed.hash())));
-        assert!(file.begin(&signed, CHUNK_LEN as u64).is_err());
-        assert!(file.begin(&manifest(b"other", 0o644), offset).is_err());
-        file.begin(&signed, offset).unwrap();
-        file.write(&chunks(&content[2 * CHUNK_LEN..]), &signed)
-            .unwrap();
-        file.verify(&signed).unwrap();
-        file.publish(&signed, 0o022).unwrap();
-        assert_eq!(fs::read(&path).unwrap(), content);
-        assert_eq!(names(dir.path()), ["f"]);
-    }
-
-    #[test]
-    fn a_partial_of_another_version_starts_over() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("f");
-        let old = manifest(&vec![1; 150_000], 0o644);
-        let mut file = Receiving::open(&target(&path)).unwrap();
-        file.begin(&old, 0).unwrap();
-        file.write(&chunks(&vec![1; 140_000]), &old).unwrap();
-        file.abandon(true).unwrap();
-
-        let content = vec![2; 100];
-        let new = manifest(&content, 0o644);
-        let mut file = Receiving::open(&target(&path)).unwrap();
-        assert_ne!(file.resume().0, 0);
-        file.begin(&new, 0).unwrap();
-        file.write(&chunks(&content), &new).unwrap();
-        file.verify(&new).unwrap();
-        file.publish(&new, 0o022).unwrap();
-        assert_eq!(fs::read(&path).unwrap(), content);
-    }
-
-    #[test]
-    fn links_and_directories_are_never_replaced() {
-        let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("victim"), "v").unwrap();
-        std::os::unix::fs::symlink("victim", dir.path().join("link")).unwrap();
-        std::os::unix::fs::symlink("victim", dir.path().join(".g.towpath-partial")).unwrap();
-        for name in ["link", ".", "g"] {
-            assert_eq!(
-                Receiving::open(&target(&dir.path().join(name)))
-                    .unwrap_err()
-                    .exit,
-                Exit::Local,
-                "{name}"
-            );
-        }
-        assert_eq!(fs::read(dir.path().join("victim")).unwrap(), b"v");
-    }
-
-    #[test]
-    fn one_partial_has_one_writer() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("f");
-        let _first = Receiving::open(&target(&path)).unwrap();
-        assert!(
-            Receiving::open(&target(&path))
-                .unwrap_err()
-                .message
-                .contains("another towpath")
-        );
-    }
-}
+mod tests;
