@@ -120,7 +120,9 @@ pub fn read_text(path: &Path, limit: u64) -> Result<Option<String>, Failure> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(Failure::io("open", path.display(), &e)),
     };
-    let mut text = String::new();
+    // Room for all of it at once: a key that grew into its buffer would leave copies that nobody erases.
+    let length = file.metadata().map_or(0, |meta| meta.len()).min(limit);
+    let mut text = String::with_capacity(usize::try_from(length).unwrap_or(0) + 1);
     file.take(limit + 1)
         .read_to_string(&mut text)
         .map_err(|e| Failure::io("read", path.display(), &e))?;
