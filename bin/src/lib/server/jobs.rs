@@ -336,7 +336,12 @@ impl Services {
             act(user)
         });
         match done {
-            Ok(result) => result,
+            Ok(Ok(())) => {
+                // Here and not in the session, which may have lost its client: the log has every change of the store.
+                tracing::info!(user = %me.name, file = %manifest.path, version = manifest.version, "published");
+                Ok(())
+            }
+            Ok(refused) => refused,
             Err(RegistryError::UnknownUser) => Err(gone(me)),
             Err(error) => Err(registry_refusal(&error)),
         }
