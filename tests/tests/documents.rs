@@ -8,7 +8,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use towpath::client::exit::Exit;
+use clap::Parser;
+use towpath::client::cli::Cli;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -111,11 +112,30 @@ fn functions_in_the_walk_exist() {
     }
 }
 
+/// Lines of the fenced shell blocks.
+fn shell_lines(text: &str) -> impl Iterator<Item = &str> {
+    text.split("```sh\n")
+        .skip(1)
+        .filter_map(|block| block.split("```").next())
+        .flat_map(str::lines)
+}
+
 #[test]
-fn exit_codes_are_those_of_the_client() {
+fn the_readme_begins_with_the_demonstration_and_the_tests() {
     let text = fs::read_to_string(root().join("README.md")).unwrap();
-    for exit in Exit::ALL {
-        let row = format!("| {} | {} |", exit.code(), exit.meaning());
-        assert!(text.contains(&row), "README.md lacks the row {row}");
+    let lines: Vec<_> = shell_lines(&text).take(2).collect();
+    assert_eq!(lines, ["cargo run --release -- demo", "cargo xtask test"]);
+}
+
+#[test]
+fn commands_are_understood() {
+    let text = fs::read_to_string(root().join("README.md")).unwrap();
+    let mut seen = 0;
+    for line in shell_lines(&text).filter(|line| line.starts_with("towpath ")) {
+        if let Err(error) = Cli::try_parse_from(line.split_whitespace()) {
+            panic!("{line}: {error}");
+        }
+        seen += 1;
     }
+    assert!(seen >= 5, "only {seen} commands");
 }
