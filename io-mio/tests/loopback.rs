@@ -10,7 +10,9 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use common::{Peer, Role, Server, Worker, client_loop, pattern, turn_until, wait_until};
+use common::{
+    Peer, Role, Server, Worker, client_loop, impatient, pattern, turn_until, wait_until,
+};
 use towpath_io_mio::limits::{MAX_MESSAGE, SEND_QUEUE_HARD};
 use towpath_io_mio::seqpacket::Seqpacket;
 use towpath_io_mio::udp::{UdpConfig, UdpSctp};
@@ -116,15 +118,7 @@ over_all_carriers!(
 );
 
 fn serve(place: &mut dyn Place, role: fn() -> Role) -> Server {
-    Server::start(place.listen(), config(), role)
-}
-
-/// Clients of these tests stop turning their loops when they have what they want: nobody answers a shutdown then.
-fn config() -> LoopConfig {
-    LoopConfig {
-        close: Duration::from_millis(500),
-        ..LoopConfig::default()
-    }
+    Server::start(place.listen(), impatient(), role)
 }
 
 fn client(driver: &mut Driver<Peer>, place: &dyn Place) -> CarrierIndex {
@@ -253,7 +247,7 @@ fn a_closed_session_does_not_wait_for_ever_for_a_peer_that_does_not_read(place: 
     server.counters.paused.store(true, Ordering::SeqCst);
     let config = LoopConfig {
         close: Duration::from_millis(300),
-        ..config()
+        ..impatient()
     };
     let mut driver = Driver::new(config, Arc::new(Worker::default())).unwrap();
     let source = Role::Source {
@@ -299,7 +293,7 @@ fn jobs_run_at_once_as_far_as_there_are_workers_and_room(place: &mut dyn Place) 
     let config = LoopConfig {
         workers: 3,
         jobs: 5,
-        ..config()
+        ..impatient()
     };
     let server = Server::start(place.listen(), config, || Role::Echo { jobs: true });
     let mut driver = client_loop();
@@ -322,7 +316,7 @@ fn jobs_run_at_once_as_far_as_there_are_workers_and_room(place: &mut dyn Place) 
 fn stopping_lets_sessions_finish_and_ends_those_that_do_not(place: &mut dyn Place) {
     let config = LoopConfig {
         drain: Duration::from_millis(300),
-        ..config()
+        ..impatient()
     };
     let server = Server::start(place.listen(), config, || Role::Echo { jobs: true });
     let mut driver = client_loop();
@@ -362,7 +356,7 @@ fn stopping_lets_sessions_finish_and_ends_those_that_do_not(place: &mut dyn Plac
 fn a_session_that_will_not_end_is_aborted_when_the_time_is_up(place: &mut dyn Place) {
     let config = LoopConfig {
         drain: Duration::from_millis(200),
-        ..config()
+        ..impatient()
     };
     // A client waits for an answer that never comes, stop or not.
     let server = Server::start(place.listen(), config, || Role::Client { expected: 1 });
@@ -391,7 +385,7 @@ fn a_session_that_will_not_end_is_aborted_when_the_time_is_up(place: &mut dyn Pl
 fn peers_beyond_the_limit_are_turned_away(place: &mut dyn Place) {
     let config = LoopConfig {
         max_sessions: 3,
-        ..config()
+        ..impatient()
     };
     let server = Server::start(place.listen(), config, || Role::Sink);
     let mut driver = client_loop();

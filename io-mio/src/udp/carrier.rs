@@ -60,6 +60,7 @@ impl UdpSctp {
     /// Reads one socket, up to a budget; true if there may be more. What was read is answered batch by batch, so
     /// that the peer's acknowledgements do not wait for the end of a flood.
     fn read(&mut self, at: usize, now: Instant) -> bool {
+        let mut sane = false;
         for _ in 0..RECEIVE_ROUNDS {
             let (endpoint, cables) = (&mut self.endpoint, &self.config.cables);
             let received = self.sockets.all[at].receive(&mut self.buffers, |path, datagram| {
@@ -67,12 +68,16 @@ impl UdpSctp {
                     endpoint.handle_datagram(path, datagram, now);
                 }
             });
-            if received == Received::Drained {
-                return false;
+            match received {
+                Received::Some => sane = true,
+                Received::Drained => return false,
+                Received::Failed => continue,
             }
             self.transmit(now);
         }
-        true
+        // Nothing but errors: the next datagram is a new edge.
+        self.sockets.all[at].readable = sane;
+        sane
     }
 
     /// Takes the endpoint's events.

@@ -8,10 +8,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, setns};
-use towpath_io_mio::{Carrier, Driver, LoopConfig, PathInfo, PathState, SessionId};
+use towpath_io_mio::{Carrier, Driver, PathInfo, PathState, SessionId};
 use towpath_protocol::LinkChange;
 
-use super::{Counters, Peer, Role, Server, client_loop, turn_until, wait_until};
+use super::{Counters, Peer, Role, Server, client_loop, impatient, turn_until, wait_until};
 
 /// The carrier under test.
 #[derive(Clone, Copy)]
@@ -61,6 +61,12 @@ impl Hosts {
             ));
             run(&format!("ip -n {host} link set dev net{net} up"));
         }
+        // The link comes up a moment after it was asked to.
+        for host in [a, b] {
+            wait_until("the link", || {
+                ask(&format!("ip -n {host} -brief link show dev net{net}")).contains("LOWER_UP")
+            });
+        }
     }
 
     /// Makes both networks worse, in both directions (`netem`).
@@ -106,7 +112,7 @@ impl Hosts {
         Self::enter(&self.b);
         let at = Self::addresses(2, 9260);
         let carrier = (self.over.listen)(&at);
-        (Server::start(carrier, LoopConfig::default(), role), at)
+        (Server::start(carrier, impatient(), role), at)
     }
 
     /// Moves this thread to `a` and starts a session there.
@@ -134,6 +140,11 @@ impl Drop for Hosts {
 }
 
 pub(crate) fn run(command: &str) {
+    ask(command);
+}
+
+/// Runs a command and gives what it printed.
+fn ask(command: &str) -> String {
     let mut words = command.split(' ');
     let output = Command::new(words.next().unwrap())
         .args(words)
@@ -144,6 +155,7 @@ pub(crate) fn run(command: &str) {
         "{command}: {}",
         String::from_utf8_lossy(&output.stderr)
     );
+    String::from_utf8(output.stdout).unwrap()
 }
 
 /// Sends messages of 65,553 bytes from `a` to `b` and cuts network 1 when a quarter has arrived; says how long nothing came.

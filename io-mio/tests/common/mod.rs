@@ -272,6 +272,14 @@ impl Server {
     }
 }
 
+/// Clients of tests stop turning their loops when they have what they want: nobody may be there to answer a shutdown.
+pub(crate) fn impatient() -> LoopConfig {
+    LoopConfig {
+        close: Duration::from_millis(500),
+        ..LoopConfig::default()
+    }
+}
+
 pub(crate) fn client_loop() -> Driver<Peer> {
     Driver::new(
         LoopConfig {

@@ -6,11 +6,11 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::common::{Peer, Role, Server, client_loop, pattern, turn_until, wait_until};
+use crate::common::{Peer, Role, Server, client_loop, impatient, pattern, turn_until, wait_until};
 use crate::raw::Raw;
 use towpath_io_mio::limits::MAX_MESSAGE;
 use towpath_io_mio::udp::{Cables, UdpConfig, UdpSctp};
-use towpath_io_mio::{CloseMode, Driver, LoopConfig, PathState, SessionId};
+use towpath_io_mio::{CloseMode, Driver, PathState, SessionId};
 use towpath_protocol::LinkChange;
 use towpath_sctp::CloseReason;
 
@@ -25,11 +25,7 @@ fn serve(addresses: &[IpAddr], config: &UdpConfig, role: fn() -> Role) -> (Serve
     let at: Vec<_> = addresses.iter().map(|ip| SocketAddr::new(*ip, 0)).collect();
     let carrier = UdpSctp::listen(&at, PORT, config).unwrap();
     let port = carrier.udp_addresses()[0].port();
-    let config = LoopConfig {
-        close: Duration::from_millis(500),
-        ..LoopConfig::default()
-    };
-    (Server::start(Box::new(carrier), config, role), port)
+    (Server::start(Box::new(carrier), impatient(), role), port)
 }
 
 fn connect(

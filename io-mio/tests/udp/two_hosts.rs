@@ -3,13 +3,14 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use crate::common::hosts::{self, Hosts, Over, cut, run};
-use crate::common::{Peer, Role, Server, client_loop, turn_until};
+use crate::common::hosts::{self, Hosts, Over, cut, left, run};
+use crate::common::{Peer, Role, Server, client_loop, impatient, pattern, turn_until};
 use nix::unistd::geteuid;
+use towpath_io_mio::limits::{MAX_MESSAGE, SEND_QUEUE};
 use towpath_io_mio::udp::{UDP_PORT, UdpConfig, UdpSctp};
-use towpath_io_mio::{Carrier, Driver, LoopConfig, PathState, SessionId};
+use towpath_io_mio::{Carrier, Driver, PathState, SessionId};
 
 const UDP: Over = Over { listen, client };
 
@@ -99,7 +100,7 @@ const SECOND: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 2, 0, 1));
 fn start(hosts: &Hosts) -> (Server, Driver<Peer>, SessionId) {
     Hosts::enter(&hosts.b);
     let at = [SocketAddr::new(ONE, 9260)];
-    let server = Server::start(listen(&at), LoopConfig::default(), || Role::Sink);
+    let server = Server::start(listen(&at), impatient(), || Role::Sink);
     Hosts::enter(&hosts.a);
     let mut driver = client_loop();
     let carrier = driver.add_carrier(client(&[])).unwrap();
@@ -217,6 +218,66 @@ fn a_link_whose_packets_become_smaller_goes_on() {
     assert!(found <= 1_292, "{found}");
     let (_, stall) = server.counters.gap.lock().unwrap().unwrap();
     println!("packets became smaller: stalled for {stall:?}");
+    drop(driver);
+    server.stop();
+}
+
+/// A slow network is filled, and what waits beyond it stays below the limit, or a command would wait behind it.
+#[test]
+fn a_slow_network_is_filled_and_little_waits() {
+    if !privileged("a slow network") {
+        return;
+    }
+    let hosts = Hosts::new(UDP);
+    give_one_address(&hosts);
+    for net in [1, 2] {
+        run(&format!(
+            "tc -n {} qdisc add dev net{net} root tbf rate 80mbit burst 64kb limit 300kb",
+            hosts.a
+        ));
+    }
+    let (server, mut driver, id) = start(&hosts);
+    turn_until(&mut driver, "full packets", |driver| {
+        driver.paths(id).iter().any(|path| path.mtu == 1_472)
+    });
+    let (start, arrived) = (Instant::now(), &server.counters.bytes);
+    let (before, mut most) = (arrived.load(Ordering::SeqCst), 0);
+    turn_until(&mut driver, "two seconds", |driver| {
+        let taken = (usize::MAX - left(driver, id)) * 65_536;
+        // In the queue of the network, and in flight.
+        let under_way = 300_000 + 65_536;
+        most = most.max((taken - arrived.load(Ordering::SeqCst)).saturating_sub(under_way));
+        start.elapsed() > Duration::from_secs(2)
+    });
+    let rate = (arrived.load(Ordering::SeqCst) - before) as f64 / start.elapsed().as_secs_f64();
+    println!(
+        "80 Mbit/s: {:.1} MB/s, at most {most} bytes waited beyond the network",
+        rate / 1e6
+    );
+    assert!(rate > 6e6, "{rate} bytes a second");
+    assert!(most < SEND_QUEUE + 4 * MAX_MESSAGE, "{most} bytes waited");
+    drop(driver);
+    server.stop();
+}
+
+/// The server is on this very host, by an address of an interface: packets go through loopback all the same.
+#[test]
+fn a_server_on_the_same_host_is_reached_by_its_interfaces_address() {
+    if !privileged("an interface's address") {
+        return;
+    }
+    let hosts = Hosts::new(UDP);
+    Hosts::enter(&hosts.b);
+    let at = Hosts::addresses(2, 9260);
+    let server = Server::start(listen(&at), impatient(), || Role::Echo { jobs: false });
+    let messages = vec![(1, pattern(50_000, 1))];
+    let mut driver = client_loop();
+    let carrier = driver.add_carrier(client(&[])).unwrap();
+    let id = driver
+        .connect(carrier, &at, Peer::client(messages.clone()))
+        .unwrap();
+    turn_until(&mut driver, "the echo", |driver| driver.is_over(id));
+    assert!(driver.take_session(id).unwrap().received == messages);
     drop(driver);
     server.stop();
 }
