@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use zeroize::Zeroizing;
+
 use crate::{
     FilePath, Fingerprint, ManifestHash, PublicKey, Role, SignedManifest, SignedStatement,
     Timestamp, UserId, UserName,
@@ -47,6 +49,51 @@ pub enum Request {
         /// The statement; its action is `add`, and it is signed by the key that it adds.
         statement: SignedStatement,
     },
+    /// Add a user.
+    AddUser {
+        /// Name to log in with.
+        name: UserName,
+        /// What they may do.
+        role: Role,
+        /// Their password; none for a user who logs in by key only.
+        password: Option<NewPassword>,
+        /// A first key, and what it is called; at most [`MAX_COMMENT_LEN`](crate::limits::MAX_COMMENT_LEN) bytes.
+        key: Option<(PublicKey, String)>,
+    },
+    /// Remove a user; the files stay.
+    RemoveUser {
+        /// Who.
+        user: UserName,
+    },
+    /// Give a user another role.
+    SetRole {
+        /// Who.
+        user: UserName,
+        /// What they may do from now on.
+        role: Role,
+    },
+}
+
+/// A password that somebody is to get; erased from memory when dropped, and not shown by `Debug`.
+#[derive(Clone, PartialEq, Eq)]
+pub struct NewPassword(Zeroizing<String>);
+
+impl NewPassword {
+    /// Wraps a password. What makes one acceptable is the server's business.
+    pub fn new(password: Zeroizing<String>) -> Self {
+        Self(password)
+    }
+
+    /// The password.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for NewPassword {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("NewPassword(..)")
+    }
 }
 
 /// The answer to a [`Request`], of the same name.
@@ -83,6 +130,15 @@ pub enum Reply {
     Keys(Vec<KeyEntry>),
     /// Done.
     KeyAdded,
+    /// Done.
+    UserAdded {
+        /// Who it is from now on.
+        uid: UserId,
+    },
+    /// Done.
+    UserRemoved,
+    /// Done.
+    RoleSet,
 }
 
 /// What kind of request waits for its answer.
@@ -95,6 +151,9 @@ pub(crate) enum Asked {
     Users,
     Keys,
     AddKey,
+    AddUser,
+    RemoveUser,
+    SetRole,
 }
 
 impl Request {
@@ -107,6 +166,9 @@ impl Request {
             Self::Users => Asked::Users,
             Self::Keys { .. } => Asked::Keys,
             Self::AddKey { .. } => Asked::AddKey,
+            Self::AddUser { .. } => Asked::AddUser,
+            Self::RemoveUser { .. } => Asked::RemoveUser,
+            Self::SetRole { .. } => Asked::SetRole,
         }
     }
 }
@@ -121,6 +183,9 @@ impl Asked {
             Self::Users => matches!(reply, Reply::Users(_)),
             Self::Keys => matches!(reply, Reply::Keys(_)),
             Self::AddKey => matches!(reply, Reply::KeyAdded),
+            Self::AddUser => matches!(reply, Reply::UserAdded { .. }),
+            Self::RemoveUser => matches!(reply, Reply::UserRemoved),
+            Self::SetRole => matches!(reply, Reply::RoleSet),
         }
     }
 }

@@ -129,7 +129,9 @@ pub use channel::{
 };
 pub use chunk::{CHUNK_LEN, Chunk, TAILROOM};
 pub use close::{CloseCode, CloseReason, Deadline, ProtocolError, UsageError, WriteError};
-pub use control::{KeyEntry, ListEntry, Refusal, RefusalCode, Reply, Request, UserEntry};
+pub use control::{
+    KeyEntry, ListEntry, NewPassword, Refusal, RefusalCode, Reply, Request, UserEntry,
+};
 pub use hex::HexError;
 pub use ids::{RequestId, TransferId};
 pub use key::{Fingerprint, FingerprintError, KeyError, PublicKey, SigningKey};

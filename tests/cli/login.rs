@@ -177,7 +177,11 @@ fn roles_are_enforced_with_their_exit_code() {
     let owner = site.person("owner", "maintainer");
     let source = site.path("source");
     fs::write(&source, "x").unwrap();
-    for (role, upload, delete_others) in [("admin", 0, 0), ("maintainer", 0, 3), ("guest", 3, 3)] {
+    for (role, upload, delete_others, manage) in [
+        ("admin", 0, 0, 0),
+        ("maintainer", 0, 3, 3),
+        ("guest", 3, 3, 3),
+    ] {
         let who = site.person(role, role);
         site.put(&owner, "others", b"of the owner");
         site.get(&who, "others", &[]).0.succeeds();
@@ -201,7 +205,59 @@ fn roles_are_enforced_with_their_exit_code() {
             site.towpath(&who, &["rm", &site.url(&who, "others")])
                 .succeeds();
         }
+        // Managing users and changing roles.
+        let url = site.url(&who, "");
+        let new = format!("new-of-{role}");
+        let password = site.path("new.password");
+        write_private(&password, b"a first password\n");
+        let add = ["users", "add", &url, &new, "--new-password-file"];
+        site.towpath(&who, &[&add[..], &[text(&password)]].concat())
+            .exits(manage);
+        site.towpath(&who, &["users", "list", &url]).exits(manage);
+        let victim = if manage == 0 { &new } else { "owner" };
+        site.towpath(&who, &["users", "role", &url, victim, "maintainer"])
+            .exits(manage);
+        site.towpath(&who, &["users", "remove", &url, victim])
+            .exits(manage);
     }
+}
+
+#[test]
+fn users_are_managed_from_the_client() {
+    let site = Site::new();
+    let root = site.person("root", "admin");
+    let url = site.url(&root, "");
+    let bob = site.stranger("bob");
+    bob.make_key();
+    let key = bob.home.join("id_ed25519.pub");
+    site.towpath(&root, &["users", "add", &url, "bob", "--key", text(&key)])
+        .succeeds();
+    let listing = site
+        .towpath(&root, &["users", "list", &url])
+        .succeeds()
+        .text();
+    assert!(
+        listing.contains("bob") && listing.contains("guest"),
+        "{listing}"
+    );
+    let whoami = |person| site.towpath(person, &["whoami", &site.url(person, "")]);
+    assert!(whoami(&bob).succeeds().text().contains("guest"));
+    site.towpath(&root, &["users", "add", &url, "bob", "--key", text(&key)])
+        .exits(11)
+        .says("bob already");
+    site.towpath(&root, &["users", "role", &url, "bob", "maintainer"])
+        .succeeds();
+    assert!(whoami(&bob).succeeds().text().contains("maintainer"));
+    site.towpath(&root, &["users", "role", &url, "root", "guest"])
+        .exits(11)
+        .says("last admin");
+    site.towpath(&root, &["users", "remove", &url, "bob"])
+        .succeeds();
+    whoami(&bob).exits(4);
+    site.towpath(&root, &["users", "remove", &url, "bob"])
+        .exits(7);
+    // Neither a key nor a password: nobody could log in.
+    site.towpath(&root, &["users", "add", &url, "eve"]).exits(2);
 }
 
 #[test]

@@ -25,7 +25,8 @@ use crate::channel::tls::Tls;
 use crate::close::{CloseReason, ProtocolError, UsageError, WriteError};
 use crate::control::Asked;
 use crate::limits::{
-    Limits, MAX_LOGIN_LEN, MAX_PATH_LEN, MAX_PENDING_REQUESTS, MAX_REPLY_LEN, MAX_REQUEST_LEN,
+    Limits, MAX_LOGIN_LEN, MAX_PASSWORD_LEN, MAX_PATH_LEN, MAX_PENDING_REQUESTS, MAX_REPLY_LEN,
+    MAX_REQUEST_LEN,
 };
 use crate::link::{LinkChange, Transmit};
 use crate::session::{Session, is_of};
@@ -153,13 +154,22 @@ impl Connection {
     /// Sends a request; its answer is an [`Event::Reply`].
     ///
     /// # Errors
-    /// `WrongState` before login, `Closed`, `TooManyRequests`, `TooLong` for a list prefix longer than any path.
+    /// `WrongState` before login, `Closed`, `TooManyRequests`, `TooLong` for a list prefix longer than any path, or for a password longer than
+    /// [`MAX_PASSWORD_LEN`](crate::limits::MAX_PASSWORD_LEN).
     pub fn request(&mut self, request: Request) -> Result<RequestId, UsageError> {
         self.ready()?;
         if self.requests.len() >= MAX_PENDING_REQUESTS {
             return Err(UsageError::TooManyRequests);
         }
-        if matches!(&request, Request::List { prefix, .. } if prefix.len() > MAX_PATH_LEN) {
+        let too_long = match &request {
+            Request::List { prefix, .. } => prefix.len() > MAX_PATH_LEN,
+            Request::AddUser {
+                password: Some(password),
+                ..
+            } => password.as_str().len() > MAX_PASSWORD_LEN,
+            _ => false,
+        };
+        if too_long {
             return Err(UsageError::TooLong);
         }
         let id = RequestId(self.next_request);

@@ -4,16 +4,17 @@ use zeroize::Zeroizing;
 
 use super::cursor::{Reader, Writer};
 use super::parts::{
-    Signed, read_key_entry, read_list_entry, read_manifest, read_raw_path, read_refusal, read_role,
-    read_uid, read_user, read_user_entry, refuse_path, refuse_user, write_key_entry,
-    write_list_entry, write_refusal, write_role, write_user_entry,
+    Signed, read_key_entry, read_list_entry, read_manifest, read_password, read_public_key,
+    read_raw_path, read_refusal, read_role, read_uid, read_user, read_user_entry, refuse_path,
+    refuse_user, write_key_entry, write_list_entry, write_password, write_public_key,
+    write_refusal, write_role, write_user_entry,
 };
 use crate::close::{CloseCode, ProtocolError};
 use crate::limits::{
-    MAX_CLAIMED_NAME_LEN, MAX_LIST_ENTRIES, MAX_MESSAGE_LEN, MAX_PASSWORD_LEN, MAX_PATH_LEN,
-    MAX_SIGNATURE_LEN, PROTOCOL_VERSION,
+    MAX_CLAIMED_NAME_LEN, MAX_LIST_ENTRIES, MAX_MESSAGE_LEN, MAX_PATH_LEN, MAX_SIGNATURE_LEN,
+    PROTOCOL_VERSION,
 };
-use crate::{FilePath, Refusal, Reply, Request, Role, StoreId, UserId, UserName};
+use crate::{FilePath, NewPassword, Refusal, Reply, Request, Role, StoreId, UserId, UserName};
 
 mod kind {
     pub(super) const CLIENT_HELLO: u8 = 0x01;
@@ -31,9 +32,6 @@ mod kind {
     pub(super) const PONG: u8 = 0x21;
     pub(super) const CLOSE: u8 = 0x22;
 }
-
-/// The body of a password message is padded to a multiple of this, so that its length tells little of the password's.
-const PASSWORD_BLOCK: usize = 256;
 
 /// What a client says.
 #[expect(
@@ -169,13 +167,10 @@ impl ClientMessage {
         writer.finish_frame()
     }
 
-    /// `password` has at most [`MAX_PASSWORD_LEN`] bytes.
+    /// `password` has at most [`MAX_PASSWORD_LEN`](crate::limits::MAX_PASSWORD_LEN) bytes.
     pub(crate) fn password(password: &str) -> Zeroizing<Vec<u8>> {
-        let body = (2 + password.len()).next_multiple_of(PASSWORD_BLOCK);
-        let mut writer = frame(kind::PASSWORD, body);
-        let start = writer.len();
-        writer.string(password);
-        writer.pad(start + body);
+        let mut writer = frame(kind::PASSWORD, 512);
+        write_password(&mut writer, password);
         writer.finish_frame()
     }
 
@@ -186,7 +181,8 @@ impl ClientMessage {
     }
 
     pub(crate) fn request(id: u32, request: &Request) -> Zeroizing<Vec<u8>> {
-        let mut writer = frame(kind::REQUEST, 256);
+        // Room for the longest request with a password, of which a growing buffer would leave copies.
+        let mut writer = frame(kind::REQUEST, 2_048);
         writer.u32(id);
         match request {
             Request::Whoami => writer.u8(1),
@@ -217,6 +213,31 @@ impl ClientMessage {
                 writer.u8(7);
                 Signed::write_statement(&mut writer, statement);
             }
+            Request::AddUser {
+                name,
+                role,
+                password,
+                key,
+            } => {
+                writer.u8(8);
+                writer.string(name.as_str());
+                write_role(&mut writer, *role);
+                writer.option(password.as_ref(), |writer, password| {
+                    write_password(writer, password.as_str());
+                });
+                writer.option(key.as_ref(), |writer, (key, comment)| {
+                    write_public_key(writer, key, comment);
+                });
+            }
+            Request::RemoveUser { user } => {
+                writer.u8(9);
+                writer.string(user.as_str());
+            }
+            Request::SetRole { user, role } => {
+                writer.u8(10);
+                writer.string(user.as_str());
+                write_role(&mut writer, *role);
+            }
         }
         writer.finish_frame()
     }
@@ -232,7 +253,7 @@ impl ClientMessage {
                 }
             }
             kind::USER => Self::User(reader.string(MAX_CLAIMED_NAME_LEN)?.to_owned()),
-            kind::PASSWORD => return decode_password(reader),
+            kind::PASSWORD => Self::Password(read_password(&mut reader)?),
             kind::KEY => Self::Key(reader.string(MAX_SIGNATURE_LEN)?.to_owned()),
             kind::REQUEST => {
                 let id = reader.u32()?;
@@ -243,16 +264,6 @@ impl ClientMessage {
         reader.end()?;
         Ok(message)
     }
-}
-
-fn decode_password(mut reader: Reader<'_>) -> Result<ClientMessage, ProtocolError> {
-    let password = reader.string(MAX_PASSWORD_LEN)?;
-    let padding = reader.rest();
-    let whole = (2 + password.len()).next_multiple_of(PASSWORD_BLOCK);
-    if 2 + password.len() + padding.len() != whole || padding.iter().any(|byte| *byte != 0) {
-        return Err(ProtocolError::Malformed);
-    }
-    Ok(ClientMessage::Password(Zeroizing::new(password.to_owned())))
 }
 
 fn decode_request(mut reader: Reader<'_>) -> Result<Result<Request, Refusal>, ProtocolError> {
@@ -278,16 +289,37 @@ fn decode_request(mut reader: Reader<'_>) -> Result<Result<Request, Refusal>, Pr
             .manifest()
             .map(|signed| Request::Delete { signed }),
         5 => Ok(Request::Users),
-        6 => UserName::parse(reader.string(MAX_CLAIMED_NAME_LEN)?)
-            .map_err(refuse_user)
-            .map(|user| Request::Keys { user }),
+        6 => read_claimed(&mut reader)?.map(|user| Request::Keys { user }),
         7 => Signed::read(&mut reader)?
             .statement()
             .map(|statement| Request::AddKey { statement }),
+        8 => {
+            let name = read_claimed(&mut reader)?;
+            let role = read_role(&mut reader)?;
+            let password = reader.option(read_password)?.map(NewPassword::new);
+            let key = reader.option(read_public_key)?;
+            name.map(|name| Request::AddUser {
+                name,
+                role,
+                password,
+                key,
+            })
+        }
+        9 => read_claimed(&mut reader)?.map(|user| Request::RemoveUser { user }),
+        10 => {
+            let user = read_claimed(&mut reader)?;
+            let role = read_role(&mut reader)?;
+            user.map(|user| Request::SetRole { user, role })
+        }
         _ => return Err(ProtocolError::Malformed),
     };
     reader.end()?;
     Ok(request)
+}
+
+/// A user name that may be refused in words.
+fn read_claimed(reader: &mut Reader<'_>) -> Result<Result<UserName, Refusal>, ProtocolError> {
+    Ok(UserName::parse(reader.string(MAX_CLAIMED_NAME_LEN)?).map_err(refuse_user))
 }
 
 impl ServerMessage {
@@ -401,6 +433,12 @@ fn write_reply(writer: &mut Writer, reply: &Reply) {
             writer.list(keys, write_key_entry);
         }
         Reply::KeyAdded => writer.u8(7),
+        Reply::UserAdded { uid } => {
+            writer.u8(8);
+            writer.bytes(uid.as_bytes());
+        }
+        Reply::UserRemoved => writer.u8(9),
+        Reply::RoleSet => writer.u8(10),
     }
 }
 
@@ -424,6 +462,11 @@ fn read_reply(reader: &mut Reader<'_>) -> Result<Result<Reply, Refusal>, Protoco
         5 => Reply::Users(reader.list(read_user_entry)?),
         6 => Reply::Keys(reader.list(read_key_entry)?),
         7 => Reply::KeyAdded,
+        8 => Reply::UserAdded {
+            uid: read_uid(reader)?,
+        },
+        9 => Reply::UserRemoved,
+        10 => Reply::RoleSet,
         _ => return Err(ProtocolError::Malformed),
     }))
 }

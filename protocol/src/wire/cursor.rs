@@ -96,10 +96,6 @@ impl<'a> Reader<'a> {
         Ok(items)
     }
 
-    pub(super) fn rest(self) -> &'a [u8] {
-        self.rest
-    }
-
     /// Nothing may be left.
     pub(super) fn end(self) -> Result<(), ProtocolError> {
         if self.rest.is_empty() {

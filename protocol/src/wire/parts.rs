@@ -1,10 +1,12 @@
 //! Pieces that several messages have in common.
 
+use zeroize::Zeroizing;
+
 use super::cursor::{Reader, Writer};
 use crate::close::ProtocolError;
 use crate::limits::{
-    MAX_COMMENT_LEN, MAX_MESSAGE_LEN, MAX_PATH_LEN, MAX_SIGNATURE_LEN, MAX_STATEMENT_LEN,
-    MAX_USER_NAME_LEN, MODE_MASK,
+    MAX_COMMENT_LEN, MAX_MESSAGE_LEN, MAX_PASSWORD_LEN, MAX_PATH_LEN, MAX_SIGNATURE_LEN,
+    MAX_STATEMENT_LEN, MAX_USER_NAME_LEN, MODE_MASK,
 };
 use crate::{
     FilePath, Fingerprint, KeyEntry, ListEntry, ManifestHash, PathError, PublicKey, Refusal,
@@ -171,9 +173,42 @@ pub(super) fn write_user_entry(writer: &mut Writer, entry: &UserEntry) {
     writer.u32(entry.keys);
 }
 
-pub(super) fn read_key_entry(reader: &mut Reader<'_>) -> Result<KeyEntry, ProtocolError> {
+/// A key and what it is called.
+pub(super) fn read_public_key(
+    reader: &mut Reader<'_>,
+) -> Result<(PublicKey, String), ProtocolError> {
     let key = PublicKey::from_bytes(reader.array()?).map_err(|_| ProtocolError::Malformed)?;
     let comment = reader.string(MAX_COMMENT_LEN)?.to_owned();
+    Ok((key, comment))
+}
+
+pub(super) fn write_public_key(writer: &mut Writer, key: &PublicKey, comment: &str) {
+    writer.bytes(key.as_bytes());
+    writer.text(comment, MAX_COMMENT_LEN);
+}
+
+/// A password is padded to a multiple of this, so that a message's length tells little of it.
+const PASSWORD_BLOCK: usize = 256;
+
+/// `password` has at most [`MAX_PASSWORD_LEN`] bytes.
+pub(super) fn write_password(writer: &mut Writer, password: &str) {
+    let end = writer.len() + (2 + password.len()).next_multiple_of(PASSWORD_BLOCK);
+    writer.string(password);
+    writer.pad(end);
+}
+
+pub(super) fn read_password(reader: &mut Reader<'_>) -> Result<Zeroizing<String>, ProtocolError> {
+    let password = Zeroizing::new(reader.string(MAX_PASSWORD_LEN)?.to_owned());
+    let len = 2 + password.len();
+    let padding = reader.bytes(len.next_multiple_of(PASSWORD_BLOCK) - len)?;
+    if padding.iter().any(|byte| *byte != 0) {
+        return Err(ProtocolError::Malformed);
+    }
+    Ok(password)
+}
+
+pub(super) fn read_key_entry(reader: &mut Reader<'_>) -> Result<KeyEntry, ProtocolError> {
+    let (key, comment) = read_public_key(reader)?;
     let statement = reader.option(|reader| {
         Signed::read(reader)?
             .statement()
@@ -187,7 +222,6 @@ pub(super) fn read_key_entry(reader: &mut Reader<'_>) -> Result<KeyEntry, Protoc
 }
 
 pub(super) fn write_key_entry(writer: &mut Writer, entry: &KeyEntry) {
-    writer.bytes(entry.key.as_bytes());
-    writer.text(&entry.comment, MAX_COMMENT_LEN);
+    write_public_key(writer, &entry.key, &entry.comment);
     writer.option(entry.statement.as_ref(), Signed::write_statement);
 }

@@ -7,8 +7,8 @@ use super::control::{ClientMessage, Common, ServerMessage, split_frame};
 use super::record::{Open, TransferReply, decode_abort, decode_credit};
 use crate::limits::MAX_REPLY_LEN;
 use crate::{
-    CloseCode, FilePath, ManifestHash, ProtocolError, Refusal, RefusalCode, Reply, Request, Role,
-    StoreId, Timestamp, UserId,
+    CloseCode, FilePath, ManifestHash, NewPassword, ProtocolError, PublicKey, Refusal, RefusalCode,
+    Reply, Request, Role, StoreId, Timestamp, UserId, UserName,
 };
 
 /// Sender, name, and the message: a frame, or kind and body of a record.
@@ -51,7 +51,7 @@ fn vector(name: &str) -> Vec<u8> {
 #[test]
 fn every_vector_whole_cut_and_lengthened() {
     let vectors = vectors();
-    assert_eq!(vectors.len(), 45);
+    assert_eq!(vectors.len(), 52);
     for (from, name, message) in vectors {
         let body = if from == From::Record {
             message.clone()
@@ -99,6 +99,12 @@ fn every_vector_whole_cut_and_lengthened() {
     }
 }
 
+/// RFC 8032 §7.1, the first test's public key.
+const RFC_8032_KEY: [u8; 32] = [
+    0xd7, 0x5a, 0x98, 0x01, 0x82, 0xb1, 0x0a, 0xb7, 0xd5, 0x4b, 0xfe, 0xd3, 0xc9, 0x64, 0x07, 0x3a,
+    0x0e, 0xe1, 0x72, 0xf3, 0xda, 0xa6, 0x23, 0x25, 0xaf, 0x02, 0x1a, 0x68, 0xf7, 0x07, 0x51, 0x1a,
+];
+
 #[test]
 fn what_clients_say() {
     let decode = |name| ClientMessage::decode(&vector(name)).unwrap();
@@ -113,6 +119,34 @@ fn what_clients_say() {
         after: Some(FilePath::parse("docs/a.txt").unwrap()),
         limit: 100,
     };
+    let add = Request::AddUser {
+        name: UserName::parse("bob").unwrap(),
+        role: Role::Guest,
+        password: Some(NewPassword::new("secret".to_owned().into())),
+        key: Some((
+            PublicKey::from_bytes(RFC_8032_KEY).unwrap(),
+            "bob@laptop".to_owned(),
+        )),
+    };
+    assert!(!format!("{add:?}").contains("secret"));
+    assert_eq!(
+        decode("request-add-user"),
+        ClientMessage::Request {
+            id: 7,
+            request: Ok(add)
+        }
+    );
+    let set = Request::SetRole {
+        user: UserName::parse("bob").unwrap(),
+        role: Role::Admin,
+    };
+    assert_eq!(
+        decode("request-set-role"),
+        ClientMessage::Request {
+            id: 10,
+            request: Ok(set)
+        }
+    );
     assert_eq!(
         decode("request-list"),
         ClientMessage::Request {

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use towpath_protocol::{Role, UserName};
 
 use super::limits::{DEFAULT_PARALLEL, MAX_PARALLEL};
 
@@ -107,6 +108,9 @@ pub enum Command {
     /// Make, register and list keys
     #[command(subcommand)]
     Keys(Keys),
+    /// List, add and remove users, and change their roles (administrators)
+    #[command(subcommand)]
+    Users(Users),
     /// Write a file's proof of authorship for ssh-keygen and b3sum
     ///
     /// Writes DIR/NAME.manifest, DIR/NAME.sig, DIR/NAME.b3 and a line in DIR/allowed_signers, and prints the commands that check them: `ssh-keygen -Y verify -f allowed_signers -I USER -n file@towpath
@@ -243,6 +247,64 @@ pub struct KeysList {
     pub url: String,
     /// Whose keys [default: your own]
     pub user: Option<String>,
+}
+
+/// `towpath users`
+#[derive(Debug, Subcommand)]
+pub enum Users {
+    /// List all users: name, role, uid, number of keys
+    List(UsersList),
+    /// Add a user, who logs in by key, by password, or both
+    Add(UsersAdd),
+    /// Remove a user; their files stay
+    Remove(UsersOne),
+    /// Give a user another role; their open sessions feel it at once
+    Role(UsersRole),
+}
+
+/// `towpath users list`
+#[derive(Debug, Args)]
+pub struct UsersList {
+    /// The server
+    pub url: String,
+}
+
+/// `towpath users add`
+#[derive(Debug, Args)]
+pub struct UsersAdd {
+    /// The server
+    pub url: String,
+    /// Who
+    pub name: UserName,
+    /// admin, maintainer or guest
+    #[arg(long, default_value_t = Role::Guest)]
+    pub role: Role,
+    /// Their OpenSSH Ed25519 public key
+    #[arg(long, value_name = "FILE.pub", required_unless_present = "new_password_file")]
+    pub key: Option<PathBuf>,
+    /// Their password is the first line of this file
+    #[arg(long, value_name = "FILE")]
+    pub new_password_file: Option<PathBuf>,
+}
+
+/// `towpath users remove`
+#[derive(Debug, Args)]
+pub struct UsersOne {
+    /// The server
+    pub url: String,
+    /// Who
+    pub name: UserName,
+}
+
+/// `towpath users role`
+#[derive(Debug, Args)]
+pub struct UsersRole {
+    /// The server
+    pub url: String,
+    /// Who
+    pub name: UserName,
+    /// admin, maintainer or guest
+    pub role: Role,
 }
 
 /// `towpath export`

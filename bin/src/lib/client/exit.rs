@@ -220,7 +220,7 @@ impl Failure {
             ),
             RefusalCode::BadRequest => Self::new(
                 Exit::Server,
-                format!("{what}: the server did not understand the request ({said})"),
+                format!("{what}: the server does not accept this ({said})"),
             ),
             RefusalCode::Cancelled => Self::new(
                 Exit::Server,

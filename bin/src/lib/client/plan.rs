@@ -1,9 +1,11 @@
 //! From arguments to tasks: which file goes where.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use towpath_protocol::FilePath;
+use towpath_protocol::limits::MAX_PUBLIC_KEY_LINE_LEN;
+use towpath_protocol::{FilePath, NewPassword, PublicKey, Request};
 
 use super::cli;
 use super::destination::{Destination, SCHEME};
@@ -13,6 +15,7 @@ use super::sink::Target;
 use super::source::STANDARD;
 use super::task::Task;
 use super::tasks;
+use super::terminal::{Terminal, read_secret};
 
 /// The tasks of a command and the server they are for.
 #[derive(Debug)]
@@ -320,6 +323,50 @@ pub fn export(args: &cli::Export) -> Result<Work, Failure> {
         server,
         tasks: VecDeque::from([Box::new(task) as Box<dyn Task>]),
     })
+}
+
+/// `towpath users`
+///
+/// # Errors
+/// A usage [`Failure`], or a local one for a key or password that cannot be read.
+pub fn users(args: &cli::Users, terminal: &Terminal) -> Result<Work, Failure> {
+    let (url, task) = match args {
+        cli::Users::List(args) => (&args.url, tasks::ManageUsers::list()),
+        cli::Users::Add(args) => {
+            let key = args.key.as_deref().map(public_key).transpose()?;
+            let password = match &args.new_password_file {
+                Some(file) => Some(NewPassword::new(read_secret(file, terminal)?)),
+                None => None,
+            };
+            let request = Request::AddUser {
+                name: args.name.clone(),
+                role: args.role,
+                password,
+                key,
+            };
+            (&args.url, tasks::ManageUsers::add(request, &args.name))
+        }
+        cli::Users::Remove(args) => (&args.url, tasks::ManageUsers::remove(args.name.clone())),
+        cli::Users::Role(args) => (
+            &args.url,
+            tasks::ManageUsers::set_role(args.name.clone(), args.role),
+        ),
+    };
+    Ok(single(destination(url)?, task))
+}
+
+/// A public key and its comment, of a file with one OpenSSH line.
+fn public_key(file: &Path) -> Result<(PublicKey, String), Failure> {
+    let shown = file.display();
+    let mut text = String::new();
+    std::fs::File::open(file)
+        .and_then(|source| {
+            let most = MAX_PUBLIC_KEY_LINE_LEN as u64 + 2;
+            source.take(most).read_to_string(&mut text)
+        })
+        .map_err(|e| Failure::io("read", shown, &e))?;
+    PublicKey::parse_openssh_with_comment(text.trim_end())
+        .map_err(|e| Failure::local(format!("{}: {e}", file.display())))
 }
 
 /// A command of one task that needs no path.

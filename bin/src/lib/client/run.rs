@@ -10,7 +10,7 @@ use towpath_protocol::{Limits, SigningKey, UserName, tls_client_config};
 use zeroize::Zeroizing;
 
 use super::carrier::{self, Route};
-use super::cli::{Cli, Command, Common, Keys, KeysAdd, KeysNew, Pinned};
+use super::cli::{self, Cli, Command, Common, Keys, KeysAdd, KeysNew, Pinned};
 use super::escape::Safe;
 use super::exit::{Exit, Failure};
 use super::home::{HOME_VARIABLE, Home};
@@ -97,6 +97,13 @@ pub fn run(cli: &Cli, terminal: &Arc<Terminal>, umask: u32) -> Result<Exit, Fail
             plan::rm(args)?
         }
         Command::Whoami(args) => plan::single(plan::destination(&args.url)?, tasks::Whoami),
+        Command::Users(args) => {
+            if let cli::Users::Add(add) = args {
+                let file = add.new_password_file.as_deref();
+                check_input(common, file == Some(std::path::Path::new(STANDARD)))?;
+            }
+            plan::users(args, terminal)?
+        }
         Command::Export(args) => {
             needs.pinned = args.pinned;
             plan::export(args)?

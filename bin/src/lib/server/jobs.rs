@@ -14,8 +14,8 @@ use towpath_protocol::{
     server::{ClaimedUser, Credential},
 };
 use towpath_store::{
-    CommitError, Download, NewKey, Registry, RegistryError, Store, StoreError, Upload, User,
-    UserKey,
+    CommitError, Download, NewKey, NewUser, Registry, RegistryError, Store, StoreError, Upload,
+    User, UserKey,
 };
 
 /// What all sessions of a server share.
@@ -190,12 +190,49 @@ impl Services {
                 Ok(Reply::Users(users.iter().map(user_entry).collect()))
             }
             Request::Keys { user: name } => {
-                let found = self.registry.find(&name).ok_or_else(|| {
-                    refuse(RefusalCode::NotFound, format!("no user is named {name}"))
-                })?;
+                let found = self.named(&name)?;
                 Ok(Reply::Keys(found.keys.iter().map(UserKey::entry).collect()))
             }
             Request::AddKey { statement } => self.add_key(me, &user, statement),
+            Request::AddUser {
+                name,
+                role,
+                password,
+                key,
+            } => {
+                allow(&user, Action::ManageUsers)?;
+                if role != Role::Guest {
+                    allow(&user, Action::ChangeRoles)?;
+                }
+                let key = key.map(|(key, comment)| NewKey {
+                    key,
+                    comment,
+                    statement: None,
+                });
+                let new = NewUser {
+                    name,
+                    role,
+                    password: password
+                        .as_ref()
+                        .map(|password| password.as_str().as_bytes()),
+                    keys: key.into_iter().collect(),
+                };
+                let added = self.registry.add(new);
+                let added = added.map_err(|error| registry_refusal(&error))?;
+                Ok(Reply::UserAdded { uid: added.uid })
+            }
+            Request::RemoveUser { user: name } => {
+                allow(&user, Action::ManageUsers)?;
+                let removed = self.registry.remove(self.named(&name)?.uid);
+                removed.map_err(|error| registry_refusal(&error))?;
+                Ok(Reply::UserRemoved)
+            }
+            Request::SetRole { user: name, role } => {
+                allow(&user, Action::ChangeRoles)?;
+                let set = self.registry.set_role(self.named(&name)?.uid, role);
+                set.map_err(|error| registry_refusal(&error))?;
+                Ok(Reply::RoleSet)
+            }
         }
     }
 
@@ -385,6 +422,12 @@ impl Services {
         Ok((download, chunks))
     }
 
+    fn named(&self, name: &UserName) -> Result<User, Refusal> {
+        self.registry
+            .find(name)
+            .ok_or_else(|| refuse(RefusalCode::NotFound, format!("no user is named {name}")))
+    }
+
     fn user(&self, me: &Me) -> Result<User, Refusal> {
         self.registry.find_uid(me.uid).ok_or_else(|| gone(me))
     }
@@ -499,12 +542,13 @@ fn registry_refusal(error: &RegistryError) -> Refusal {
             RefusalCode::Denied,
             "this key is registered already; make another with `towpath keys new`",
         ),
-        RegistryError::TooManyKeys | RegistryError::LastAdmin => {
-            refuse(RefusalCode::Denied, error.to_string())
-        }
-        RegistryError::Statement(_) | RegistryError::Comment => {
-            refuse(RefusalCode::BadRequest, error.to_string())
-        }
+        RegistryError::TooManyKeys => refuse(RefusalCode::Denied, error.to_string()),
+        RegistryError::Statement(_)
+        | RegistryError::Comment
+        | RegistryError::Password(_)
+        | RegistryError::LastAdmin
+        | RegistryError::UserExists(_) => refuse(RefusalCode::BadRequest, error.to_string()),
+        RegistryError::UnknownUser => refuse(RefusalCode::NotFound, error.to_string()),
         _ => {
             tracing::error!(%error, "the user registry failed");
             let message = "the server cannot use its user registry; its log says why";

@@ -577,6 +577,9 @@ fn describe(request: &Request) -> String {
         Request::Delete { signed } => format!("delete {}", signed.manifest().path),
         Request::Users => "list users".to_owned(),
         Request::Keys { user } => format!("list keys of {user}"),
+        Request::AddUser { name, role, .. } => format!("add user {name} as {role}"),
+        Request::RemoveUser { user } => format!("remove user {user}"),
+        Request::SetRole { user, role } => format!("make {user} {role}"),
         Request::AddKey { statement } => {
             format!("add key {}", statement.statement().key.fingerprint())
         }

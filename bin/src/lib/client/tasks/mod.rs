@@ -5,9 +5,11 @@ mod keys;
 mod list;
 mod put;
 mod remove;
+mod users;
 
 pub use get::{Get, GetTree};
 pub use keys::{AddKey, ListKeys, Whoami};
 pub use list::List;
 pub use put::{Put, PutTree};
 pub use remove::{Export, Remove};
+pub use users::ManageUsers;

@@ -10,8 +10,8 @@ use std::time::Duration;
 use towpath_io_mio::Session;
 use towpath_protocol::client::Event;
 use towpath_protocol::{
-    FilePath, KeyAction, KeyStatement, Refusal, RefusalCode, Reply, Request, Role, SignedStatement,
-    SigningKey, UserName,
+    FilePath, KeyAction, KeyStatement, NewPassword, Refusal, RefusalCode, Reply, Request, Role,
+    SignedStatement, SigningKey, UserName,
 };
 
 fn code<T: std::fmt::Debug>(result: Result<T, Refusal>) -> RefusalCode {
@@ -84,6 +84,21 @@ fn every_cell_of_the_role_table_that_a_client_can_reach() {
             check(link.delete(who, &own).map(drop), delete_own, "delete own");
         }
         check(link.ask(Request::Users).map(drop), users, "list users");
+        let add = Request::AddUser {
+            name: UserName::parse("new").unwrap(),
+            role: Role::Guest,
+            password: None,
+            key: None,
+        };
+        check(link.ask(add).map(drop), users, "add a user");
+        let user = UserName::parse(if users { "new" } else { "gus" }).unwrap();
+        let promote = Request::SetRole {
+            user: user.clone(),
+            role: Role::Maintainer,
+        };
+        check(link.ask(promote).map(drop), users, "change a role");
+        let remove = Request::RemoveUser { user };
+        check(link.ask(remove).map(drop), users, "remove a user");
         server.login(&admin).put(&admin, "admins", b"a").unwrap();
     }
 }
@@ -297,6 +312,44 @@ fn a_first_key_takes_a_password_and_a_second_one_a_key() {
         user: alice.name.clone(),
     });
     assert!(matches!(reply, Ok(Reply::Keys(keys)) if keys.len() == 2));
+}
+
+#[test]
+fn users_are_managed_from_afar_but_never_the_last_admin() {
+    let server = Server::new();
+    let root = server.add("root", Role::Admin, 1);
+    let mut link = server.login(&root);
+    let name = UserName::parse("bob").unwrap();
+    let add = |password: &str| Request::AddUser {
+        name: UserName::parse("bob").unwrap(),
+        role: Role::Maintainer,
+        password: Some(NewPassword::new(password.to_owned().into())),
+        key: None,
+    };
+    let long = "x".repeat(72);
+    assert_eq!(code(link.ask(add(&long))), RefusalCode::BadRequest);
+    link.ask(add("bob's password")).unwrap();
+    assert_eq!(code(link.ask(add("again"))), RefusalCode::BadRequest);
+    let mut bob = server.connect(2);
+    bob.offer(&name);
+    bob.password("bob's password");
+    assert!(matches!(
+        bob.event(),
+        Event::LoggedIn {
+            role: Role::Maintainer,
+            ..
+        }
+    ));
+    let demote = Request::SetRole {
+        user: root.name.clone(),
+        role: Role::Guest,
+    };
+    assert_eq!(code(link.ask(demote)), RefusalCode::BadRequest);
+    let remove = |user: &UserName| Request::RemoveUser { user: user.clone() };
+    assert_eq!(code(link.ask(remove(&root.name))), RefusalCode::BadRequest);
+    link.ask(remove(&name)).unwrap();
+    assert_eq!(code(link.ask(remove(&name))), RefusalCode::NotFound);
+    assert_eq!(code(bob.ask(Request::Whoami)), RefusalCode::Denied);
 }
 
 #[test]
