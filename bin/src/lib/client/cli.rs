@@ -280,7 +280,11 @@ pub struct UsersAdd {
     #[arg(long, default_value_t = Role::Guest)]
     pub role: Role,
     /// Their OpenSSH Ed25519 public key
-    #[arg(long, value_name = "FILE.pub", required_unless_present = "new_password_file")]
+    #[arg(
+        long,
+        value_name = "FILE.pub",
+        required_unless_present = "new_password_file"
+    )]
     pub key: Option<PathBuf>,
     /// Their password is the first line of this file
     #[arg(long, value_name = "FILE")]
