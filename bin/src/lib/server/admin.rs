@@ -6,7 +6,7 @@ use super::limits;
 use std::fmt;
 use std::fs;
 use std::io::{self, IsTerminal, Read};
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use towpath_protocol::{KeyError, PublicKey, Role, ServerKey, StoreId, UserId, UserName};
 use towpath_store::{
@@ -43,6 +43,17 @@ pub enum AdminError {
         dir: PathBuf,
         /// The file that is not there.
         missing: &'static str,
+    },
+    /// Others can replace what lies in the directory, whatever the modes of the files are.
+    #[error(
+        "{}: others may write to the server directory (mode {mode:04o}) and so put in their own keys and users; run `chmod go-w` on it",
+        dir.display()
+    )]
+    Exposed {
+        /// The directory.
+        dir: PathBuf,
+        /// Its permission bits.
+        mode: u32,
     },
     /// A file could not be read or written.
     #[error("{}: {source}", path.display())]
@@ -93,6 +104,7 @@ impl AdminError {
         match self {
             AdminError::NotEmpty(_)
             | AdminError::NoServer { .. }
+            | AdminError::Exposed { .. }
             | AdminError::Config(_)
             | AdminError::Identity(_)
             | AdminError::StorageKey(_)
@@ -155,6 +167,7 @@ pub fn init(dir: &Path) -> Result<Made, AdminError> {
     if fs::read_dir(dir).map_err(io_error(dir))?.next().is_some() {
         return Err(AdminError::NotEmpty(dir.to_owned()));
     }
+    check_mode(dir)?;
     let home = Home::new(dir);
     Identity::create(&home)?;
     let storage_key = StorageKey::generate();
@@ -263,8 +276,23 @@ pub(super) fn open_registry(dir: &Path) -> Result<Registry, AdminError> {
             missing: "users.json",
         });
     }
+    check_mode(dir)?;
     let config = home.load_config()?;
     Ok(Registry::open_with_cost(&home.users(), config.bcrypt_cost)?)
+}
+
+/// Refuses a directory that others may write to.
+fn check_mode(dir: &Path) -> Result<(), AdminError> {
+    let mode = fs::metadata(dir)
+        .map_err(io_error(dir))?
+        .permissions()
+        .mode()
+        & 0o777;
+    if mode & 0o022 == 0 {
+        return Ok(());
+    }
+    let dir = dir.to_owned();
+    Err(AdminError::Exposed { dir, mode })
 }
 
 fn uid_of(registry: &Registry, name: &UserName) -> Result<UserId, AdminError> {
@@ -348,4 +376,29 @@ fn first_line(source: impl Read, path: &Path) -> Result<Zeroizing<String>, Admin
 fn io_error(path: &Path) -> impl FnOnce(io::Error) -> AdminError {
     let path = path.to_owned();
     |source| AdminError::Io { path, source }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_that_others_may_write_to_is_refused() {
+        let parent = tempfile::tempdir().unwrap();
+        let dir = parent.path().join("server");
+        fs::create_dir(&dir).unwrap();
+        let set = |mode| fs::set_permissions(&dir, fs::Permissions::from_mode(mode)).unwrap();
+        let exposed =
+            |result: Result<(), AdminError>| matches!(result, Err(AdminError::Exposed { .. }));
+        set(0o775);
+        assert!(exposed(init(&dir).map(drop)));
+        assert_eq!(fs::read_dir(&dir).unwrap().count(), 0);
+        set(0o755);
+        init(&dir).unwrap();
+        open_registry(&dir).unwrap();
+        for mode in [0o770, 0o702] {
+            set(mode);
+            assert!(exposed(open_registry(&dir).map(drop)), "{mode:o}");
+        }
+    }
 }
