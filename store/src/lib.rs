@@ -17,7 +17,7 @@ mod store;
 
 pub use age::{KeyFileError, Recipient, RecipientError, StorageKey};
 pub use registry::{
-    NewKey, NewUser, PasswordError, Registry, RegistryError, RetiredUser, User, UserKey,
+    NewKey, NewUser, OnBehalf, PasswordError, Registry, RegistryError, RetiredUser, User, UserKey,
 };
 pub use store::{
     CommitError, Download, Mismatch, OpenError, OpenReport, Store, StoreError, Upload,

@@ -12,6 +12,9 @@ use crate::limits::{MAX_BCRYPT_COST, MAX_COMMENT, MAX_KEYS, MIN_BCRYPT_COST};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RegistryError {
+    /// The one on whose behalf it is may not do it, or not any more.
+    #[error("not allowed any more")]
+    NotAllowed,
     /// The file is not there.
     #[error("{0}: no user registry; make one with: towpathd init")]
     Missing(PathBuf),

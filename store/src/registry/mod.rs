@@ -117,6 +117,26 @@ pub struct NewUser<'a> {
     pub keys: Vec<NewKey>,
 }
 
+/// For whom a change is made. It is decided under the lock whether they may: what was read before may have changed by then.
+#[derive(Clone, Copy)]
+pub struct OnBehalf<'a> {
+    /// Who asks for it.
+    pub uid: UserId,
+    /// Whether they may, as they are now.
+    pub may: &'a dyn Fn(&User) -> bool,
+}
+
+impl OnBehalf<'_> {
+    fn check(asker: Option<Self>, users: &Users) -> Result<(), RegistryError> {
+        let Some(asker) = asker else { return Ok(()) };
+        let user = users.users.iter().find(|user| user.uid == asker.uid);
+        match user {
+            Some(user) if (asker.may)(user) => Ok(()),
+            _ => Err(RegistryError::NotAllowed),
+        }
+    }
+}
+
 /// Who a uid belonged to.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RetiredUser {
@@ -219,11 +239,24 @@ impl Registry {
     /// # Errors
     /// [`RegistryError`]: name taken, bad password, key registered already, file.
     pub fn add(&self, new: NewUser<'_>) -> Result<User, RegistryError> {
+        self.add_for(None, new)
+    }
+
+    /// The same on behalf of a user.
+    ///
+    /// # Errors
+    /// Likewise, and [`RegistryError::NotAllowed`].
+    pub fn add_for(
+        &self,
+        asker: Option<OnBehalf<'_>>,
+        new: NewUser<'_>,
+    ) -> Result<User, RegistryError> {
         let password = new
             .password
             .map(|password| self.hash(password))
             .transpose()?;
         self.file.change(|users| {
+            OnBehalf::check(asker, users)?;
             if users.users.iter().any(|known| known.name == new.name) {
                 return Err(RegistryError::UserExists(new.name));
             }
@@ -249,7 +282,21 @@ impl Registry {
     /// # Errors
     /// [`RegistryError`]: unknown user, key registered already, bad comment, a statement that is not the next of this user's log, too many, file.
     pub fn add_key(&self, uid: UserId, key: NewKey) -> Result<(), RegistryError> {
+        self.add_key_for(None, uid, key)
+    }
+
+    /// The same on behalf of a user.
+    ///
+    /// # Errors
+    /// Likewise, and [`RegistryError::NotAllowed`].
+    pub fn add_key_for(
+        &self,
+        asker: Option<OnBehalf<'_>>,
+        uid: UserId,
+        key: NewKey,
+    ) -> Result<(), RegistryError> {
         self.file.change(|users| {
+            OnBehalf::check(asker, users)?;
             let at = position(users, uid)?;
             let key = checked_key(users, &users.users[at], key)?;
             users.users[at].keys.push(key);
@@ -262,7 +309,21 @@ impl Registry {
     /// # Errors
     /// [`RegistryError`]: unknown user, last admin, file.
     pub fn set_role(&self, uid: UserId, role: Role) -> Result<(), RegistryError> {
+        self.set_role_for(None, uid, role)
+    }
+
+    /// The same on behalf of a user.
+    ///
+    /// # Errors
+    /// Likewise, and [`RegistryError::NotAllowed`].
+    pub fn set_role_for(
+        &self,
+        asker: Option<OnBehalf<'_>>,
+        uid: UserId,
+        role: Role,
+    ) -> Result<(), RegistryError> {
         self.file.change(|users| {
+            OnBehalf::check(asker, users)?;
             let at = position(users, uid)?;
             if role != Role::Admin {
                 keep_an_admin(users, at)?;
@@ -290,7 +351,20 @@ impl Registry {
     /// # Errors
     /// [`RegistryError`]: unknown user, last admin, file.
     pub fn remove(&self, uid: UserId) -> Result<(), RegistryError> {
+        self.remove_for(None, uid)
+    }
+
+    /// The same on behalf of a user.
+    ///
+    /// # Errors
+    /// Likewise, and [`RegistryError::NotAllowed`].
+    pub fn remove_for(
+        &self,
+        asker: Option<OnBehalf<'_>>,
+        uid: UserId,
+    ) -> Result<(), RegistryError> {
         self.file.change(|users| {
+            OnBehalf::check(asker, users)?;
             let at = position(users, uid)?;
             keep_an_admin(users, at)?;
             let User { uid, name, .. } = users.users.remove(at);

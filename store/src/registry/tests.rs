@@ -545,3 +545,52 @@ fn the_sample_registry_is_valid_and_lets_nobody_in() {
         3
     );
 }
+
+#[test]
+fn a_change_on_behalf_of_someone_is_decided_under_the_lock() {
+    let bench = Bench::new();
+    let root = bench.add("root", Role::Admin, None);
+    let mallory = bench.add("mallory", Role::Admin, None);
+    let admin = |user: &User| user.role == Role::Admin;
+    let asker = Some(OnBehalf {
+        uid: mallory.uid,
+        may: &admin,
+    });
+    bench
+        .registry
+        .set_role_for(asker, mallory.uid, Role::Admin)
+        .unwrap();
+    // Demoted, then removed: what was asked for before is not done any more.
+    for removed in [false, true] {
+        if removed {
+            bench.registry.remove(mallory.uid).unwrap();
+        } else {
+            bench.registry.set_role(mallory.uid, Role::Guest).unwrap();
+        }
+        let before = fs::read(bench.path()).unwrap();
+        let new = NewUser {
+            name: name("accomplice"),
+            role: Role::Admin,
+            password: Some(b"secret"),
+            keys: Vec::new(),
+        };
+        let new_key = NewKey {
+            key: key(9).public(),
+            comment: String::new(),
+            statement: None,
+        };
+        let refused = [
+            bench.registry.add_for(asker, new).map(drop),
+            bench.registry.add_key_for(asker, root.uid, new_key),
+            bench.registry.set_role_for(asker, root.uid, Role::Guest),
+            bench.registry.remove_for(asker, root.uid),
+        ];
+        for result in refused {
+            assert!(
+                matches!(result, Err(RegistryError::NotAllowed)),
+                "{result:?}"
+            );
+        }
+        assert_eq!(fs::read(bench.path()).unwrap(), before);
+    }
+}

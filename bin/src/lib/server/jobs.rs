@@ -5,6 +5,7 @@
 //! open sessions; what is published is checked once more under the registry's lock.
 
 use super::limits;
+use super::refusals::{commit_refusal, not_found, refuse, registry_refusal, store_refusal};
 use super::throttle::Throttle;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use towpath_io_mio::Execute;
@@ -14,8 +15,8 @@ use towpath_protocol::{
     server::{ClaimedUser, Credential},
 };
 use towpath_store::{
-    CommitError, Download, NewKey, NewUser, Registry, RegistryError, Store, StoreError, Upload,
-    User, UserKey,
+    CommitError, Download, NewKey, NewUser, OnBehalf, Registry, RegistryError, Store, Upload, User,
+    UserKey,
 };
 
 /// What all sessions of a server share.
@@ -217,19 +218,28 @@ impl Services {
                         .map(|password| password.as_str().as_bytes()),
                     keys: key.into_iter().collect(),
                 };
-                let added = self.registry.add(new);
+                let may = |user: &User| {
+                    let guest = role == Role::Guest;
+                    user.role.allows(Action::ManageUsers, user.uid)
+                        && (guest || user.role.allows(Action::ChangeRoles, user.uid))
+                };
+                let added = self.registry.add_for(on_behalf(me, &may), new);
                 let added = added.map_err(|error| registry_refusal(&error))?;
                 Ok(Reply::UserAdded { uid: added.uid })
             }
             Request::RemoveUser { user: name } => {
                 allow(&user, Action::ManageUsers)?;
-                let removed = self.registry.remove(self.named(&name)?.uid);
+                let may = |user: &User| user.role.allows(Action::ManageUsers, user.uid);
+                let uid = self.named(&name)?.uid;
+                let removed = self.registry.remove_for(on_behalf(me, &may), uid);
                 removed.map_err(|error| registry_refusal(&error))?;
                 Ok(Reply::UserRemoved)
             }
             Request::SetRole { user: name, role } => {
                 allow(&user, Action::ChangeRoles)?;
-                let set = self.registry.set_role(self.named(&name)?.uid, role);
+                let may = |user: &User| user.role.allows(Action::ChangeRoles, user.uid);
+                let uid = self.named(&name)?.uid;
+                let set = self.registry.set_role_for(on_behalf(me, &may), uid, role);
                 set.map_err(|error| registry_refusal(&error))?;
                 Ok(Reply::RoleSet)
             }
@@ -250,8 +260,9 @@ impl Services {
             comment: String::new(),
             statement: Some(statement),
         };
+        let may = |user: &User| user.keys.is_empty() || me.by_key;
         self.registry
-            .add_key(me.uid, key)
+            .add_key_for(on_behalf(me, &may), me.uid, key)
             .map_err(|error| registry_refusal(&error))?;
         Ok(Reply::KeyAdded)
     }
@@ -518,17 +529,6 @@ fn user_entry(user: &User) -> UserEntry {
     }
 }
 
-fn refuse(code: RefusalCode, message: impl Into<String>) -> Refusal {
-    Refusal {
-        code,
-        message: message.into(),
-    }
-}
-
-fn not_found(path: &FilePath) -> Refusal {
-    refuse(RefusalCode::NotFound, format!("there is no file {path}"))
-}
-
 fn gone(me: &Me) -> Refusal {
     refuse(
         RefusalCode::Denied,
@@ -536,59 +536,7 @@ fn gone(me: &Me) -> Refusal {
     )
 }
 
-fn registry_refusal(error: &RegistryError) -> Refusal {
-    match error {
-        RegistryError::KeyExists(_) => refuse(
-            RefusalCode::Denied,
-            "this key is registered already; make another with `towpath keys new`",
-        ),
-        RegistryError::TooManyKeys => refuse(RefusalCode::Denied, error.to_string()),
-        RegistryError::Statement(_)
-        | RegistryError::Comment
-        | RegistryError::Password(_)
-        | RegistryError::LastAdmin
-        | RegistryError::UserExists(_) => refuse(RefusalCode::BadRequest, error.to_string()),
-        RegistryError::UnknownUser => refuse(RefusalCode::NotFound, error.to_string()),
-        _ => {
-            tracing::error!(%error, "the user registry failed");
-            let message = "the server cannot use its user registry; its log says why";
-            refuse(RefusalCode::Internal, message)
-        }
-    }
-}
-
-fn store_refusal(error: &StoreError, path: &FilePath) -> Refusal {
-    match error {
-        StoreError::NotFound => not_found(path),
-        StoreError::Corrupt(reason) => {
-            tracing::error!(file = %path, reason, "a stored file is damaged");
-            refuse(
-                RefusalCode::Corrupt,
-                format!("{path} is damaged on the server; ask its administrator to restore it"),
-            )
-        }
-        StoreError::NoSpace => refuse(RefusalCode::NoSpace, error.to_string()),
-        StoreError::Misuse(reason) => refuse(RefusalCode::BadRequest, *reason),
-        StoreError::ReadOnly => refuse(RefusalCode::Internal, error.to_string()),
-        _ => {
-            tracing::error!(file = %path, %error, "the store failed");
-            refuse(
-                RefusalCode::Internal,
-                "the server cannot use its store; its log says why",
-            )
-        }
-    }
-}
-
-fn commit_refusal(error: &CommitError, path: &FilePath) -> Refusal {
-    match error {
-        CommitError::Conflict { .. } => refuse(RefusalCode::Conflict, error.to_string()),
-        CommitError::Mismatch(_) => refuse(RefusalCode::BadManifest, error.to_string()),
-        CommitError::NotFound => not_found(path),
-        CommitError::Store(error) => store_refusal(error, path),
-        _ => {
-            tracing::error!(file = %path, %error, "a file cannot be published");
-            refuse(RefusalCode::Internal, error.to_string())
-        }
-    }
+/// What a request may do is decided once more under the registry's lock: a hash took its time since the first look.
+fn on_behalf<'a>(me: &Me, may: &'a dyn Fn(&User) -> bool) -> Option<OnBehalf<'a>> {
+    Some(OnBehalf { uid: me.uid, may })
 }

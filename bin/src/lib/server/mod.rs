@@ -12,6 +12,7 @@ pub mod identity;
 pub mod jobs;
 pub mod limits;
 pub mod places;
+mod refusals;
 pub mod run;
 pub mod session;
 pub mod throttle;
