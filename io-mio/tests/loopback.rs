@@ -10,9 +10,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use common::{
-    Peer, Role, Server, Worker, client_loop, impatient, pattern, turn_until, wait_until,
-};
+use common::{Peer, Role, Server, Worker, client_loop, impatient, pattern, turn_until, wait_until};
 use towpath_io_mio::limits::{MAX_MESSAGE, SEND_QUEUE_HARD};
 use towpath_io_mio::seqpacket::Seqpacket;
 use towpath_io_mio::udp::{UdpConfig, UdpSctp};

@@ -208,9 +208,11 @@ impl UdpSctp {
         self.announce(id);
     }
 
-    /// Opens sockets towards a peer.
+    /// Opens sockets towards a peer from the addresses `hosts` of this host. Gives the addresses that suit, and those
+    /// of the new sockets.
     fn open_towards(
         &mut self,
+        hosts: &[interfaces::Local],
         remotes: &[SocketAddr],
     ) -> io::Result<(Vec<interfaces::Local>, Vec<SocketAddr>)> {
         let Role::Client { chosen, .. } = &self.role else {
@@ -219,7 +221,7 @@ impl UdpSctp {
                 "this endpoint only listens",
             ));
         };
-        let locals = interfaces::towards(&interfaces::all()?, chosen, remotes);
+        let locals = interfaces::towards(hosts, chosen, remotes);
         if locals.is_empty() {
             return Err(io::Error::new(
                 ErrorKind::NetworkUnreachable,
@@ -241,8 +243,15 @@ impl UdpSctp {
             .filter(open)
             .map(|association| (association.handle, association.remotes.clone()))
             .collect();
+        let hosts = match interfaces::all() {
+            Ok(hosts) => hosts,
+            Err(error) => {
+                tracing::debug!(%error, "cannot look for interfaces");
+                return;
+            }
+        };
         for (handle, remotes) in wanted {
-            let (locals, new) = match self.open_towards(&remotes) {
+            let (locals, new) = match self.open_towards(&hosts, &remotes) {
                 Ok(opened) => opened,
                 Err(error) => {
                     tracing::debug!(%error, "no interface reaches the peer now");
@@ -359,7 +368,7 @@ impl Carrier for UdpSctp {
         for remote in &mut remotes {
             remote.set_port(self.config.peer_port);
         }
-        let (locals, _) = self.open_towards(&remotes)?;
+        let (locals, _) = self.open_towards(&interfaces::all()?, &remotes)?;
         let paths = self.sockets.paths(&locals, &remotes);
         let handle = self
             .endpoint
