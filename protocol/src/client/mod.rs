@@ -155,7 +155,7 @@ impl Connection {
     ///
     /// # Errors
     /// `WrongState` before login, `Closed`, `TooManyRequests`, `TooLong` for a list prefix longer than any path, or for a password longer than
-    /// [`MAX_PASSWORD_LEN`](crate::limits::MAX_PASSWORD_LEN).
+    /// [`MAX_PASSWORD_LEN`].
     pub fn request(&mut self, request: Request) -> Result<RequestId, UsageError> {
         self.ready()?;
         if self.requests.len() >= MAX_PENDING_REQUESTS {

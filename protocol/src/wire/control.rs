@@ -167,7 +167,7 @@ impl ClientMessage {
         writer.finish_frame()
     }
 
-    /// `password` has at most [`MAX_PASSWORD_LEN`](crate::limits::MAX_PASSWORD_LEN) bytes.
+    /// `password` has at most [`MAX_PASSWORD_LEN`] bytes.
     pub(crate) fn password(password: &str) -> Zeroizing<Vec<u8>> {
         let mut writer = frame(kind::PASSWORD, 512);
         write_password(&mut writer, password);
