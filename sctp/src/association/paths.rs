@@ -308,7 +308,11 @@ impl Association {
         let path = &mut self.paths[at];
         if urgent {
             // Once an RTO while the question is open, whether of verification or of failure.
-            path.rtt.back_off();
+            if path.confirmed() {
+                path.rtt.back_off();
+            }
+            // Unproven, it carries nothing that could congest it, and until it is proven the other paths have no
+            // understudy: it is asked again at the same pace, as often as it may fail.
             path.heartbeat = Heartbeat::Due;
         } else {
             let due = now + self.pause(at);
