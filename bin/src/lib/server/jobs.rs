@@ -9,6 +9,7 @@ use super::refusals::{commit_refusal, not_found, refuse, registry_refusal, store
 use super::throttle::Throttle;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use towpath_io_mio::Execute;
+use towpath_protocol::limits::MAX_LIST_ENTRIES;
 use towpath_protocol::{
     Action, Chunk, Content, FilePath, ManifestHash, Refusal, RefusalCode, Reply, Request, Role,
     SignedManifest, SignedStatement, StoreId, UserEntry, UserId, UserName,
@@ -175,7 +176,7 @@ impl Services {
                 limit,
             } => {
                 allow(&user, Action::List)?;
-                let limit = (limit as usize).clamp(1, limits::LIST_PAGE);
+                let limit = limit.clamp(1, MAX_LIST_ENTRIES) as usize;
                 let (entries, more) = self.store.list(&prefix, after.as_ref(), limit);
                 Ok(Reply::List { entries, more })
             }

@@ -5,9 +5,6 @@ use std::time::Duration;
 /// Records handed to a worker in one job: a hand-off costs some microseconds, a record of 64 KiB some hundred.
 pub const BATCH_CHUNKS: usize = 16;
 
-/// Entries in one reply to a list request: keeps a reply well under the control message limit.
-pub const LIST_PAGE: usize = 500;
-
 /// Entries of each table of the login throttle: bounds what an attacker with many addresses makes us remember.
 pub const THROTTLE_ENTRIES: usize = 16_384;
 
