@@ -1,4 +1,5 @@
-//! Names, identifiers and times that are accepted print as they came; no accepted path leaves the store.
+//! Names, identifiers and times that are accepted print as they came; no accepted path leaves the
+//! store.
 #![no_main]
 
 use std::fmt::Display;

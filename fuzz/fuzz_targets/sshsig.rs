@@ -1,4 +1,5 @@
-//! An armored signature that is accepted is for one purpose, and is by a key that can be written down.
+//! An armored signature that is accepted is for one purpose, and is by a key that can be written
+//! down.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

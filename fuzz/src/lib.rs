@@ -2,7 +2,8 @@
 
 use pem_rfc7468::LineEnding;
 
-/// Two readings of an input: the text that it is, if it is one, and the armored file whose bytes it is.
+/// Two readings of an input: the text that it is, if it is one, and the armored file whose bytes it
+/// is.
 ///
 /// Without the second, the fuzzer would hardly ever find its way through the base64.
 pub fn plain_and_armored(label: &'static str, data: &[u8]) -> impl Iterator<Item = String> {

@@ -5,8 +5,9 @@
 //! cargo run --example sctp_echo -- client 10.0.0.1 10.0.1.1 --messages 1000 --length 65536
 //! ```
 //!
-//! The server serves until it is interrupted, whatever one peer does. The client sends its messages, compares what
-//! comes back, says how long it took and over which paths, and fails if anything is missing or different.
+//! The server serves until it is interrupted, whatever one peer does. The client sends its
+//! messages, compares what comes back, says how long it took and over which paths, and fails if
+//! anything is missing or different.
 
 mod common;
 

@@ -5,8 +5,8 @@
 //! cargo run --release --example sctp_perf -- client 10.0.0.1 10.0.1.1 --seconds 10
 //! ```
 //!
-//! The client sends as fast as it may, and shows each second what went out and how its paths are. The server shows
-//! what came in and the longest time in which nothing did: pull a cable and see.
+//! The client sends as fast as it may, and shows each second what went out and how its paths are.
+//! The server shows what came in and the longest time in which nothing did: pull a cable and see.
 
 mod common;
 

@@ -1,8 +1,9 @@
-//! The carrier: an endpoint that carries whole messages on numbered streams, for many associations at once.
+//! The carrier: an endpoint that carries whole messages on numbered streams, for many associations
+//! at once.
 //!
-//! The trait fits one socket for each association (kernel SCTP, `AF_UNIX`) as well as one UDP socket for all of
-//! them (SCTP in user space): readiness belongs to the carrier's sockets, messages belong to associations, and
-//! only the carrier knows how the two meet.
+//! The trait fits one socket for each association (kernel SCTP, `AF_UNIX`) as well as one UDP
+//! socket for all of them (SCTP in user space): readiness belongs to the carrier's sockets,
+//! messages belong to associations, and only the carrier knows how the two meet.
 
 use std::fmt;
 use std::io;
@@ -68,7 +69,8 @@ pub enum Inbound {
     },
     /// A path changed its state.
     PathChanged(PathInfo),
-    /// The peer has shut the association down in order; nothing more comes, and nothing more can be sent.
+    /// The peer has shut the association down in order; nothing more comes, and nothing more can be
+    /// sent.
     PeerClosed,
     /// The association is gone; messages may be missing.
     Lost(LostReason),
@@ -93,7 +95,8 @@ pub enum LostReason {
     /// The peer sent a message longer than [`MAX_MESSAGE`](crate::limits::MAX_MESSAGE).
     #[error("a message is too long")]
     TooLong,
-    /// The peer broke a rule of the carrier: an unordered message, or pieces that do not fit together.
+    /// The peer broke a rule of the carrier: an unordered message, or pieces that do not fit
+    /// together.
     #[error("protocol error: {0}")]
     Protocol(&'static str),
     /// The socket failed.
@@ -146,7 +149,8 @@ pub struct PathInfo {
 /// Why a message was not taken.
 #[derive(Debug)]
 pub enum SendError {
-    /// The queue is full: here is the message back; [`CarrierEvent::Ready`] follows when there is room.
+    /// The queue is full: here is the message back; [`CarrierEvent::Ready`] follows when there is
+    /// room.
     Full(Bytes),
     /// The association is closing or gone, or has no such stream.
     Gone,
@@ -183,8 +187,8 @@ impl From<&mio::event::Event> for Readiness {
 /// A transport endpoint with all its associations.
 ///
 /// All calls return without blocking. An association exists from [`connect`](Self::connect) or
-/// [`CarrierEvent::Accepted`] until it is closed; with another id, `send` says `Gone`, `queued` 0, and the rest do
-/// nothing.
+/// [`CarrierEvent::Accepted`] until it is closed; with another id, `send` says `Gone`, `queued` 0,
+/// and the rest do nothing.
 pub trait Carrier: Send {
     /// A short name for logs: `sctp`, `udp`, `unix`.
     fn kind(&self) -> &'static str;
@@ -198,8 +202,8 @@ pub trait Carrier: Send {
     /// Notes that a socket became ready (edge-triggered); the work is left to the calls below.
     fn handle_ready(&mut self, source: u64, readiness: Readiness);
 
-    /// Does the work that belongs to no single association, up to a budget: accepts, reads and writes shared
-    /// sockets. Returns whether there is more to do at once.
+    /// Does the work that belongs to no single association, up to a budget: accepts, reads and
+    /// writes shared sockets. Returns whether there is more to do at once.
     #[must_use]
     fn drive(&mut self, now: Instant) -> bool;
 
@@ -213,19 +217,22 @@ pub trait Carrier: Send {
     #[must_use]
     fn poll_event(&mut self) -> Option<(AssociationId, CarrierEvent)>;
 
-    /// Starts an association with a peer that has these addresses; `Up` or `Lost` follows from `receive`.
+    /// Starts an association with a peer that has these addresses; `Up` or `Lost` follows from
+    /// `receive`.
     ///
     /// # Errors
     /// No address, more than the limit, or a socket that cannot be made.
     fn connect(&mut self, remotes: &[SocketAddr], now: Instant) -> io::Result<AssociationId>;
 
-    /// Takes the next message or change out of an association; `None` until the next [`CarrierEvent::Ready`].
+    /// Takes the next message or change out of an association; `None` until the next
+    /// [`CarrierEvent::Ready`].
     ///
     /// A session that cannot take messages leaves them here, and the peer's window closes.
     #[must_use]
     fn receive(&mut self, id: AssociationId, now: Instant) -> Option<Inbound>;
 
-    /// Queues a message for a stream. An empty one ends the association: SCTP has none (RFC 9260 §3.3.1).
+    /// Queues a message for a stream. An empty one ends the association: SCTP has none (RFC 9260
+    /// §3.3.1).
     ///
     /// # Errors
     /// [`SendError::Full`] with the message, or [`SendError::Gone`].

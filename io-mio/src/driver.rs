@@ -1,11 +1,12 @@
 //! The mio loop: carriers on one side, sessions on the other, a pool of workers beside it.
 //!
-//! A session is visited when something happened to it: its association became ready, a job came back, its
-//! deadline passed, or its last visit ran out of budget. A visit moves messages in, jobs and messages out, until
-//! nothing moves or the budget is used.
+//! A session is visited when something happened to it: its association became ready, a job came
+//! back, its deadline passed, or its last visit ran out of budget. A visit moves messages in, jobs
+//! and messages out, until nothing moves or the budget is used.
 //!
-//! Invariant: no lost wake-up. Everything that a session could do now is done in a visit, or the session is in
-//! the queue of visits, or it is registered with what holds it up (its carrier, the pool, the clock).
+//! Invariant: no lost wake-up. Everything that a session could do now is done in a visit, or the
+//! session is in the queue of visits, or it is registered with what holds it up (its carrier, the
+//! pool, the clock).
 
 mod visit;
 
@@ -54,7 +55,8 @@ pub struct LoopConfig {
     pub max_sessions: usize,
     /// Time for the sessions to end after [`Stopper::stop`].
     pub drain: Duration,
-    /// Time for a closed session to hand over what is left, and then for its association to shut down in order.
+    /// Time for a closed session to hand over what is left, and then for its association to shut
+    /// down in order.
     pub close: Duration,
 }
 
@@ -80,7 +82,8 @@ pub struct Stopper {
 }
 
 impl Stopper {
-    /// Asks the loop to take no new peers, to let its sessions end, and to return. Further calls change nothing.
+    /// Asks the loop to take no new peers, to let its sessions end, and to return. Further calls
+    /// change nothing.
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::Release);
         if let Err(error) = self.waker.wake() {
@@ -112,7 +115,8 @@ pub struct Driver<S: Session> {
     draining: Option<Instant>,
     /// A carrier has more to do at once.
     busy: bool,
-    /// Peers turned away since a session was last accepted, so that the log has one line for a flood.
+    /// Peers turned away since a session was last accepted, so that the log has one line for a
+    /// flood.
     turned_away: u64,
 }
 
@@ -273,8 +277,9 @@ impl<S: Session> Driver<S> {
         self.carriers[carrier.0].local_addresses()
     }
 
-    /// Runs until `until` says so, or until [`Stopper::stop`] was called and the sessions have ended or their time
-    /// is up. Associations that are being closed in order are seen to their end first, within their own deadline.
+    /// Runs until `until` says so, or until [`Stopper::stop`] was called and the sessions have
+    /// ended or their time is up. Associations that are being closed in order are seen to their end
+    /// first, within their own deadline.
     ///
     /// `accept` makes the session for a peer, or turns it away.
     ///
@@ -297,7 +302,8 @@ impl<S: Session> Driver<S> {
         Ok(())
     }
 
-    /// One turn: waits for something to happen, at most until the next deadline or for `wait`, and deals with it.
+    /// One turn: waits for something to happen, at most until the next deadline or for `wait`, and
+    /// deals with it.
     ///
     /// # Errors
     /// Those of epoll.

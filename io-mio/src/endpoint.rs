@@ -24,8 +24,8 @@ pub(crate) use delegate::carrier_by_endpoint;
 
 /// One association's socket: message boundaries kept, never blocking.
 pub(crate) trait MessageSocket: AsFd + Send {
-    /// The next message or change; `WouldBlock` when there is none. `scratch` serves all sockets in turn: between
-    /// two calls it holds nothing of anyone's.
+    /// The next message or change; `WouldBlock` when there is none. `scratch` serves all sockets in
+    /// turn: between two calls it holds nothing of anyone's.
     fn receive(&mut self, scratch: &mut BytesMut) -> io::Result<Inbound>;
     /// Hands a whole message to the kernel, or none of it with `WouldBlock`.
     fn send(&mut self, stream: u16, payload: &[u8]) -> io::Result<()>;
@@ -49,7 +49,8 @@ pub(crate) trait Network: Send {
     fn local_addresses(&self, listener: &Self::Listener) -> Vec<SocketAddr>;
 }
 
-/// Takes a whole message out of the scratch buffer: a short one by copying, a long one with the buffer.
+/// Takes a whole message out of the scratch buffer: a short one by copying, a long one with the
+/// buffer.
 pub(crate) fn take_message(scratch: &mut BytesMut) -> BytesMut {
     if scratch.len() <= COPY_BELOW {
         BytesMut::from(&scratch[..])
@@ -200,7 +201,8 @@ impl<N: Network> Endpoint<N> {
             id,
             Association {
                 socket,
-                // Whatever is there already shows as an edge, and one needless attempt costs little.
+                // Whatever is there already shows as an edge, and one needless attempt costs
+                // little.
                 readable: true,
                 writable: true,
                 queue: VecDeque::new(),
@@ -223,8 +225,8 @@ impl<N: Network> Endpoint<N> {
         }
     }
 
-    /// Tries again to send for all that wait. The kernel also refuses when memory is short everywhere, and has
-    /// no wake-up for that.
+    /// Tries again to send for all that wait. The kernel also refuses when memory is short
+    /// everywhere, and has no wake-up for that.
     fn retry_all(&mut self, now: Instant) {
         let waiting = |association: &Association<N::Socket>| {
             association.starved || !association.queue.is_empty()
@@ -277,8 +279,8 @@ impl<N: Network> Endpoint<N> {
                 }
             }
         }
-        // The peer's messages are discarded, but its end must be seen; a flood is bounded by the driver's deadline
-        // and by the budget.
+        // The peer's messages are discarded, but its end must be seen; a flood is bounded by the
+        // driver's deadline and by the budget.
         let mut budget = ACCEPT_BATCH;
         while !over && association.readable && budget > 0 {
             budget -= 1;
@@ -326,7 +328,8 @@ impl<S: MessageSocket> Association<S> {
         }
     }
 
-    /// A failed send says little; what there is to receive first often says why, so that is read before.
+    /// A failed send says little; what there is to receive first often says why, so that is read
+    /// before.
     fn fail(&mut self, reason: LostReason) {
         self.queue.clear();
         self.queued = 0;

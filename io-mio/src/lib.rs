@@ -1,10 +1,10 @@
 //! Sockets and the event loop of Towpath.
 //!
-//! A [`Carrier`] is an endpoint that carries whole messages on numbered streams for many associations:
-//! the kernel's SCTP ([`kernel`]), SCTP in user space over UDP ([`udp`]), or an `AF_UNIX` socket for tests
-//! ([`seqpacket`]).
-//! A [`Driver`] is the mio loop that moves messages between carriers and [`Session`]s, keeps their
-//! deadlines, and hands their slow work to a bounded pool of worker threads ([`Execute`]).
+//! A [`Carrier`] is an endpoint that carries whole messages on numbered streams for many
+//! associations: the kernel's SCTP ([`kernel`]), SCTP in user space over UDP ([`udp`]), or an
+//! `AF_UNIX` socket for tests ([`seqpacket`]). A [`Driver`] is the mio loop that moves messages
+//! between carriers and [`Session`]s, keeps their deadlines, and hands their slow work to a bounded
+//! pool of worker threads ([`Execute`]).
 //!
 //! Time enters the state machines here and nowhere else.
 

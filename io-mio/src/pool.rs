@@ -21,8 +21,8 @@ pub(crate) enum Outcome<O> {
 
 /// Runs jobs on worker threads; `K` says whose job it is. Jobs start in the order of submission.
 ///
-/// Invariant: every submitted job yields exactly one outcome, and at most `limit` jobs are under way or have
-/// their outcome waiting, so the channel of outcomes is bounded too.
+/// Invariant: every submitted job yields exactly one outcome, and at most `limit` jobs are under
+/// way or have their outcome waiting, so the channel of outcomes is bounded too.
 pub(crate) struct Pool<K, J, O> {
     shared: Arc<Shared<K, J>>,
     outcomes: Receiver<(K, Outcome<O>)>,
@@ -135,8 +135,8 @@ fn work<K, J, O, E: Execute<Job = J, Output = O>>(
     waker: &Waker,
 ) {
     while let Some((key, job)) = next(shared) {
-        // A job that panicked is gone with all it owned. What the executor shares is behind its own locks, and
-        // the session that asked is ended.
+        // A job that panicked is gone with all it owned. What the executor shares is behind its own
+        // locks, and the session that asked is ended.
         let outcome = match catch_unwind(AssertUnwindSafe(|| executor.execute(job))) {
             Ok(output) => Outcome::Done(output),
             Err(panic) => Outcome::Panicked(message(&*panic)),

@@ -1,8 +1,8 @@
 //! A carrier over `AF_UNIX` `SOCK_SEQPACKET` sockets, for tests on hosts without SCTP.
 //!
 //! It keeps message boundaries and order like SCTP, but has neither paths nor independent streams.
-//! A frame is the stream number (u16, big-endian) and the message. The frame `FF FF` alone says that the
-//! association is aborted.
+//! A frame is the stream number (u16, big-endian) and the message. The frame `FF FF` alone says
+//! that the association is aborted.
 
 use std::fs;
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
@@ -32,7 +32,8 @@ impl Seqpacket {
     /// Listens at `path`. A socket file that nobody listens at is replaced; one in use is not.
     ///
     /// # Errors
-    /// `AddrInUse` when somebody listens there or the file is no socket, and those of the file system.
+    /// `AddrInUse` when somebody listens there or the file is no socket, and those of the file
+    /// system.
     pub fn listen(path: impl Into<PathBuf>) -> io::Result<Self> {
         let path = path.into();
         remove_stale(&path)?;

@@ -16,10 +16,12 @@ impl fmt::Display for Ticket {
     }
 }
 
-/// A state machine that the loop, or a simulator, drives: it has no socket, thread or clock of its own.
+/// A state machine that the loop, or a simulator, drives: it has no socket, thread or clock of its
+/// own.
 ///
-/// After any `handle_*` call whatever became ready can be polled at once. After `handle_timeout(now)`
-/// and a drain of the `poll_*` calls, [`poll_timeout`](Self::poll_timeout) is later than `now`.
+/// After any `handle_*` call whatever became ready can be polled at once. After
+/// `handle_timeout(now)` and a drain of the `poll_*` calls, [`poll_timeout`](Self::poll_timeout) is
+/// later than `now`.
 pub trait Session {
     /// Slow work for a worker thread.
     type Job: Send + 'static;
@@ -30,8 +32,8 @@ pub trait Session {
     fn handle_message(&mut self, stream: u16, payload: BytesMut, now: Instant);
     /// Learns what happened to the association; `Up` comes before the first message.
     fn handle_link(&mut self, change: LinkChange, now: Instant);
-    /// Takes the output of the job that was polled with this ticket. Jobs start in the order they were polled
-    /// and may finish in any order.
+    /// Takes the output of the job that was polled with this ticket. Jobs start in the order they
+    /// were polled and may finish in any order.
     fn handle_output(&mut self, ticket: Ticket, output: Self::Output, now: Instant);
     /// Runs what was due at [`poll_timeout`](Self::poll_timeout).
     fn handle_timeout(&mut self, now: Instant);
@@ -46,11 +48,13 @@ pub trait Session {
     fn poll_timeout(&self) -> Option<Instant>;
     /// Whether the session can take another message now; while it cannot, none is read for it.
     fn wants_read(&self) -> bool;
-    /// Whether the session is over: nothing more will be sent, and the association is to be shut down in order.
+    /// Whether the session is over: nothing more will be sent, and the association is to be shut
+    /// down in order.
     fn is_closed(&self) -> bool;
 
-    /// Asks the session to come to an end soon, because the loop was stopped: finish what is under way, take
-    /// nothing new, then be closed. Sessions that are not closed when the time is up are aborted.
+    /// Asks the session to come to an end soon, because the loop was stopped: finish what is under
+    /// way, take nothing new, then be closed. Sessions that are not closed when the time is up are
+    /// aborted.
     fn handle_stop(&mut self, now: Instant) {
         let _now = now;
     }

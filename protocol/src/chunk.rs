@@ -6,7 +6,8 @@ use std::ops::{Deref, DerefMut};
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-/// Most file data that one record carries, in bytes: the chunk of the `age` format, so record i of a transfer is chunk i of the stored file.
+/// Most file data that one record carries, in bytes: the chunk of the `age` format, so record i of
+/// a transfer is chunk i of the stored file.
 pub const CHUNK_LEN: usize = 65_536;
 
 /// Bytes before the data: the kind of a record.
@@ -17,10 +18,10 @@ pub const TAILROOM: usize = 16;
 
 /// Up to [`CHUNK_LEN`] bytes of a file, in a buffer that is sealed and opened in place.
 ///
-/// One byte lies free before the data and [`TAILROOM`] bytes after it, so that neither a record nor an `age` chunk moves a byte. The buffer is owned
-/// alone: a chunk out of a received record is as good for writing as a new one.
-/// Between calls the data may grow into the tailroom (a stored chunk is read with its tag); only what a connection is asked to send must be
-/// [`CHUNK_LEN`] at most.
+/// One byte lies free before the data and [`TAILROOM`] bytes after it, so that neither a record nor
+/// an `age` chunk moves a byte. The buffer is owned alone: a chunk out of a received record is as
+/// good for writing as a new one. Between calls the data may grow into the tailroom (a stored chunk
+/// is read with its tag); only what a connection is asked to send must be [`CHUNK_LEN`] at most.
 pub struct Chunk {
     /// Headroom, then data.
     buffer: BytesMut,

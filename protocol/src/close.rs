@@ -198,7 +198,8 @@ pub enum ProtocolError {
     /// A file ended before or went on after the size in its manifest.
     #[error("the data has not the size that the manifest says")]
     Size,
-    /// The login signature does not belong to this connection: someone in between may have relayed it.
+    /// The login signature does not belong to this connection: someone in between may have relayed
+    /// it.
     #[error("login signature not valid for this connection")]
     LoginSignature,
 }

@@ -9,7 +9,8 @@ use crate::{
     Timestamp, UserId, UserName,
 };
 
-/// A command of a client that is logged in. Whether the user may do it is for the server's application to decide.
+/// A command of a client that is logged in. Whether the user may do it is for the server's
+/// application to decide.
 #[expect(
     clippy::large_enum_variant,
     reason = "few exist at a time, and not for long"
@@ -18,13 +19,16 @@ use crate::{
 pub enum Request {
     /// Who am I?
     Whoami,
-    /// The files whose path starts with `prefix`, in the order of their paths, deleted ones left out.
+    /// The files whose path starts with `prefix`, in the order of their paths, deleted ones left
+    /// out.
     List {
-        /// Start of the path, not necessarily a whole part; at most [`MAX_PATH_LEN`](crate::limits::MAX_PATH_LEN) bytes.
+        /// Start of the path, not necessarily a whole part; at most
+        /// [`MAX_PATH_LEN`](crate::limits::MAX_PATH_LEN) bytes.
         prefix: String,
         /// Only paths after this one.
         after: Option<FilePath>,
-        /// Most entries wanted; a server gives at most [`MAX_LIST_ENTRIES`](crate::limits::MAX_LIST_ENTRIES).
+        /// Most entries wanted; a server gives at most
+        /// [`MAX_LIST_ENTRIES`](crate::limits::MAX_LIST_ENTRIES).
         limit: u32,
     },
     /// The newest manifest at a path, of a deleted file too.
@@ -57,7 +61,8 @@ pub enum Request {
         role: Role,
         /// Their password; none for a user who logs in by key only.
         password: Option<NewPassword>,
-        /// A first key, and what it is called; at most [`MAX_COMMENT_LEN`](crate::limits::MAX_COMMENT_LEN) bytes.
+        /// A first key, and what it is called; at most
+        /// [`MAX_COMMENT_LEN`](crate::limits::MAX_COMMENT_LEN) bytes.
         key: Option<(PublicKey, String)>,
     },
     /// Remove a user; the files stay.
@@ -231,7 +236,8 @@ pub struct UserEntry {
 pub struct KeyEntry {
     /// The key.
     pub key: PublicKey,
-    /// What the user calls it; at most [`MAX_COMMENT_LEN`](crate::limits::MAX_COMMENT_LEN) bytes. Not to be trusted on a terminal.
+    /// What the user calls it; at most [`MAX_COMMENT_LEN`](crate::limits::MAX_COMMENT_LEN) bytes.
+    /// Not to be trusted on a terminal.
     pub comment: String,
     /// The statement that added it, if it was not added by the administrator.
     pub statement: Option<SignedStatement>,
@@ -242,7 +248,8 @@ pub struct KeyEntry {
 pub struct Refusal {
     /// For programs.
     pub code: RefusalCode,
-    /// For a person; cut to [`MAX_MESSAGE_LEN`](crate::limits::MAX_MESSAGE_LEN) bytes on the wire. Not to be trusted on a terminal.
+    /// For a person; cut to [`MAX_MESSAGE_LEN`](crate::limits::MAX_MESSAGE_LEN) bytes on the wire.
+    /// Not to be trusted on a terminal.
     pub message: String,
 }
 

@@ -1,6 +1,7 @@
 //! Entry points of the fuzz targets. No part of the API: nothing here keeps its name or meaning.
 //!
-//! The transfers run without TLS under fixed keys, since a handshake cannot be repeated byte for byte.
+//! The transfers run without TLS under fixed keys, since a handshake cannot be repeated byte for
+//! byte.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};

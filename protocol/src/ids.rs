@@ -12,7 +12,8 @@ impl fmt::Display for RequestId {
     }
 }
 
-/// One transfer: its stream, and which of the transfers on that stream it is. Never used again within the connection.
+/// One transfer: its stream, and which of the transfers on that stream it is. Never used again
+/// within the connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TransferId {
     pub(crate) stream: u16,

@@ -28,7 +28,8 @@ pub enum KeyError {
     /// The key is not an Ed25519 key.
     #[error("only Ed25519 keys are used here; make one with `ssh-keygen -t ed25519`")]
     NotEd25519,
-    /// The public key is no point of the curve in its one spelling, or a point for which anyone can forge.
+    /// The public key is no point of the curve in its one spelling, or a point for which anyone can
+    /// forge.
     #[error("the key is not a safe Ed25519 public key")]
     Weak,
     /// The private key is encrypted and no passphrase was given.
@@ -37,7 +38,8 @@ pub enum KeyError {
     /// The passphrase does not open the private key.
     #[error("the passphrase does not open the key")]
     WrongPassphrase,
-    /// The private key asks for more than 4,096 rounds of key derivation, or for a cipher we do not have.
+    /// The private key asks for more than 4,096 rounds of key derivation, or for a cipher we do not
+    /// have.
     #[error("the encryption of this key is not supported")]
     UnsupportedEncryption,
     /// The private and the public half do not belong together.
@@ -55,7 +57,8 @@ impl SigningKey {
         Self(ed25519_dalek::SigningKey::from_bytes(seed))
     }
 
-    /// Reads a private key file of OpenSSH, opening it with `passphrase` where it is encrypted (slow by design: up to seconds).
+    /// Reads a private key file of OpenSSH, opening it with `passphrase` where it is encrypted
+    /// (slow by design: up to seconds).
     ///
     /// A passphrase given for a key that is not encrypted is ignored.
     pub fn from_openssh(pem: &str, passphrase: Option<&str>) -> Result<Self, KeyError> {
@@ -90,7 +93,8 @@ impl SigningKey {
             .expect("writing an Ed25519 key fails only for a comment over 4 GiB")
     }
 
-    /// The private key file of OpenSSH, encrypted under `passphrase` with AES-256-CTR and bcrypt-pbkdf, with a salt and check number from `random`.
+    /// The private key file of OpenSSH, encrypted under `passphrase` with AES-256-CTR and
+    /// bcrypt-pbkdf, with a salt and check number from `random`.
     ///
     /// `Malformed` for an empty passphrase.
     pub fn to_openssh_encrypted(
@@ -124,7 +128,8 @@ impl SigningKey {
         PublicKey(self.0.verifying_key())
     }
 
-    /// Signs `message` for one purpose: an armored SSHSIG (Ed25519, SHA-512) that `ssh-keygen -Y verify` checks. Ends with a line feed.
+    /// Signs `message` for one purpose: an armored SSHSIG (Ed25519, SHA-512) that
+    /// `ssh-keygen -Y verify` checks. Ends with a line feed.
     pub fn sign(&self, namespace: Namespace, message: &[u8]) -> String {
         let signed = sshsig::signed_data(namespace, message);
         let signature = self.0.sign(&signed);
@@ -190,12 +195,14 @@ impl PublicKey {
         self.0.as_bytes()
     }
 
-    /// Reads a line of a `.pub` file, `ssh-ed25519 AAAA… comment`; white space around it is ignored.
+    /// Reads a line of a `.pub` file, `ssh-ed25519 AAAA… comment`; white space around it is
+    /// ignored.
     pub fn parse_openssh(line: &str) -> Result<Self, KeyError> {
         Self::parse_openssh_with_comment(line).map(|(key, _)| key)
     }
 
-    /// Reads a line of a `.pub` file and gives its comment too (which may be empty, and comes as it stands: escape it before showing it).
+    /// Reads a line of a `.pub` file and gives its comment too (which may be empty, and comes as it
+    /// stands: escape it before showing it).
     pub fn parse_openssh_with_comment(line: &str) -> Result<(Self, String), KeyError> {
         if line.len() > MAX_PUBLIC_KEY_LINE_LEN {
             return Err(KeyError::TooLong);
@@ -231,7 +238,8 @@ impl PublicKey {
         Fingerprint(Sha256::digest(blob).into())
     }
 
-    /// Checks an armored SSHSIG: its one canonical spelling, this key, this purpose, Ed25519 with SHA-512, and no malleable or small-order signature.
+    /// Checks an armored SSHSIG: its one canonical spelling, this key, this purpose, Ed25519 with
+    /// SHA-512, and no malleable or small-order signature.
     pub fn verify(
         &self,
         namespace: Namespace,
@@ -257,7 +265,8 @@ impl PublicKey {
     }
 }
 
-/// Whether the coordinate is below the field's prime 2^255 - 19: otherwise the same point has a second spelling and so a second fingerprint.
+/// Whether the coordinate is below the field's prime 2^255 - 19: otherwise the same point has a
+/// second spelling and so a second fingerprint.
 fn is_reduced(bytes: &[u8; 32]) -> bool {
     bytes[0] < 0xed || bytes[31] & 0x7f != 0x7f || bytes[1..31].iter().any(|byte| *byte != 0xff)
 }
@@ -292,7 +301,8 @@ impl fmt::Debug for PublicKey {
     }
 }
 
-/// The fingerprint of a public key as `ssh-keygen -l` prints it: `SHA256:` and the unpadded base64 of the hash of OpenSSH's encoding of the key.
+/// The fingerprint of a public key as `ssh-keygen -l` prints it: `SHA256:` and the unpadded base64
+/// of the hash of OpenSSH's encoding of the key.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint([u8; 32]);
 
@@ -388,7 +398,8 @@ mod tests {
         );
     }
 
-    /// Every point of small order in every encoding there is, and other points beyond the field's prime.
+    /// Every point of small order in every encoding there is, and other points beyond the field's
+    /// prime.
     #[test]
     fn unsafe_public_keys() {
         let zero_with = |first, last| {

@@ -1,15 +1,17 @@
 //! Sans-IO state machines of the Towpath secure file transfer protocol.
 //!
-//! A [`client::Connection`] and a [`server::Connection`] take messages and time in, and hand messages and events out.
-//! They own no socket, no file, no clock and no thread: what carries the messages, where files and users are kept, and
-//! who is trusted is for the application. Any carrier does that delivers whole messages in order within numbered
-//! streams; Towpath uses SCTP.
+//! A [`client::Connection`] and a [`server::Connection`] take messages and time in, and hand
+//! messages and events out. They own no socket, no file, no clock and no thread: what carries the
+//! messages, where files and users are kept, and who is trusted is for the application. Any carrier
+//! does that delivers whole messages in order within numbered streams; Towpath uses SCTP.
 //!
-//! - Stream 0 is a TLS 1.3 connection: login by password or key, and small requests ([`Request`], [`Reply`]).
-//! - Each transfer has a stream of its own, of AEAD records under keys exported from TLS, with credit granted by its
-//!   receiver: a slow transfer stops neither requests nor other transfers.
-//! - Every file comes with a [`SignedManifest`]: whoever uploads signs content, path and version, and the signature
-//!   outlives connection and server. Here it is verified before the application sees it.
+//! - Stream 0 is a TLS 1.3 connection: login by password or key, and small requests ([`Request`],
+//!   [`Reply`]).
+//! - Each transfer has a stream of its own, of AEAD records under keys exported from TLS, with
+//!   credit granted by its receiver: a slow transfer stops neither requests nor other transfers.
+//! - Every file comes with a [`SignedManifest`]: whoever uploads signs content, path and version,
+//!   and the signature outlives connection and server. Here it is verified before the application
+//!   sees it.
 //!
 //! ```
 //! use std::{sync::Arc, time::Instant};
@@ -86,8 +88,8 @@
 //!
 //! # What is where
 //! - [`client`] and [`server`]: the connections and their events, with the order of calls.
-//! - [`Manifest`], [`SignedManifest`], [`KeyStatement`], [`SigningKey`], [`PublicKey`]: what is signed, as OpenSSH signs
-//!   it; usable by themselves.
+//! - [`Manifest`], [`SignedManifest`], [`KeyStatement`], [`SigningKey`], [`PublicKey`]: what is
+//!   signed, as OpenSSH signs it; usable by themselves.
 //! - [`FilePath`], [`UserName`], [`Role`]: parsed once, valid from then on.
 //! - [`Chunk`]: the buffer of a transfer, sealed and opened in place.
 //! - [`Limits`] and [`limits`]: what may be tuned, what may not, and why.

@@ -1,4 +1,5 @@
-//! What passes between a connection and the carrier under it: outgoing messages and changes of the link.
+//! What passes between a connection and the carrier under it: outgoing messages and changes of the
+//! link.
 
 use bytes::Bytes;
 
@@ -23,6 +24,7 @@ pub enum LinkChange {
     PathChanged,
     /// The peer ended the association in order: everything it sent has been delivered.
     PeerClosed,
-    /// The association is gone: aborted, timed out, or restarted by the peer; messages may be missing.
+    /// The association is gone: aborted, timed out, or restarted by the peer; messages may be
+    /// missing.
     Lost,
 }

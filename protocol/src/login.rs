@@ -4,8 +4,10 @@ use crate::StoreId;
 
 /// The canonical text of a key login, signed in the namespace `login@towpath`.
 ///
-/// The channel binding (RFC 9266 `tls-exporter`) differs between any two TLS sessions, so a server that relays the signature to another one, or an
-/// eavesdropper that keeps it, has nothing. The user name comes last and is not followed by anything, so no name can be mistaken for another line.
+/// The channel binding (RFC 9266 `tls-exporter`) differs between any two TLS sessions, so a server
+/// that relays the signature to another one, or an eavesdropper that keeps it, has nothing. The
+/// user name comes last and is not followed by anything, so no name can be mistaken for another
+/// line.
 pub(crate) fn login_text(store: StoreId, binding: &[u8; 32], user: &str) -> String {
     use std::fmt::Write;
 

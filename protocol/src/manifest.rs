@@ -18,7 +18,8 @@ hex_type!(
 );
 
 hex_type!(
-    /// The BLAKE3 hash of a manifest's canonical text, by which the next version names it: 64 hexadecimal digits as text.
+    /// The BLAKE3 hash of a manifest's canonical text, by which the next version names it: 64
+    /// hexadecimal digits as text.
     ManifestHash,
     32
 );
@@ -71,7 +72,8 @@ pub enum ManifestError {
     /// The text has more than 2,048 bytes.
     #[error("the manifest is longer than {MAX_MANIFEST_LEN} bytes")]
     TooLong,
-    /// A line is missing, out of place, or not in its one spelling; or a field has a value without a spelling.
+    /// A line is missing, out of place, or not in its one spelling; or a field has a value without
+    /// a spelling.
     #[error("the manifest's `{0}` is missing, misplaced or malformed")]
     Line(&'static str),
     /// The path is refused.
@@ -136,7 +138,8 @@ impl Manifest {
         writeln!(text, "signed {}", self.signed_at)
     }
 
-    /// Reads a canonical text: every line in its place, every value in its one spelling, nothing more.
+    /// Reads a canonical text: every line in its place, every value in its one spelling, nothing
+    /// more.
     pub fn parse(text: &str) -> Result<Self, ManifestError> {
         if text.len() > MAX_MANIFEST_LEN {
             return Err(ManifestError::TooLong);

@@ -20,9 +20,11 @@ const _: () = assert!(MAX_PART_LEN + STORED_SUFFIX.len() <= MAX_OS_NAME_LEN);
 
 /// The path of a file in a store: UTF-8 in NFC, `/` between parts, relative to the root.
 ///
-/// Refused, never mended: an empty part, `.`, `..`, a leading or trailing `/`, `\`, control characters (C0, DEL, C1), line and paragraph separators
-/// (U+2028, U+2029), bidirectional embeddings, overrides and isolates (U+202A–U+202E, U+2066–U+2069), a part over 200 bytes, a path over 1,024 bytes,
-/// a first part `.towpath`, and a directory part that ends in `.age` (both in any case of ASCII letters).
+/// Refused, never mended: an empty part, `.`, `..`, a leading or trailing `/`, `\`, control
+/// characters (C0, DEL, C1), line and paragraph separators (U+2028, U+2029), bidirectional
+/// embeddings, overrides and isolates (U+202A–U+202E, U+2066–U+2069), a part over 200 bytes, a path
+/// over 1,024 bytes, a first part `.towpath`, and a directory part that ends in `.age` (both in any
+/// case of ASCII letters).
 ///
 /// Cloning is cheap. Order is that of the bytes.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -122,8 +124,9 @@ fn ends_in_age(part: &str) -> bool {
     part.len() >= suffix.len() && part[part.len() - suffix.len()..].eq_ignore_ascii_case(suffix)
 }
 
-/// Characters that break lines, drive terminals, or reorder the text around them. Directional marks (U+200E, U+200F, U+061C) and joiners stay: names in
-/// Arabic, Hebrew, Persian and emoji use them, and they reorder no letters.
+/// Characters that break lines, drive terminals, or reorder the text around them. Directional marks
+/// (U+200E, U+200F, U+061C) and joiners stay: names in Arabic, Hebrew, Persian and emoji use them,
+/// and they reorder no letters.
 fn is_forbidden(c: char) -> bool {
     c == '\\'
         || c.is_control()
@@ -163,7 +166,8 @@ impl AsRef<str> for FilePath {
     }
 }
 
-/// The name of a user: `[a-z0-9][a-z0-9._-]{0,31}`, so that it means itself in `ssh-keygen`'s pattern lists, in paths and in logs.
+/// The name of a user: `[a-z0-9][a-z0-9._-]{0,31}`, so that it means itself in `ssh-keygen`'s
+/// pattern lists, in paths and in logs.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct UserName(Arc<str>);
 
@@ -223,7 +227,8 @@ impl AsRef<str> for UserName {
 }
 
 hex_type!(
-    /// The identity of a user, drawn at random and never issued again; ownership binds to it, not to the name. 32 hexadecimal digits as text.
+    /// The identity of a user, drawn at random and never issued again; ownership binds to it, not
+    /// to the name. 32 hexadecimal digits as text.
     UserId,
     16
 );

@@ -19,7 +19,8 @@ pub enum Role {
 /// Something that a user asks the server to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Action {
-    /// Publish a file where there is none. Overwriting is deleting and uploading: both must be allowed.
+    /// Publish a file where there is none. Overwriting is deleting and uploading: both must be
+    /// allowed.
     Upload,
     /// Read any file.
     Download,

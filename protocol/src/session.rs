@@ -1,4 +1,5 @@
-//! What client and server have in common: the life of the connection, stream 0, deadlines, and the order of sending.
+//! What client and server have in common: the life of the connection, stream 0, deadlines, and the
+//! order of sending.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -109,7 +110,8 @@ impl<E, P> Session<E, P> {
         }
     }
 
-    /// Ends the connection: nothing is listened to from here on. Gives the transfers that are cut off.
+    /// Ends the connection: nothing is listened to from here on. Gives the transfers that are cut
+    /// off.
     pub(crate) fn shut(&mut self, reason: &CloseReason, now: Instant) -> Vec<(TransferId, P)> {
         let farewell = match reason {
             CloseReason::Protocol(error) => Some((error.code(), error.to_string())),
@@ -162,7 +164,8 @@ impl<E, P> Session<E, P> {
         self.end_deadlines(now);
     }
 
-    /// From now on only the farewell is waited for: a peer that reads nothing must not keep the connection.
+    /// From now on only the farewell is waited for: a peer that reads nothing must not keep the
+    /// connection.
     fn end_deadlines(&mut self, now: Instant) {
         self.deadline = None;
         self.keepalive = Keepalive::Off;
@@ -313,7 +316,8 @@ impl<E, P> Session<E, P> {
         }
     }
 
-    /// The next message: control first, then the transfers in turn. With it a transfer that can now be written to again.
+    /// The next message: control first, then the transfers in turn. With it a transfer that can now
+    /// be written to again.
     pub(crate) fn poll_transmit(&mut self) -> Option<(Transmit, Option<TransferId>)> {
         if self.life == Life::Down {
             return None;

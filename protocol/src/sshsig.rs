@@ -61,7 +61,8 @@ pub enum SignatureError {
     Invalid,
 }
 
-/// The key that an armored SSHSIG says it is by. Proves nothing until [`PublicKey::verify`] accepts it.
+/// The key that an armored SSHSIG says it is by. Proves nothing until [`PublicKey::verify`] accepts
+/// it.
 pub fn signer_of(armored: &str) -> Result<PublicKey, SignatureError> {
     dearmor(armored).map(|parsed| parsed.key)
 }
@@ -98,7 +99,8 @@ pub(crate) fn dearmor(armored: &str) -> Result<Parsed, SignatureError> {
         .ok_or(SignatureError::OtherNamespace)?;
     let bytes = parsed.signature_bytes().try_into();
     let bytes = bytes.map_err(|_| SignatureError::Malformed)?;
-    // Version, reserved bytes, line lengths, padding and what surrounds the armor: all fixed by comparing.
+    // Version, reserved bytes, line lengths, padding and what surrounds the armor: all fixed by
+    // comparing.
     match armor(&key, namespace, &bytes) == armored {
         true => Ok(Parsed {
             key,

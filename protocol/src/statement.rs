@@ -11,7 +11,8 @@ use crate::sshsig::{Namespace, SignatureError, signer_of};
 use crate::text::{BadLine, Lines, number, or_none};
 
 hex_type!(
-    /// The BLAKE3 hash of a statement's canonical text, by which the next statement names it: 64 hexadecimal digits as text.
+    /// The BLAKE3 hash of a statement's canonical text, by which the next statement names it: 64
+    /// hexadecimal digits as text.
     StatementHash,
     32
 );
@@ -23,7 +24,8 @@ pub enum KeyAction {
     Add,
     /// The key signs nothing new; what it signed stays good.
     Retire,
-    /// The key is in other hands: of what it signed only these manifests stay good, and those a client has pinned. Strictly ascending, at most 256.
+    /// The key is in other hands: of what it signed only these manifests stay good, and those a
+    /// client has pinned. Strictly ascending, at most 256.
     Compromise {
         /// The manifests that stay good.
         keep: Vec<ManifestHash>,
@@ -59,7 +61,8 @@ pub enum StatementError {
     /// A line is missing, out of place, or not in its one spelling.
     #[error("the statement's `{0}` is missing, misplaced or malformed")]
     Line(&'static str),
-    /// Sequence 1 names a previous statement, a later one names none, or sequence 1 does not add a key.
+    /// Sequence 1 names a previous statement, a later one names none, or sequence 1 does not add a
+    /// key.
     #[error("the statement's sequence, action and previous statement contradict each other")]
     History,
     /// An `add` is not signed by the key that it adds.
@@ -110,7 +113,8 @@ impl KeyStatement {
         Ok(())
     }
 
-    /// Reads a canonical text: every line in its place, every value in its one spelling, nothing more.
+    /// Reads a canonical text: every line in its place, every value in its one spelling, nothing
+    /// more.
     pub fn parse(text: &str) -> Result<Self, StatementError> {
         if text.len() > MAX_STATEMENT_LEN {
             return Err(StatementError::TooLong);
@@ -185,7 +189,8 @@ fn kept(lines: &mut Lines<'_>) -> Result<Vec<ManifestHash>, BadLine> {
     Ok(keep)
 }
 
-/// A statement with a signature (`key@towpath`) that verified; an `add` is signed by the key that it adds.
+/// A statement with a signature (`key@towpath`) that verified; an `add` is signed by the key that
+/// it adds.
 ///
 /// Whether the signer may make the statement is for the log to decide.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,4 +1,5 @@
-//! Canonical text: lines `keyword value` in a fixed order, each ended by one line feed, one spelling for each value.
+//! Canonical text: lines `keyword value` in a fixed order, each ended by one line feed, one
+//! spelling for each value.
 
 /// Reads the lines of a canonical text in order.
 pub(crate) struct Lines<'a> {

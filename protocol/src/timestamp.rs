@@ -11,9 +11,11 @@ const MIN_SECONDS: i64 = -62_167_219_200;
 /// `9999-12-31T23:59:59Z`.
 const MAX_SECONDS: i64 = 253_402_300_799;
 
-/// A point in time in UTC: whole seconds since the epoch, rounded down, and the nanoseconds after them.
+/// A point in time in UTC: whole seconds since the epoch, rounded down, and the nanoseconds after
+/// them.
 ///
-/// As text always `YYYY-MM-DDThh:mm:ss.nnnnnnnnnZ` (RFC 3339 §5.6, nine digits of fraction, no leap second), from year 0000 to 9999.
+/// As text always `YYYY-MM-DDThh:mm:ss.nnnnnnnnnZ` (RFC 3339 §5.6, nine digits of fraction, no leap
+/// second), from year 0000 to 9999.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp {
     /// Seconds since 1970-01-01T00:00:00Z, negative before it.
@@ -151,7 +153,8 @@ fn days_in_month(year: i64, month: i64) -> i64 {
     }
 }
 
-/// Days since the epoch of a date of the proleptic Gregorian calendar, counted in years that begin in March so that the leap day comes last.
+/// Days since the epoch of a date of the proleptic Gregorian calendar, counted in years that begin
+/// in March so that the leap day comes last.
 fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     let year = if month <= 2 { year - 1 } else { year };
     let cycle = year.div_euclid(400);

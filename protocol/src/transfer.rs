@@ -1,7 +1,9 @@
-//! Transfers on their streams, as both sides see them: generations, sealing, credit, and the one End or Abort of each side.
+//! Transfers on their streams, as both sides see them: generations, sealing, credit, and the one
+//! End or Abort of each side.
 //!
-//! What a transfer is about is the phase `P` of the client or server. A transfer whose phase is gone is over for the application; it keeps its stream
-//! until both sides have ended, and what still comes is authenticated and dropped.
+//! What a transfer is about is the phase `P` of the client or server. A transfer whose phase is
+//! gone is over for the application; it keeps its stream until both sides have ended, and what
+//! still comes is authenticated and dropped.
 
 use std::collections::VecDeque;
 
@@ -247,7 +249,8 @@ struct Inflow {
     limit: u64,
     received: u64,
     consumed: u64,
-    /// A record that was not full has come: it is the last with data. Otherwise a window of bytes could come as as many records.
+    /// A record that was not full has come: it is the last with data. Otherwise a window of bytes
+    /// could come as as many records.
     ended: bool,
     /// Whether the peer is to hear of a higher limit.
     due: bool,
@@ -260,7 +263,8 @@ pub(crate) struct Active<P> {
     pub(crate) phase: Option<P>,
     sealer: Sealer,
     opener: Opener,
-    /// Records to seal when it is their turn: until then their places can still be given up to an Abort.
+    /// Records to seal when it is their turn: until then their places can still be given up to an
+    /// Abort.
     queue: VecDeque<(RecordKind, Chunk)>,
     /// Bytes of data in `queue`.
     queued: usize,
@@ -391,13 +395,15 @@ impl<P> Active<P> {
         Ok(())
     }
 
-    /// Lets the peer send `window` bytes ahead of the application. The first credit travels in Open or Reply.
+    /// Lets the peer send `window` bytes ahead of the application. The first credit travels in Open
+    /// or Reply.
     pub(crate) fn start_receiving(&mut self, window: u32) {
         self.incoming.window = window.into();
         self.incoming.limit = window.into();
     }
 
-    /// The application has dealt with data: the peer may send as much again. Credit is given in quarters of the window, not for each record.
+    /// The application has dealt with data: the peer may send as much again. Credit is given in
+    /// quarters of the window, not for each record.
     pub(crate) fn consumed(&mut self, bytes: usize) {
         let flow = &mut self.incoming;
         if self.ours != End::Open || self.theirs != End::Open {

@@ -1,11 +1,13 @@
-//! An event loop in a hundred lines: SCTP over plain UDP sockets, echoing each message on its own stream.
+//! An event loop in a hundred lines: SCTP over plain UDP sockets, echoing each message on its own
+//! stream.
 //!
 //! ```sh
 //! cargo run -p towpath-sctp --example udp_echo -- listen 127.0.0.1:9899 127.0.0.2:9899
 //! cargo run -p towpath-sctp --example udp_echo -- connect 127.0.0.1:9899,127.0.0.2:9899 127.0.0.3:0 127.0.0.4:0
 //! ```
-//! `listen` takes the addresses to serve on, `connect` the server's addresses and then one's own. Try what happens when
-//! one of them is cut: `iptables -A INPUT -d 127.0.0.1 -p udp --dport 9899 -j DROP`. A carrier for real use would wait
+//! `listen` takes the addresses to serve on, `connect` the server's addresses and then one's own.
+//! Try what happens when one of them is cut:
+//! `iptables -A INPUT -d 127.0.0.1 -p udp --dport 9899 -j DROP`. A carrier for real use would wait
 //! for readiness instead of sleeping, and use segmentation offload.
 #![expect(
     clippy::disallowed_methods,
@@ -56,7 +58,8 @@ impl Loop {
         let config = EndpointConfig {
             listen,
             addresses: sockets.iter().map(|(address, _)| *address).collect(),
-            // Without segmentation offload a train is sent packet by packet: short ones spare the receive buffers.
+            // Without segmentation offload a train is sent packet by packet: short ones spare the
+            // receive buffers.
             association: Config {
                 max_burst: 8,
                 ..Config::default()
@@ -226,7 +229,8 @@ impl Loop {
     }
 }
 
-/// Some randomness from the standard library: enough for an example, not for tags that must not be guessed.
+/// Some randomness from the standard library: enough for an example, not for tags that must not be
+/// guessed.
 fn entropy() -> u8 {
     use std::hash::{BuildHasher, RandomState};
     RandomState::new().hash_one(Instant::now()) as u8

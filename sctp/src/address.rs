@@ -4,7 +4,8 @@ use crate::event::PathId;
 use crate::packet::InitAddresses;
 use std::net::{IpAddr, SocketAddr};
 
-/// How far an address reaches. A peer that reaches us from a wide scope has no business naming narrow addresses.
+/// How far an address reaches. A peer that reaches us from a wide scope has no business naming
+/// narrow addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Scope {
     Loopback,
@@ -52,13 +53,14 @@ pub(crate) fn scope(address: IpAddr) -> Option<Scope> {
     }
 }
 
-/// Whether an address that a peer at `source` names may be used: it reaches at least as far as the peer's own.
+/// Whether an address that a peer at `source` names may be used: it reaches at least as far as the
+/// peer's own.
 pub(crate) fn acceptable(address: IpAddr, source: IpAddr) -> bool {
     matches!((scope(address), scope(source)), (Some(named), Some(from)) if named >= from)
 }
 
-/// How many leading bits two addresses share, none across families: the best guess at which of our addresses
-/// faces which of the peer's.
+/// How many leading bits two addresses share, none across families: the best guess at which of our
+/// addresses faces which of the peer's.
 pub(crate) fn common_prefix(a: IpAddr, b: IpAddr) -> Option<u32> {
     match (a, b) {
         (IpAddr::V4(a), IpAddr::V4(b)) => Some((u32::from(a) ^ u32::from(b)).leading_zeros()),
@@ -67,8 +69,8 @@ pub(crate) fn common_prefix(a: IpAddr, b: IpAddr) -> Option<u32> {
     }
 }
 
-/// Our own addresses that may be named to a peer over a path: those with the UDP port that it sees, of a scope that
-/// it can use. None if the one that it sees is the only one.
+/// Our own addresses that may be named to a peer over a path: those with the UDP port that it sees,
+/// of a scope that it can use. None if the one that it sees is the only one.
 pub(crate) fn advertised(locals: &[SocketAddr], path: PathId) -> Vec<IpAddr> {
     let fitting = |local: &&SocketAddr| {
         local.port() == path.local.port() && acceptable(local.ip(), path.remote.ip())

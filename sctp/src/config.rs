@@ -6,7 +6,8 @@ use std::time::Duration;
 
 /// Parameters of associations.
 ///
-/// Values outside what the protocol or [`limits`](crate::limits) allow are clamped when the endpoint is made.
+/// Values outside what the protocol or [`limits`](crate::limits) allow are clamped when the
+/// endpoint is made.
 ///
 /// ```
 /// use std::time::Duration;
@@ -27,21 +28,25 @@ pub struct Config {
     pub max_receive_window: u32,
     /// Bytes that may be queued by [`send`](crate::Endpoint::send) and not yet acknowledged.
     pub send_buffer: usize,
-    /// The largest message, in bytes, that we send or accept. A peer that sends a larger one is cut off.
+    /// The largest message, in bytes, that we send or accept. A peer that sends a larger one is cut
+    /// off.
     pub max_message: usize,
     /// Retransmission timeout before anything has been measured (`RTO.Initial`).
     pub rto_initial: Duration,
-    /// The shortest retransmission timeout (`RTO.Min`). It must exceed the peer's delay of acknowledgements.
+    /// The shortest retransmission timeout (`RTO.Min`). It must exceed the peer's delay of
+    /// acknowledgements.
     pub rto_min: Duration,
     /// The longest retransmission timeout (`RTO.Max`).
     pub rto_max: Duration,
     /// Retransmissions of INIT or COOKIE ECHO before set-up has failed (`Max.Init.Retransmits`).
     pub max_init_retransmits: u32,
-    /// Consecutive timeouts before the peer is unreachable (`Association.Max.Retrans`), for each proven path.
+    /// Consecutive timeouts before the peer is unreachable (`Association.Max.Retrans`), for each
+    /// proven path.
     pub association_max_retrans: u32,
     /// Consecutive timeouts before a path is inactive (`Path.Max.Retrans`).
     pub path_max_retrans: u32,
-    /// Consecutive timeouts before traffic leaves a path (RFC 7829 `PotentiallyFailed.Max.Retrans`): 0 means the first.
+    /// Consecutive timeouts before traffic leaves a path (RFC 7829
+    /// `PotentiallyFailed.Max.Retrans`): 0 means the first.
     pub potentially_failed_retrans: u32,
     /// Pause between heartbeats on an idle path, to which its RTO is added (`HB.interval`).
     pub heartbeat_interval: Duration,
@@ -53,14 +58,16 @@ pub struct Config {
     pub sack_frequency: u32,
     /// How long a state cookie is good for (`Valid.Cookie.Life`).
     pub cookie_life: Duration,
-    /// Packets that may be sent at once beyond what was just acknowledged (`Max.Burst`), and in one train.
+    /// Packets that may be sent at once beyond what was just acknowledged (`Max.Burst`), and in one
+    /// train.
     ///
-    /// A carrier without segmentation offload sends the packets of a train one by one; fewer at once then spare the
-    /// receiver's socket buffer.
+    /// A carrier without segmentation offload sends the packets of a train one by one; fewer at
+    /// once then spare the receiver's socket buffer.
     pub max_burst: usize,
     /// SCTP packet size in bytes with which a path starts.
     pub initial_mtu: usize,
-    /// The largest SCTP packet size tried by probing (RFC 8899). Equal to `initial_mtu`, it turns probing off.
+    /// The largest SCTP packet size tried by probing (RFC 8899). Equal to `initial_mtu`, it turns
+    /// probing off.
     pub max_mtu: usize,
     /// Bound on a whole shutdown (`T5-shutdown-guard`).
     pub shutdown_guard: Duration,
@@ -118,9 +125,11 @@ impl Config {
     }
 }
 
-/// Which associations of a host belong to one endpoint: the low bits of each verification tag are its number.
+/// Which associations of a host belong to one endpoint: the low bits of each verification tag are
+/// its number.
 ///
-/// A carrier with several endpoints behind one UDP port finds the right one from a packet's tag alone.
+/// A carrier with several endpoints behind one UDP port finds the right one from a packet's tag
+/// alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Shard {
     /// This endpoint's number, under two to the power of `bits`.
@@ -142,14 +151,15 @@ impl Shard {
 pub struct EndpointConfig {
     /// SCTP port on which associations are accepted; none makes a mere client.
     pub listen: Option<u16>,
-    /// Our own transport addresses: IP address and UDP port of each socket. A listener tells them to its peers, so
-    /// that they find further paths; an unspecified IP address is told to nobody.
+    /// Our own transport addresses: IP address and UDP port of each socket. A listener tells them
+    /// to its peers, so that they find further paths; an unspecified IP address is told to nobody.
     pub addresses: Vec<SocketAddr>,
     /// Which verification tags are ours.
     pub shard: Shard,
     /// Associations that may exist at once, forming ones included.
     pub max_associations: usize,
-    /// Answers per second to packets of one source that belong to no association: one IPv4 address, or one IPv6 /64.
+    /// Answers per second to packets of one source that belong to no association: one IPv4 address,
+    /// or one IPv6 /64.
     pub stateless_replies: u32,
     /// Parameters of each association.
     pub association: Config,

@@ -1,8 +1,9 @@
-//! State cookies: all that a listener needs to make an association, kept by the peer (RFC 9260 §5.1.3 to §5.1.5).
+//! State cookies: all that a listener needs to make an association, kept by the peer (RFC 9260
+//! §5.1.3 to §5.1.5).
 //!
-//! A cookie is authenticated with HMAC-SHA256 (128 bits of it) under a secret that is rotated; the code covers the
-//! SCTP ports too, which are not in it. It names the address to which the INIT ACK went, the only one that a COOKIE
-//! ECHO proves to be the peer's.
+//! A cookie is authenticated with HMAC-SHA256 (128 bits of it) under a secret that is rotated; the
+//! code covers the SCTP ports too, which are not in it. It names the address to which the INIT ACK
+//! went, the only one that a COOKIE ECHO proves to be the peer's.
 
 use crate::limits::{MAX_COOKIE, SECRET_LIFE};
 use crate::packet::InitAddresses;
@@ -64,7 +65,8 @@ impl std::ops::Deref for Sealed {
 /// Why a cookie is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum CookieError {
-    /// Not ours, altered, under a secret that is gone, or for other ports: to be discarded silently.
+    /// Not ours, altered, under a secret that is gone, or for other ports: to be discarded
+    /// silently.
     Forged,
     /// Ours, but too old by this much.
     Stale(Box<Cookie>, Duration),
@@ -102,7 +104,8 @@ impl Secrets {
         }
     }
 
-    /// Seals a cookie. Addresses that do not fit are left out; the peer's own packets will show them.
+    /// Seals a cookie. Addresses that do not fit are left out; the peer's own packets will show
+    /// them.
     pub(crate) fn seal(&mut self, cookie: &Cookie, ports: Ports, now: Instant) -> Sealed {
         self.rotate(now);
         let mut out = Sealed {
@@ -166,7 +169,8 @@ impl Secrets {
             return Err(CookieError::Forged);
         }
         let (issued, cookie) = read(body).ok_or(CookieError::Forged)?;
-        // The clock's 32 bits of milliseconds last longer than any secret, so the difference is the age.
+        // The clock's 32 bits of milliseconds last longer than any secret, so the difference is the
+        // age.
         let age = self.clock(now).wrapping_sub(issued);
         if age > cookie.life {
             let late = Duration::from_millis(u64::from(age - cookie.life));

@@ -69,8 +69,9 @@ pub struct Transmit {
     pub size: usize,
     /// Bytes of each datagram; only the last may be shorter. Equal to `size` for a single one.
     pub segment_size: usize,
-    /// Whether IP may fragment them: a chunk goes out again that was cut when larger packets passed, and a chunk cannot
-    /// be cut again (RFC 9260 §6.9). All other datagrams should go whole or not at all, or probing finds nothing.
+    /// Whether IP may fragment them: a chunk goes out again that was cut when larger packets
+    /// passed, and a chunk cannot be cut again (RFC 9260 §6.9). All other datagrams should go whole
+    /// or not at all, or probing finds nothing.
     pub fragment: bool,
 }
 
@@ -91,7 +92,8 @@ pub struct Message {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
-    /// The association is up. For one that the peer began, this is the first event, and its handle is new.
+    /// The association is up. For one that the peer began, this is the first event, and its handle
+    /// is new.
     Connected {
         /// Streams that we may send on, from 0.
         outbound: u16,
@@ -100,7 +102,8 @@ pub enum Event {
         /// Whether the peer began it.
         accepted: bool,
     },
-    /// [`recv`](crate::Endpoint::recv) has something. Said once; said again after `recv` has given `None`.
+    /// [`recv`](crate::Endpoint::recv) has something. Said once; said again after `recv` has given
+    /// `None`.
     Readable,
     /// [`send`](crate::Endpoint::send) has room again after it had none.
     Writable,

@@ -1,8 +1,8 @@
 //! Sans-IO SCTP (RFC 9260) with multi-homing, over UDP (RFC 6951).
 //!
-//! An [`Endpoint`] takes datagrams and time in and hands datagrams, events and messages out. It owns no socket, no
-//! clock, no thread and no source of randomness, so that one implementation serves any event loop, a simulator and a
-//! fuzzer alike.
+//! An [`Endpoint`] takes datagrams and time in and hands datagrams, events and messages out. It
+//! owns no socket, no clock, no thread and no source of randomness, so that one implementation
+//! serves any event loop, a simulator and a fuzzer alike.
 //!
 //! ```
 //! use bytes::Bytes;

@@ -1,29 +1,31 @@
 //! Every bound of the crate, with its reason.
 //!
-//! A peer can make an endpoint spend no more memory or work than these allow; what an application may tune sits in
-//! [`Config`](crate::Config) and is clamped to them.
+//! A peer can make an endpoint spend no more memory or work than these allow; what an application
+//! may tune sits in [`Config`](crate::Config) and is clamped to them.
 
 use std::time::Duration;
 
-/// Remote addresses taken from an INIT or INIT ACK: enough for dual-stack hosts with a spare link, too few to point
-/// an association at a network.
+/// Remote addresses taken from an INIT or INIT ACK: enough for dual-stack hosts with a spare link,
+/// too few to point an association at a network.
 pub const MAX_ADDRESSES: usize = 8;
 
-/// (local, remote) pairs of one association, confirmed or not. Each costs a few hundred bytes and one heartbeat per
-/// interval.
+/// (local, remote) pairs of one association, confirmed or not. Each costs a few hundred bytes and
+/// one heartbeat per interval.
 pub const MAX_PATHS: usize = 16;
 
-/// Bytes of a state cookie. With it an INIT ACK stays under three times the smallest INIT, counted with IP and UDP
-/// headers.
+/// Bytes of a state cookie. With it an INIT ACK stays under three times the smallest INIT, counted
+/// with IP and UDP headers.
 pub const MAX_COOKIE: usize = 96;
 
-/// Bytes of a cookie that a peer may hand us to echo. A COOKIE ECHO must fit one packet of the smallest path MTU.
+/// Bytes of a cookie that a peer may hand us to echo. A COOKIE ECHO must fit one packet of the
+/// smallest path MTU.
 pub const MAX_PEER_COOKIE: usize = 1_024;
 
 /// Stateless replies never exceed this multiple of the bytes that provoked them, headers included.
 pub const AMPLIFICATION: usize = 3;
 
-/// Bytes to which our INIT is padded, so that an answer with addresses and reports stays within [`AMPLIFICATION`].
+/// Bytes to which our INIT is padded, so that an answer with addresses and reports stays within
+/// [`AMPLIFICATION`].
 pub const INIT_LEN: usize = 256;
 
 /// IP and UDP headers counted for one datagram over IPv4.
@@ -35,27 +37,30 @@ pub const OVERHEAD_V6: usize = 48;
 /// Stateless replies waiting to be polled. More are dropped: their senders repeat themselves.
 pub const MAX_STATELESS_REPLIES: usize = 256;
 
-/// Buckets of the table that throttles stateless replies by source. Sources that share a bucket share its allowance.
+/// Buckets of the table that throttles stateless replies by source. Sources that share a bucket
+/// share its allowance.
 pub const THROTTLE_BUCKETS: usize = 4_096;
 
-/// Tags of closed associations that are remembered until their cookies have expired, so that a replayed cookie does
-/// not revive them.
+/// Tags of closed associations that are remembered until their cookies have expired, so that a
+/// replayed cookie does not revive them.
 pub const MAX_RETIRED_TAGS: usize = 4_096;
 
 /// Life of a cookie secret before it is rotated; the one before it stays valid for as long again.
 pub const SECRET_LIFE: Duration = Duration::from_secs(3_600);
 
-/// The longest that a cookie preservative may stretch a cookie's life (RFC 9260 §5.2.6 asks for no more than a
-/// second beyond the round trip).
+/// The longest that a cookie preservative may stretch a cookie's life (RFC 9260 §5.2.6 asks for no
+/// more than a second beyond the round trip).
 pub const MAX_COOKIE_EXTENSION: Duration = Duration::from_secs(2);
 
-/// SCTP packet size that every path is taken to carry: the IPv6 minimum MTU less IPv6 and UDP headers.
+/// SCTP packet size that every path is taken to carry: the IPv6 minimum MTU less IPv6 and UDP
+/// headers.
 pub const BASE_MTU: usize = 1_232;
 
 /// The largest SCTP packet: what UDP over IPv4 can carry, rounded down to whole words.
 pub const MAX_MTU: usize = 65_504;
 
-/// The smallest MTU that a configuration may name. Below it a SACK with a few blocks does not fit beside data.
+/// The smallest MTU that a configuration may name. Below it a SACK with a few blocks does not fit
+/// beside data.
 pub const MIN_MTU: usize = 512;
 
 /// Segments in one train. Linux refuses more than 64 in a GSO send; its GRO delivers up to 55.
@@ -64,19 +69,19 @@ pub const MAX_SEGMENTS: usize = 44;
 /// Bytes in one train: the largest UDP payload that segmentation offload accepts.
 pub const MAX_TRAIN: usize = 65_507;
 
-/// Chunks in flight or waiting for retransmission. A TSN must stay within 2^31 of the window's start and a gap
-/// block's offset within 2^16 of the cumulative point.
+/// Chunks in flight or waiting for retransmission. A TSN must stay within 2^31 of the window's
+/// start and a gap block's offset within 2^16 of the cumulative point.
 pub const MAX_OUTSTANDING: usize = 60_000;
 
 /// Ordered messages of one stream that may be unacknowledged (RFC 9260 §6.1 allows 2^16 - 1).
 pub const MAX_STREAM_BACKLOG: u32 = 32_767;
 
-/// Gap blocks read from one SACK. A peer that reports more is reporting its highest TSNs late, which RFC 9260 §6.7
-/// allows it anyway.
+/// Gap blocks read from one SACK. A peer that reports more is reporting its highest TSNs late,
+/// which RFC 9260 §6.7 allows it anyway.
 pub const MAX_GAP_BLOCKS: usize = 1_024;
 
-/// Separate ranges of received TSNs above the cumulative point. Beyond it a chunk that would open a new range is
-/// dropped, so a flood of isolated TSNs is bounded.
+/// Separate ranges of received TSNs above the cumulative point. Beyond it a chunk that would open a
+/// new range is dropped, so a flood of isolated TSNs is bounded.
 pub const MAX_RECEIVED_RANGES: usize = 1_024;
 
 /// Duplicate TSNs listed in one SACK. The peer only counts them.
@@ -85,27 +90,27 @@ pub const MAX_DUPLICATES: usize = 16;
 /// How far above the cumulative point a received TSN may lie: a gap block's offset has 16 bits.
 pub const MAX_TSN_AHEAD: u64 = 65_535;
 
-/// Memory charged for each buffered fragment or message on top of its bytes, so that tiny fragments exhaust the
-/// receive window before they exhaust memory.
+/// Memory charged for each buffered fragment or message on top of its bytes, so that tiny fragments
+/// exhaust the receive window before they exhaust memory.
 pub const FRAGMENT_OVERHEAD: usize = 64;
 
-/// How much more than the receive window may be buffered, in chunks that fill a gap. Without it a hole could never
-/// be filled once the window is shut.
+/// How much more than the receive window may be buffered, in chunks that fill a gap. Without it a
+/// hole could never be filled once the window is shut.
 pub const WINDOW_SLACK: usize = 65_536;
 
-/// TSNs that a peer may take back after acknowledging them (RFC 9260 §6.2), where each that it acknowledges for good
-/// makes up for four. More is an attack on our processor.
+/// TSNs that a peer may take back after acknowledging them (RFC 9260 §6.2), where each that it
+/// acknowledges for good makes up for four. More is an attack on our processor.
 pub const RENEGE_ALLOWANCE: u64 = 65_536;
 
 /// The smallest fragment worth putting into a packet's remaining room.
 pub const MIN_FRAGMENT: usize = 64;
 
-/// Control chunks waiting to be sent by one association. Heartbeat answers beyond it are dropped: the peer asks
-/// again.
+/// Control chunks waiting to be sent by one association. Heartbeat answers beyond it are dropped:
+/// the peer asks again.
 pub const MAX_CONTROL_QUEUE: usize = 32;
 
-/// Bytes of a heartbeat's content that are sent back: what fits the smallest packet. Some stacks pad theirs to probe
-/// for an MTU; more than this is an attempt to have us carry payload.
+/// Bytes of a heartbeat's content that are sent back: what fits the smallest packet. Some stacks
+/// pad theirs to probe for an MTU; more than this is an attempt to have us carry payload.
 pub const MAX_HEARTBEAT_INFO: usize = 1_200;
 
 /// Bytes of an unrecognised chunk or parameter copied into a report.
@@ -117,7 +122,8 @@ pub const MAX_REPORTS: usize = 8;
 /// Bytes of an abort's reason that are sent or kept.
 pub const MAX_ABORT_REASON: usize = 256;
 
-/// Events of one association waiting to be polled. Path changes beyond it are dropped; nothing else is.
+/// Events of one association waiting to be polled. Path changes beyond it are dropped; nothing else
+/// is.
 pub const MAX_EVENTS: usize = 64;
 
 /// The largest delay of an acknowledgement (RFC 9260 §6.2).
@@ -126,12 +132,13 @@ pub const MAX_SACK_DELAY: Duration = Duration::from_millis(500);
 /// Window advertised at least, in an INIT (RFC 9260 §3.3.2).
 pub const MIN_RECEIVE_WINDOW: u32 = 1_500;
 
-/// Probes of one packet size that must be lost before the size is taken to be too large (RFC 8899 MAX_PROBES).
+/// Probes of one packet size that must be lost before the size is taken to be too large (RFC 8899
+/// MAX_PROBES).
 pub const MTU_PROBES: u32 = 3;
 
 /// Time until a larger packet size is tried again (RFC 8899 PMTU_RAISE_TIMER).
 pub const MTU_RAISE: Duration = Duration::from_secs(600);
 
-/// Consecutive timeouts on a path after which its MTU falls back to the base: it may have become a black hole for
-/// large packets.
+/// Consecutive timeouts on a path after which its MTU falls back to the base: it may have become a
+/// black hole for large packets.
 pub const MTU_BLACK_HOLE: u32 = 2;

@@ -1,4 +1,5 @@
-//! A deterministic random number generator seeded by the caller: SHA-256 in counter mode with key erasure.
+//! A deterministic random number generator seeded by the caller: SHA-256 in counter mode with key
+//! erasure.
 
 use sha2::{Digest, Sha256};
 
@@ -27,7 +28,8 @@ impl Rng {
         u64::from_be_bytes(self.take())
     }
 
-    /// A generator of its own, so that the order in which its numbers are drawn does not affect ours.
+    /// A generator of its own, so that the order in which its numbers are drawn does not affect
+    /// ours.
     pub(crate) fn fork(&mut self) -> Self {
         Rng::new(self.take())
     }
@@ -50,7 +52,8 @@ impl Rng {
         out
     }
 
-    /// Draws the next block and replaces the key, so that a leaked state does not reveal earlier numbers.
+    /// Draws the next block and replaces the key, so that a leaked state does not reveal earlier
+    /// numbers.
     fn refill(&mut self) {
         let derive = |label: &[u8]| -> [u8; 32] {
             let mut hash = Sha256::new();

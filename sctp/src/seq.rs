@@ -1,8 +1,10 @@
-//! Serial numbers: 32-bit TSNs widened to 64 bits, and 16-bit stream sequence numbers (RFC 9260 §1.6, RFC 1982).
+//! Serial numbers: 32-bit TSNs widened to 64 bits, and 16-bit stream sequence numbers (RFC 9260
+//! §1.6, RFC 1982).
 
 /// A TSN that never wraps: its low 32 bits are the number on the wire.
 ///
-/// Inside the crate only these are compared, so that wrap-around is dealt with once, where a packet is read.
+/// Inside the crate only these are compared, so that wrap-around is dealt with once, where a packet
+/// is read.
 pub(crate) type Tsn = u64;
 
 /// Widens the initial TSN. Starting one epoch up leaves room below it for late packets.

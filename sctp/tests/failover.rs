@@ -25,7 +25,8 @@ struct Transfer {
 }
 
 impl Transfer {
-    /// A client that sends `count` records of 16 kB to a server, over links of 10 ms round trip and 100 Mbit/s.
+    /// A client that sends `count` records of 16 kB to a server, over links of 10 ms round trip and
+    /// 100 Mbit/s.
     fn start(client: &[&str], server: &[&str], count: usize) -> Self {
         let mut world = World::new(7);
         world.network.link.bandwidth = Some(12_500_000);

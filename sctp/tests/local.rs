@@ -1,4 +1,5 @@
-//! What a carrier tells an endpoint beside datagrams: its addresses as they come, paths in order, the end of listening.
+//! What a carrier tells an endpoint beside datagrams: its addresses as they come, paths in order,
+//! the end of listening.
 
 use bytes::Bytes;
 use std::net::{IpAddr, SocketAddr};

@@ -1,7 +1,8 @@
-//! A thousand worlds with faults: every message arrives once, in order in its stream, or the failure is reported.
+//! A thousand worlds with faults: every message arrives once, in order in its stream, or the
+//! failure is reported.
 //!
-//! `TOWPATH_SCTP_SEED=17 cargo test -p towpath-sctp --test seeds -- --nocapture` repeats one world and shows its
-//! packets.
+//! `TOWPATH_SCTP_SEED=17 cargo test -p towpath-sctp --test seeds -- --nocapture` repeats one world
+//! and shows its packets.
 
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -1,6 +1,8 @@
-//! How fast the store takes, gives and opens files, beside what the same machine does with the same bytes without it.
+//! How fast the store takes, gives and opens files, beside what the same machine does with the same
+//! bytes without it.
 //!
-//! `cargo run --release --package towpath-store --example store_throughput -- [DIR]`: works in a temporary directory in DIR (default: the system's).
+//! `cargo run --release --package towpath-store --example store_throughput -- [DIR]`: works in a
+//! temporary directory in DIR (default: the system's).
 #![expect(
     clippy::unwrap_used,
     reason = "a measurement ends where something unexpected happens"

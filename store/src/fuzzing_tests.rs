@@ -1,4 +1,5 @@
-//! The fuzz targets over random changes of valid inputs: what they assert is tried in every test run.
+//! The fuzz targets over random changes of valid inputs: what they assert is tried in every test
+//! run.
 
 use std::sync::LazyLock;
 

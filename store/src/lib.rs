@@ -1,7 +1,9 @@
-//! What a Towpath server keeps on disk: files encrypted at rest, the registry of users, and its log.
+//! What a Towpath server keeps on disk: files encrypted at rest, the registry of users, and its
+//! log.
 //!
-//! [`Store`] holds the files, each one an `age` file with its signed manifest in the header; [`Registry`] holds `users.json`;
-//! [`log`] writes `server.log`. The format is described in `docs/STORAGE.md`.
+//! [`Store`] holds the files, each one an `age` file with its signed manifest in the header;
+//! [`Registry`] holds `users.json`; [`log`] writes `server.log`. The format is described in
+//! `docs/STORAGE.md`.
 #![forbid(unsafe_code)]
 
 mod age;

@@ -16,8 +16,8 @@ pub const FILE_KEY: usize = 16;
 
 /// Room for the manifest and its signature inside the sealed stanza, lengths included.
 ///
-/// The longest manifest (a path of 1,024 bytes) with an armored Ed25519 signature takes under 2,200 bytes.
-/// One size for all files, so that the header says nothing about the length of a name.
+/// The longest manifest (a path of 1,024 bytes) with an armored Ed25519 signature takes under 2,200
+/// bytes. One size for all files, so that the header says nothing about the length of a name.
 pub const PROOF: usize = 3_072;
 
 /// Recipients that one file may have: the storage identity and a handful for recovery.
@@ -31,7 +31,8 @@ pub const MAX_KEY_FILE: usize = 16 * 1024;
 
 /// Bytes of the largest header that is read.
 ///
-/// [`MAX_RECIPIENTS`] X25519 stanzas of 98 bytes and one proof of 4.3 kB, with room for a stanza of a future format.
+/// [`MAX_RECIPIENTS`] X25519 stanzas of 98 bytes and one proof of 4.3 kB, with room for a stanza of
+/// a future format.
 pub const MAX_HEADER: usize = 8 * 1024;
 
 /// Stanzas in a header: the recipients, the proof and a few that are not known here.
@@ -46,7 +47,8 @@ pub const MAX_LIST: usize = 10_000;
 /// Depth of directories that a scan follows: a path of 1,024 bytes has at most 512 parts.
 pub const MAX_DEPTH: usize = 512;
 
-/// Unreadable or foreign files that [`OpenReport`](crate::OpenReport) names; the rest are only counted.
+/// Unreadable or foreign files that [`OpenReport`](crate::OpenReport) names; the rest are only
+/// counted.
 pub const MAX_REPORTED: usize = 1_000;
 
 /// Bytes of the store's own description, `.towpath/store`.
@@ -55,7 +57,8 @@ pub const MAX_STORE_FILE: usize = 4 * 1024;
 /// Bytes of a `users.json`: some 100,000 users with a key each.
 pub const MAX_REGISTRY: u64 = 64 * 1024 * 1024;
 
-/// Bytes of a password: bcrypt takes 72 and one of them ends the string. Longer ones are refused, never cut.
+/// Bytes of a password: bcrypt takes 72 and one of them ends the string. Longer ones are refused,
+/// never cut.
 pub const MAX_PASSWORD: usize = 71;
 
 /// Lowest bcrypt cost the algorithm knows.
@@ -64,7 +67,8 @@ pub const MIN_BCRYPT_COST: u32 = 4;
 /// bcrypt cost of new hashes unless configured otherwise: about a quarter of a second.
 pub const DEFAULT_BCRYPT_COST: u32 = 12;
 
-/// Highest bcrypt cost accepted from the configuration or the registry: about four seconds, beyond which one login is an attack on the workers.
+/// Highest bcrypt cost accepted from the configuration or the registry: about four seconds, beyond
+/// which one login is an attack on the workers.
 pub const MAX_BCRYPT_COST: u32 = 16;
 
 /// Keys of one user: several machines for some years; a list of them fits in one control message.
@@ -75,7 +79,8 @@ pub const MAX_COMMENT: usize = 512;
 
 /// Age in nanoseconds from which the time of a file's last change tells versions apart.
 ///
-/// File systems take that time from a clock that ticks every 4 to 10 ms: of a younger file there may be another version with the same time.
+/// File systems take that time from a clock that ticks every 4 to 10 ms: of a younger file there
+/// may be another version with the same time.
 pub(crate) const SETTLED: i128 = 100_000_000;
 
 /// Bytes of one line of `server.log`: a path of 1,024 bytes, fully escaped, with its other fields.

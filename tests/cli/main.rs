@@ -1,6 +1,7 @@
 //! The commands as people run them: `towpath` against `towpathd`.
 //!
-//! Built twice: `cli` runs over a test socket, `cli_udp` over SCTP in user space on loopback addresses.
+//! Built twice: `cli` runs over a test socket, `cli_udp` over SCTP in user space on loopback
+//! addresses.
 
 #![expect(
     clippy::unwrap_used,

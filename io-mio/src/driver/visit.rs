@@ -366,7 +366,8 @@ impl<S: Session> Driver<S> {
             return Move::None;
         }
         if !self.pool.has_room() || budget.jobs == 0 {
-            // The session is not asked, for it could not take its job back: it waits its turn for room.
+            // The session is not asked, for it could not take its job back: it waits its turn for
+            // room.
             if !entry.waiting {
                 entry.waiting = true;
                 self.waiting.push_back(id);

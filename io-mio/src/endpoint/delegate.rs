@@ -1,6 +1,7 @@
 //! Public carriers are thin wrappers.
 
-/// Lets a public type that holds an [`Endpoint`](super::Endpoint) be the carrier, so that the network behind it stays private.
+/// Lets a public type that holds an [`Endpoint`](super::Endpoint) be the carrier, so that the
+/// network behind it stays private.
 macro_rules! carrier_by_endpoint {
     ($carrier:ty) => {
         impl $crate::carrier::Carrier for $carrier {

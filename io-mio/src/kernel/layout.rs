@@ -1,7 +1,9 @@
-//! What the bytes of SCTP's options, control messages and notifications mean (`linux/sctp.h`, RFC 6458).
+//! What the bytes of SCTP's options, control messages and notifications mean (`linux/sctp.h`, RFC
+//! 6458).
 //!
-//! The structures are written and read field by field at their offsets, so that no `unsafe` is needed for them.
-//! They are the same on all 64-bit Linux; `sockaddr_storage` is aligned to 8 except in packed structures.
+//! The structures are written and read field by field at their offsets, so that no `unsafe` is
+//! needed for them. They are the same on all 64-bit Linux; `sockaddr_storage` is aligned to 8
+//! except in packed structures.
 
 #[cfg(test)]
 mod tests;
@@ -38,7 +40,8 @@ pub(super) const PEER_ADDR_CHANGE: u16 = 0x8002;
 pub(super) const SHUTDOWN_EVENT: u16 = 0x8005;
 pub(super) const PARTIAL_DELIVERY_EVENT: u16 = 0x8006;
 
-/// Space for one `RCVINFO` (28 bytes behind its header), with room to spare for what we did not ask for.
+/// Space for one `RCVINFO` (28 bytes behind its header), with room to spare for what we did not ask
+/// for.
 pub(super) const CONTROL_LEN: usize = 64;
 const CMSG_HEADER: usize = 16;
 const STORAGE: usize = 128;
@@ -171,7 +174,8 @@ pub(super) fn rtoinfo(initial: Duration, max: Duration, min: Duration) -> Vec<u8
         .0
 }
 
-/// `sctp_assocparams` with the retransmissions of an association; the other fields stay as they are.
+/// `sctp_assocparams` with the retransmissions of an association; the other fields stay as they
+/// are.
 pub(super) fn assocparams(max_retransmissions: u16) -> Vec<u8> {
     Writer::default()
         .u32(0)
@@ -180,7 +184,8 @@ pub(super) fn assocparams(max_retransmissions: u16) -> Vec<u8> {
         .0
 }
 
-/// `sctp_paddrparams`, which is packed, for all paths: heartbeat interval and retransmissions of a path.
+/// `sctp_paddrparams`, which is packed, for all paths: heartbeat interval and retransmissions of a
+/// path.
 pub(super) fn paddrparams(heartbeat: Duration, max_retransmissions: u16) -> Vec<u8> {
     const HB_ENABLE: u32 = 1;
     Writer::default()
@@ -194,7 +199,8 @@ pub(super) fn paddrparams(heartbeat: Duration, max_retransmissions: u16) -> Vec<
         .0
 }
 
-/// `sctp_paddrthlds` for all paths: retransmissions until a path is inactive, and until it is suspected.
+/// `sctp_paddrthlds` for all paths: retransmissions until a path is inactive, and until it is
+/// suspected.
 pub(super) fn paddrthlds(max_retransmissions: u16, suspect_after: u16) -> Vec<u8> {
     Writer::default()
         .zeroes(8 + STORAGE)

@@ -15,13 +15,14 @@ use network::Kernel;
 
 /// How the kernel's SCTP is set up.
 ///
-/// The defaults are made for losing a path without losing time: the first timeout of a path moves the traffic to
-/// another one (RFC 7829), and heartbeats find out within seconds which paths work.
+/// The defaults are made for losing a path without losing time: the first timeout of a path moves
+/// the traffic to another one (RFC 7829), and heartbeats find out within seconds which paths work.
 #[derive(Debug, Clone)]
 pub struct KernelConfig {
     /// Streams each way.
     pub streams: u16,
-    /// Lower bound of the retransmission timeout; must exceed the peer's SACK delay (RFC 9260 §6.3.1).
+    /// Lower bound of the retransmission timeout; must exceed the peer's SACK delay (RFC 9260
+    /// §6.3.1).
     pub rto_min: Duration,
     /// Retransmission timeout before the first measurement.
     pub rto_initial: Duration,
@@ -77,7 +78,8 @@ pub fn supported() -> io::Result<()> {
 pub struct KernelSctp(Endpoint<Kernel>);
 
 impl KernelSctp {
-    /// Listens on these addresses, which share one port (0: any). Unspecified addresses stand alone.
+    /// Listens on these addresses, which share one port (0: any). Unspecified addresses stand
+    /// alone.
     ///
     /// # Errors
     /// No SCTP, no or too many addresses, different ports, or an address that cannot be bound.
@@ -87,7 +89,8 @@ impl KernelSctp {
         Ok(Self(Endpoint::new(kernel, vec![listener])))
     }
 
-    /// Makes an endpoint for outgoing associations, bound to these addresses, or to all if there are none.
+    /// Makes an endpoint for outgoing associations, bound to these addresses, or to all if there
+    /// are none.
     ///
     /// # Errors
     /// No SCTP, or too many addresses.

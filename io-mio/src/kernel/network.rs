@@ -59,7 +59,8 @@ impl Kernel {
         sys::set_option(socket, libc::SCTP_INITMSG, &initmsg)?;
         sys::set_option(socket, libc::SCTP_NODELAY, &layout::int(1))?;
         sys::set_option(socket, libc::SCTP_RECVRCVINFO, &layout::int(1))?;
-        // Pieces of one message follow each other, whatever other streams have: no reassembly by stream.
+        // Pieces of one message follow each other, whatever other streams have: no reassembly by
+        // stream.
         sys::set_option(socket, libc::SCTP_FRAGMENT_INTERLEAVE, &layout::int(0))?;
         let rtoinfo = layout::rtoinfo(config.rto_initial, config.rto_max, config.rto_min);
         sys::set_option(socket, libc::SCTP_RTOINFO, &rtoinfo)?;

@@ -13,7 +13,8 @@ use crate::carrier::{Inbound, LostReason, PathInfo, PathState};
 use crate::endpoint::{MessageSocket, take_message};
 use crate::limits::{MAX_ADDRESSES, MAX_MESSAGE, SEND_QUEUE};
 
-/// Room for the addresses of the peer, more than we allow ourselves: the peer decides how many it has.
+/// Room for the addresses of the peer, more than we allow ourselves: the peer decides how many it
+/// has.
 const GET_ADDRESSES_LEN: usize = 8 + 4 * MAX_ADDRESSES * 28;
 
 /// A one-to-one socket.
@@ -33,8 +34,9 @@ enum Phase {
 
 /// Counts what the kernel has not put on the wire yet.
 ///
-/// `SIOCOUTQ` does not know SCTP, and the bytes queued in the socket count what is in flight too. The kernel does
-/// say how many DATA chunks it has sent for the first time; we know how many each message made.
+/// `SIOCOUTQ` does not know SCTP, and the bytes queued in the socket count what is in flight too.
+/// The kernel does say how many DATA chunks it has sent for the first time; we know how many each
+/// message made.
 #[derive(Default)]
 struct Sent {
     /// Chunks handed over.
@@ -278,8 +280,8 @@ impl Sent {
         }
     }
 
-    /// Asks the kernel. The estimate cannot get stuck: it never exceeds what the socket holds, and when the socket
-    /// is empty it starts over.
+    /// Asks the kernel. The estimate cannot get stuck: it never exceeds what the socket holds, and
+    /// when the socket is empty it starts over.
     fn measure(&mut self, socket: BorrowedFd<'_>) {
         let mut meminfo = [0; layout::MEMINFO_LEN];
         let held = sys::option(socket, libc::SOL_SOCKET, layout::MEMINFO, &mut meminfo)

@@ -1,7 +1,7 @@
 //! The system calls that no crate wraps: the only `unsafe` of the project.
 //!
-//! Options, addresses, notifications and control messages cross as bytes; [`layout`](super::layout) knows what
-//! they mean, in safe code.
+//! Options, addresses, notifications and control messages cross as bytes; [`layout`](super::layout)
+//! knows what they mean, in safe code.
 
 #![expect(
     unsafe_code,
@@ -61,8 +61,8 @@ pub(super) fn set_option(socket: BorrowedFd<'_>, option: c_int, value: &[u8]) ->
     set_option_at(socket, libc::IPPROTO_SCTP, option, value)
 }
 
-/// Lets IP fragment what is sent from now on, or refuse what is too long for the interface and forbid routers to
-/// fragment the rest, whatever they have said about the path.
+/// Lets IP fragment what is sent from now on, or refuse what is too long for the interface and
+/// forbid routers to fragment the rest, whatever they have said about the path.
 pub(crate) fn allow_fragments(socket: BorrowedFd<'_>, v6: bool, allow: bool) -> io::Result<()> {
     let set =
         |level, option, value: c_int| set_option_at(socket, level, option, &value.to_ne_bytes());
@@ -97,7 +97,8 @@ fn set_option_at(
     Ok(())
 }
 
-/// Reads an option: `value` goes in as the question and comes back as the answer. Returns the answer's length.
+/// Reads an option: `value` goes in as the question and comes back as the answer. Returns the
+/// answer's length.
 pub(super) fn option(
     socket: BorrowedFd<'_>,
     level: c_int,
@@ -106,7 +107,8 @@ pub(super) fn option(
 ) -> io::Result<usize> {
     let mut length = length(value.len());
     let pointer = value.as_mut_ptr().cast::<c_void>();
-    // SAFETY: pointer and length describe `value`, and the kernel writes no more than `length` says.
+    // SAFETY: pointer and length describe `value`, and the kernel writes no more than `length`
+    // says.
     check(unsafe {
         libc::getsockopt(socket.as_raw_fd(), level, option, pointer, &raw mut length)
     })?;
@@ -130,8 +132,8 @@ pub(super) fn receive(socket: BorrowedFd<'_>, buffer: &mut BytesMut) -> io::Resu
     header.msg_iovlen = 1;
     header.msg_control = control.bytes.as_mut_ptr().cast();
     header.msg_controllen = CONTROL_LEN as _;
-    // SAFETY: the header points at `part`, the spare capacity and the control buffer, with their lengths; all of
-    // them outlive the call, and the kernel only writes to them.
+    // SAFETY: the header points at `part`, the spare capacity and the control buffer, with their
+    // lengths; all of them outlive the call, and the kernel only writes to them.
     let received =
         unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut header, libc::MSG_DONTWAIT) };
     let Ok(length) = usize::try_from(received) else {
@@ -160,8 +162,8 @@ pub(super) fn send(socket: BorrowedFd<'_>, payload: &[u8], control: &Control) ->
     header.msg_control = control.bytes.as_ptr().cast_mut().cast();
     header.msg_controllen = control.length as _;
     let flags = libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL;
-    // SAFETY: the header points at `part`, the payload and the control buffer, with their lengths; all of them
-    // outlive the call, and the kernel only reads them.
+    // SAFETY: the header points at `part`, the payload and the control buffer, with their lengths;
+    // all of them outlive the call, and the kernel only reads them.
     let sent = unsafe { libc::sendmsg(socket.as_raw_fd(), &raw const header, flags) };
     match usize::try_from(sent) {
         Ok(sent) if sent == payload.len() => Ok(()),

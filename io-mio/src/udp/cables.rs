@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// The cables of an endpoint's own addresses: while one is unplugged, nothing comes in or goes out there, and nobody is
-/// told, as with a dead link.
+/// The cables of an endpoint's own addresses: while one is unplugged, nothing comes in or goes out
+/// there, and nobody is told, as with a dead link.
 ///
 /// Clones are the same cables. See [`UdpConfig::cables`](super::UdpConfig::cables).
 #[derive(Debug, Clone, Default)]

@@ -36,7 +36,8 @@ impl UdpSctp {
         self.clock
     }
 
-    /// Hands what the endpoint has to send to the sockets, up to a budget; true if there may be more.
+    /// Hands what the endpoint has to send to the sockets, up to a budget; true if there may be
+    /// more.
     fn transmit(&mut self, now: Instant) -> bool {
         for _ in 0..TRANSMIT_BATCH {
             if self.sockets.all.iter().any(|socket| socket.is_full()) {
@@ -57,8 +58,8 @@ impl UdpSctp {
         true
     }
 
-    /// Reads one socket, up to a budget; true if there may be more. What was read is answered batch by batch, so
-    /// that the peer's acknowledgements do not wait for the end of a flood.
+    /// Reads one socket, up to a budget; true if there may be more. What was read is answered batch
+    /// by batch, so that the peer's acknowledgements do not wait for the end of a flood.
     fn read(&mut self, at: usize, now: Instant) -> bool {
         let mut sane = false;
         for _ in 0..RECEIVE_ROUNDS {
@@ -133,7 +134,8 @@ impl UdpSctp {
                         self.events.push_back((id, CarrierEvent::Closed));
                         continue;
                     }
-                    // Also in place of an orderly end that was seen to come and failed: messages may be missing.
+                    // Also in place of an orderly end that was seen to come and failed: messages
+                    // may be missing.
                     association.end = Some(association.ended_by(reason));
                 }
                 _ => {}
@@ -208,8 +210,8 @@ impl UdpSctp {
         self.announce(id);
     }
 
-    /// Opens sockets towards a peer from the addresses `hosts` of this host. Gives the addresses that suit, and those
-    /// of the new sockets.
+    /// Opens sockets towards a peer from the addresses `hosts` of this host. Gives the addresses
+    /// that suit, and those of the new sockets.
     fn open_towards(
         &mut self,
         hosts: &[interfaces::Local],
@@ -531,7 +533,8 @@ impl Carrier for UdpSctp {
         self.endpoint.stop_listening();
     }
 
-    /// With the SCTP port, as [`connect`](Carrier::connect) takes them; see [`UdpSctp::udp_addresses`].
+    /// With the SCTP port, as [`connect`](Carrier::connect) takes them; see
+    /// [`UdpSctp::udp_addresses`].
     fn local_addresses(&self) -> Vec<SocketAddr> {
         match self.role {
             Role::Server { port } => {

@@ -121,11 +121,11 @@ fn read(interface: &InterfaceAddress) -> Option<Local> {
     })
 }
 
-/// The addresses from which at least one of the peer's can be reached: those that were chosen, or one for each
-/// interface and network of the host's.
+/// The addresses from which at least one of the peer's can be reached: those that were chosen, or
+/// one for each interface and network of the host's.
 ///
-/// To a peer on this very host, packets go through the loopback interface whatever their address: then no device
-/// is named.
+/// To a peer on this very host, packets go through the loopback interface whatever their address:
+/// then no device is named.
 pub(super) fn towards(hosts: &[Local], chosen: &[IpAddr], remotes: &[SocketAddr]) -> Vec<Local> {
     let is_ours = |ip: IpAddr| hosts.iter().any(|local| local.address.ip() == ip);
     let at_home = remotes.iter().any(|remote| is_ours(remote.ip()));

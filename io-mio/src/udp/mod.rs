@@ -1,8 +1,9 @@
 //! SCTP in user space over UDP (RFC 6951): no kernel module, no privilege.
 //!
-//! One [`towpath_sctp::Endpoint`] runs over a few UDP sockets. A server has one socket for each address that it
-//! listens at, and replies from the address that was spoken to. A client has one for each of its interfaces that
-//! reaches the peer, bound to the device: so a host with two interfaces has two paths to a server with one address.
+//! One [`towpath_sctp::Endpoint`] runs over a few UDP sockets. A server has one socket for each
+//! address that it listens at, and replies from the address that was spoken to. A client has one
+//! for each of its interfaces that reaches the peer, bound to the device: so a host with two
+//! interfaces has two paths to a server with one address.
 
 mod association;
 mod cables;
@@ -31,17 +32,19 @@ pub const UDP_PORT: u16 = 9899;
 
 /// How SCTP over UDP is set up.
 ///
-/// The defaults are those of [`KernelConfig`](crate::kernel::KernelConfig), made for losing a path without losing
-/// time.
+/// The defaults are those of [`KernelConfig`](crate::kernel::KernelConfig), made for losing a path
+/// without losing time.
 #[derive(Debug, Clone)]
 pub struct UdpConfig {
     /// The peer's UDP port, for outgoing associations.
     pub peer_port: u16,
-    /// Our own UDP port, for outgoing associations; 0, the default, is a random one, which a forger has to guess.
+    /// Our own UDP port, for outgoing associations; 0, the default, is a random one, which a forger
+    /// has to guess.
     pub local_port: u16,
     /// Streams each way.
     pub streams: u16,
-    /// Lower bound of the retransmission timeout; must exceed the peer's SACK delay (RFC 9260 §6.3.1).
+    /// Lower bound of the retransmission timeout; must exceed the peer's SACK delay (RFC 9260
+    /// §6.3.1).
     pub rto_min: Duration,
     /// Retransmission timeout before the first measurement.
     pub rto_initial: Duration,
@@ -61,7 +64,8 @@ pub struct UdpConfig {
     pub max_packet: usize,
     /// Whether the kernel or the device cuts trains of packets (GSO), where it can.
     pub segmentation: bool,
-    /// Lets the local addresses be silenced one by one, for demonstrations and tests; none in earnest.
+    /// Lets the local addresses be silenced one by one, for demonstrations and tests; none in
+    /// earnest.
     pub cables: Option<Cables>,
 }
 
@@ -126,7 +130,8 @@ impl UdpConfig {
 
 /// An endpoint of SCTP over UDP; see the [module](self).
 ///
-/// As for any carrier, the addresses to connect to have SCTP ports; the peer's UDP port is in the configuration.
+/// As for any carrier, the addresses to connect to have SCTP ports; the peer's UDP port is in the
+/// configuration.
 pub struct UdpSctp {
     config: UdpConfig,
     endpoint: Endpoint,
@@ -157,10 +162,12 @@ enum Role {
 }
 
 impl UdpSctp {
-    /// Listens at these UDP addresses, which share one port (0: any), for associations to the SCTP port `port`.
+    /// Listens at these UDP addresses, which share one port (0: any), for associations to the SCTP
+    /// port `port`.
     ///
     /// # Errors
-    /// No or too many addresses, different ports, one that cannot be bound, or no randomness to be had.
+    /// No or too many addresses, different ports, one that cannot be bound, or no randomness to be
+    /// had.
     pub fn listen(addresses: &[SocketAddr], port: u16, config: &UdpConfig) -> io::Result<Self> {
         if port == 0 {
             return Err(io::Error::new(
@@ -174,8 +181,8 @@ impl UdpSctp {
         Ok(Self::new(config, endpoint, sockets, Role::Server { port }))
     }
 
-    /// Makes an endpoint for outgoing associations, from these addresses (their ports do not matter), or from all
-    /// interfaces if there are none. Sockets are opened as peers need them.
+    /// Makes an endpoint for outgoing associations, from these addresses (their ports do not
+    /// matter), or from all interfaces if there are none. Sockets are opened as peers need them.
     ///
     /// # Errors
     /// Too many addresses, or no randomness to be had.
@@ -219,8 +226,8 @@ impl UdpSctp {
     }
 }
 
-/// The addresses at which peers may find us: for a socket on all addresses those of the interfaces, so that a peer
-/// that knows one learns the others.
+/// The addresses at which peers may find us: for a socket on all addresses those of the interfaces,
+/// so that a peer that knows one learns the others.
 fn told_to_peers(bound: &[SocketAddr]) -> io::Result<Vec<SocketAddr>> {
     let mut out = Vec::new();
     for address in bound {

@@ -43,7 +43,8 @@ enum Flow {
         since: Instant,
         waiting: VecDeque<Train>,
     },
-    /// It has not for too long: what it does not take now is lost, so that other sockets are not held up.
+    /// It has not for too long: what it does not take now is lost, so that other sockets are not
+    /// held up.
     Stuck,
 }
 
@@ -248,8 +249,8 @@ impl Socket {
         }
     }
 
-    /// Hands a train to the kernel. Says how much of it is done with: all, unless the kernel has no room. What cannot
-    /// be sent is lost, as on any network.
+    /// Hands a train to the kernel. Says how much of it is done with: all, unless the kernel has no
+    /// room. What cannot be sent is lost, as on any network.
     fn write(&mut self, how: How, bytes: &[u8]) -> usize {
         if how.fragment {
             self.allow_fragments(true);
@@ -281,7 +282,8 @@ impl Socket {
         }
     }
 
-    /// The same, one datagram after the other. Says also whether one was too long for the interface.
+    /// The same, one datagram after the other. Says also whether one was too long for the
+    /// interface.
     fn write_singly(&mut self, how: How, bytes: &[u8]) -> (usize, bool) {
         let (mut done, mut too_long) = (0, false);
         for datagram in bytes.chunks(how.segment.max(1)) {

@@ -11,7 +11,8 @@ use super::socket::Socket;
 use crate::carrier::Registrar;
 use crate::limits::{MAX_ADDRESSES, UDP_BIND_ATTEMPTS};
 
-/// Sockets, numbered from 0 for the loop. One is never removed: packets may come for it as long as the endpoint lives.
+/// Sockets, numbered from 0 for the loop. One is never removed: packets may come for it as long as
+/// the endpoint lives.
 pub(super) struct Sockets {
     pub(super) all: Vec<Socket>,
     /// The port of those that are opened as they are needed; 0: any.
@@ -30,7 +31,8 @@ impl Sockets {
         }
     }
 
-    /// Binds all addresses, which share one port: that of the first, which the kernel chooses if it is 0.
+    /// Binds all addresses, which share one port: that of the first, which the kernel chooses if it
+    /// is 0.
     pub(super) fn listen(addresses: &[SocketAddr], segmentation: bool) -> io::Result<Self> {
         let addresses = listening(addresses)?;
         let chosen = addresses.first().is_some_and(|first| first.port() == 0);
@@ -81,7 +83,8 @@ impl Sockets {
         self.all.get_mut(at?)
     }
 
-    /// Makes sure that there is a socket for each of these, as far as they can be bound. Says which addresses are new.
+    /// Makes sure that there is a socket for each of these, as far as they can be bound. Says which
+    /// addresses are new.
     ///
     /// # Errors
     /// None of them can be bound: why the first cannot.
@@ -116,7 +119,8 @@ impl Sockets {
             if known.device == local.device {
                 return Ok(None);
             }
-            // The interface was taken out and put back: the old socket is bound to one that is no more.
+            // The interface was taken out and put back: the old socket is bound to one that is no
+            // more.
             wanted.address.set_port(known.local.port());
             let socket = Socket::bind(&wanted, self.segmentation)?;
             let old = std::mem::replace(&mut self.all[at], socket);
@@ -150,8 +154,9 @@ impl Sockets {
         Ok(Some(address))
     }
 
-    /// The paths from these addresses of ours to those of a peer. For each of the peer's addresses the one that the
-    /// routing table prefers comes first, and the first choices for all of them before the second.
+    /// The paths from these addresses of ours to those of a peer. For each of the peer's addresses
+    /// the one that the routing table prefers comes first, and the first choices for all of them
+    /// before the second.
     pub(super) fn paths(&self, locals: &[Local], remotes: &[SocketAddr]) -> Vec<PathId> {
         let ranked: Vec<Vec<PathId>> = remotes
             .iter()
@@ -198,8 +203,8 @@ impl Sockets {
     }
 }
 
-/// Sockets of a client, some bound to their device and some not: enough for the addresses of a busy host, and few
-/// enough to look through.
+/// Sockets of a client, some bound to their device and some not: enough for the addresses of a busy
+/// host, and few enough to look through.
 const MAX_SOCKETS: usize = 2 * MAX_ADDRESSES;
 
 fn same_name(socket: &Socket, local: &Local) -> bool {
@@ -217,8 +222,8 @@ fn same(a: SocketAddr, b: SocketAddr) -> bool {
     a.ip() == b.ip() && a.port() == b.port() && scope(a) == scope(b)
 }
 
-/// The addresses to bind: IPv6 sockets take no IPv4 here, so "all addresses" of IPv6 brings those of IPv4 along, as
-/// it does elsewhere.
+/// The addresses to bind: IPv6 sockets take no IPv4 here, so "all addresses" of IPv6 brings those
+/// of IPv4 along, as it does elsewhere.
 fn listening(addresses: &[SocketAddr]) -> io::Result<Vec<SocketAddr>> {
     let invalid = |why| Err(io::Error::new(ErrorKind::InvalidInput, why));
     let Some(first) = addresses.first() else {

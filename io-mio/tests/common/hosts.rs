@@ -1,4 +1,5 @@
-//! Two hosts with two networks between them: two namespaces and two pairs of veth. Needs root, `ip` and `tc`.
+//! Two hosts with two networks between them: two namespaces and two pairs of veth. Needs root, `ip`
+//! and `tc`.
 
 use std::net::SocketAddr;
 use std::process::Command;
@@ -83,8 +84,8 @@ impl Hosts {
         }
     }
 
-    /// Makes a network swallow everything from now on, without anybody being told: both ends send to a station that
-    /// does not exist.
+    /// Makes a network swallow everything from now on, without anybody being told: both ends send
+    /// to a station that does not exist.
     pub(crate) fn swallow(&self, net: u8) {
         for (host, peer) in [(&self.a, 2), (&self.b, 1)] {
             for address in [1, 2].map(|of| format!("10.{of}.0.{peer}")) {
@@ -158,7 +159,8 @@ fn ask(command: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// Sends messages of 65,553 bytes from `a` to `b` and cuts network 1 when a quarter has arrived; says how long nothing came.
+/// Sends messages of 65,553 bytes from `a` to `b` and cuts network 1 when a quarter has arrived;
+/// says how long nothing came.
 pub(crate) fn cut(
     over: Over,
     what: &str,
@@ -217,7 +219,8 @@ pub(crate) fn active(driver: &Driver<Peer>, id: SessionId) -> usize {
         .count()
 }
 
-/// The paths within one network; a carrier may have others, from an address in one to an address in the other.
+/// The paths within one network; a carrier may have others, from an address in one to an address in
+/// the other.
 pub(crate) fn direct(driver: &Driver<Peer>, id: SessionId) -> impl Iterator<Item = PathInfo> {
     let net = |address: SocketAddr| match address {
         SocketAddr::V4(v4) => v4.ip().octets()[1],
@@ -268,7 +271,8 @@ pub(crate) fn both_networks_are_gone_for_a_while(over: Over) {
     assert!(before < total);
     let (_, stall) = server.counters.gap.lock().unwrap().unwrap();
     println!("both networks gone for 3 s: nothing came for {stall:?}");
-    // The timeouts have grown to two seconds each, and the first may go to the network that is still down.
+    // The timeouts have grown to two seconds each, and the first may go to the network that is
+    // still down.
     assert!(stall < Duration::from_secs(3 + 10));
     server.stop();
 }

@@ -272,7 +272,8 @@ impl Server {
     }
 }
 
-/// Clients of tests stop turning their loops when they have what they want: nobody may be there to answer a shutdown.
+/// Clients of tests stop turning their loops when they have what they want: nobody may be there to
+/// answer a shutdown.
 pub(crate) fn impatient() -> LoopConfig {
     LoopConfig {
         close: Duration::from_millis(500),

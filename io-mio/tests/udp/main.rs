@@ -1,4 +1,5 @@
-//! SCTP in user space over UDP. The tests between two hosts need root, `ip` and `tc`; without root they say so and pass.
+//! SCTP in user space over UDP. The tests between two hosts need root, `ip` and `tc`; without root
+//! they say so and pass.
 
 #![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 

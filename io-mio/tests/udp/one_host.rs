@@ -160,7 +160,8 @@ fn both_families_are_served_by_all_addresses_of_ipv6() {
     server.stop();
 }
 
-/// Cuts one end's address that carries the data when a quarter has arrived; says how long nothing came.
+/// Cuts one end's address that carries the data when a quarter has arrived; says how long nothing
+/// came.
 fn cut(
     what: &str,
     server: (Server, u16),

@@ -96,7 +96,8 @@ fn route(hosts: &Hosts, net: u8) {
 const FIRST: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 1, 0, 1));
 const SECOND: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 2, 0, 1));
 
-/// A server at the one address, and a client at `a` that was told nothing of its own addresses and sends without end.
+/// A server at the one address, and a client at `a` that was told nothing of its own addresses and
+/// sends without end.
 fn start(hosts: &Hosts) -> (Server, Driver<Peer>, SessionId) {
     Hosts::enter(&hosts.b);
     let at = [SocketAddr::new(ONE, 9260)];
@@ -157,7 +158,8 @@ fn two_interfaces_are_two_paths_to_a_server_with_one_address() {
     server.stop();
 }
 
-/// A cable is plugged in while the transfer runs, and then the other one is pulled; and the same the other way round.
+/// A cable is plugged in while the transfer runs, and then the other one is pulled; and the same
+/// the other way round.
 #[test]
 fn an_interface_that_comes_up_later_is_used() {
     if !privileged("an interface that comes up later") {
@@ -222,7 +224,8 @@ fn a_link_whose_packets_become_smaller_goes_on() {
     server.stop();
 }
 
-/// A slow network is filled, and what waits beyond it stays below the limit, or a command would wait behind it.
+/// A slow network is filled, and what waits beyond it stays below the limit, or a command would
+/// wait behind it.
 #[test]
 fn a_slow_network_is_filled_and_little_waits() {
     if !privileged("a slow network") {
@@ -260,7 +263,8 @@ fn a_slow_network_is_filled_and_little_waits() {
     server.stop();
 }
 
-/// The server is on this very host, by an address of an interface: packets go through loopback all the same.
+/// The server is on this very host, by an address of an interface: packets go through loopback all
+/// the same.
 #[test]
 fn a_server_on_the_same_host_is_reached_by_its_interfaces_address() {
     if !privileged("an interface's address") {

@@ -40,10 +40,11 @@ fn provider() -> Arc<CryptoProvider> {
     })
 }
 
-/// The TLS settings of a client: TLS 1.3 with the `towpath/1` protocol, no resumption, no early data.
+/// The TLS settings of a client: TLS 1.3 with the `towpath/1` protocol, no resumption, no early
+/// data.
 ///
-/// Any server certificate passes whose key signed the handshake; whose key that is, is for the application to decide when the connection says
-/// [`Identified`](crate::client::Event::Identified).
+/// Any server certificate passes whose key signed the handshake; whose key that is, is for the
+/// application to decide when the connection says [`Identified`](crate::client::Event::Identified).
 ///
 /// # Errors
 /// None in practice: it would take a provider without TLS 1.3.
@@ -65,7 +66,8 @@ pub fn tls_client_config(time: Arc<dyn TimeProvider>) -> Result<Arc<ClientConfig
 /// The TLS settings of a server: TLS 1.3 with the `towpath/1` protocol, no tickets, no early data.
 ///
 /// # Errors
-/// When the key is of no kind that TLS signs with, or is not that of the first certificate of `chain`.
+/// When the key is of no kind that TLS signs with, or is not that of the first certificate of
+/// `chain`.
 pub fn tls_server_config(
     chain: Vec<CertificateDer<'static>>,
     key: PrivateKeyDer<'static>,
@@ -141,7 +143,8 @@ impl ServerCertVerifier for AnyCertificate {
 
 /// The identity of a server: SHA-256 of its certificate's SubjectPublicKeyInfo (RFC 5280 §4.1.2.7).
 ///
-/// A new certificate for the same key is the same identity. Written `SHA256:` and unpadded base64, like the fingerprints of OpenSSH.
+/// A new certificate for the same key is the same identity. Written `SHA256:` and unpadded base64,
+/// like the fingerprints of OpenSSH.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ServerKey([u8; 32]);
 

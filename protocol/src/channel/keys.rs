@@ -7,9 +7,10 @@
 //! chain(d, s, g)       = HKDF-Expand(chain(d, s, g-1), "towpath/1 next"     ‖ d ‖ s ‖ g, 32)
 //! key(d, s, g, b)      = HKDF-Expand(secret(d, s, g),  "towpath/1 key"      ‖ b,         32)
 //! ```
-//! d is the direction in one byte, s the stream in 2, g the generation in 4 and b = record number >> 20 in 8, all big-endian; the hash is SHA-256
-//! (RFC 5869 §2.3; the exporter's output is uniform, so §3.3 lets Extract be skipped).
-//! The root is zeroised once the chains of all agreed streams exist, a chain once the next one does: whoever reads the memory of an endpoint cannot
+//! d is the direction in one byte, s the stream in 2, g the generation in 4 and b = record number
+//! >> 20 in 8, all big-endian; the hash is SHA-256 (RFC 5869 §2.3; the exporter's output is
+//! uniform, so §3.3 lets Extract be skipped). The root is zeroised once the chains of all agreed
+//! streams exist, a chain once the next one does: whoever reads the memory of an endpoint cannot
 //! open the transfers that ended before.
 
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Prk};
@@ -18,7 +19,8 @@ use zeroize::Zeroizing;
 /// Label of the exporter that keys the records (RFC 8446 §7.5).
 pub(crate) const EXPORTER_LABEL: &[u8] = b"EXPORTER-towpath-1-records";
 
-/// A key number covers this many bits of the record number: 2^20 records are 64 GiB, far below the limits of both AEADs.
+/// A key number covers this many bits of the record number: 2^20 records are 64 GiB, far below the
+/// limits of both AEADs.
 const KEY_SHIFT: u32 = 20;
 
 /// Thirty-two secret bytes, zeroised on drop.

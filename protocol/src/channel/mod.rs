@@ -1,4 +1,5 @@
-//! The secure channel: TLS 1.3 on stream 0, and records keyed from it on the streams of the transfers.
+//! The secure channel: TLS 1.3 on stream 0, and records keyed from it on the streams of the
+//! transfers.
 
 mod config;
 pub(crate) mod keys;

@@ -1,7 +1,9 @@
 //! Sealing and opening of transfer records.
 //!
-//! A record is `kind(1) ‖ ciphertext(0–65,536) ‖ tag(16)` in one message of the carrier. The nonce is the record number as 96 bits, big-endian, and is
-//! not sent: SCTP delivers each stream in order, so both sides count. The associated data is `direction(1) ‖ stream(2) ‖ generation(4) ‖ kind(1)`.
+//! A record is `kind(1) ‖ ciphertext(0–65,536) ‖ tag(16)` in one message of the carrier. The nonce
+//! is the record number as 96 bits, big-endian, and is not sent: SCTP delivers each stream in
+//! order, so both sides count. The associated data is
+//! `direction(1) ‖ stream(2) ‖ generation(4) ‖ kind(1)`.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use bytes::{Bytes, BytesMut};
@@ -165,7 +167,8 @@ impl Opener {
     /// Opens a message in place.
     ///
     /// # Errors
-    /// Anything but the record that comes next, whole and of this very place, is an error after which nothing may be opened any more.
+    /// Anything but the record that comes next, whole and of this very place, is an error after
+    /// which nothing may be opened any more.
     pub(crate) fn open(
         &mut self,
         mut message: BytesMut,

@@ -54,7 +54,8 @@ impl Tls {
     fn new(connection: Connection) -> Self {
         let mut tls = Self {
             connection: Box::new(connection),
-            // Before login nothing longer arrives, so a password is never left behind by a reallocation.
+            // Before login nothing longer arrives, so a password is never left behind by a
+            // reallocation.
             inbox: Zeroizing::new(Vec::with_capacity(MAX_REQUEST_LEN)),
             taken: 0,
             outbox: VecDeque::new(),

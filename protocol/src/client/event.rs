@@ -8,8 +8,8 @@ use crate::{
 /// What happened, in order. [`Event::Closed`] is always the last.
 #[derive(Debug)]
 pub enum Event {
-    /// The handshake is over: this server is there. Answer with [`trust`](super::Connection::trust) or [`close`](super::Connection::close); nothing about
-    /// the user leaves before.
+    /// The handshake is over: this server is there. Answer with [`trust`](super::Connection::trust)
+    /// or [`close`](super::Connection::close); nothing about the user leaves before.
     Identified {
         /// The store that the server says it holds.
         store: StoreId,
@@ -18,7 +18,8 @@ pub enum Event {
     },
     /// The server asks who we are: [`login_user`](super::Connection::login_user).
     UserWanted,
-    /// The server asks for proof: [`login_password`](super::Connection::login_password) or [`login_key`](super::Connection::login_key).
+    /// The server asks for proof: [`login_password`](super::Connection::login_password) or
+    /// [`login_key`](super::Connection::login_key).
     CredentialWanted {
         /// Attempts left, this one included.
         attempts_left: u32,
@@ -30,7 +31,8 @@ pub enum Event {
         /// What we may do at this moment.
         role: Role,
     },
-    /// The login was refused; [`Event::CredentialWanted`] follows unless no attempt is left, then [`Event::Closed`].
+    /// The login was refused; [`Event::CredentialWanted`] follows unless no attempt is left, then
+    /// [`Event::Closed`].
     LoginRefused {
         /// Attempts left.
         attempts_left: u32,
@@ -58,19 +60,22 @@ pub enum Event {
         /// The current manifest at the path, of a deleted file too: the new one goes on top of it.
         current: Option<SignedManifest>,
     },
-    /// Data of a get, in order; call [`consumed`](super::Connection::consumed) when it has been dealt with.
+    /// Data of a get, in order; call [`consumed`](super::Connection::consumed) when it has been
+    /// dealt with.
     Data {
         /// Which transfer.
         transfer: TransferId,
         /// The data, never empty.
         chunk: Chunk,
     },
-    /// A whole chunk can be written again; comes once for each time that the capacity fell below a chunk.
+    /// A whole chunk can be written again; comes once for each time that the capacity fell below a
+    /// chunk.
     Writable {
         /// Which transfer.
         transfer: TransferId,
     },
-    /// The manifest of a put is not on top of the current one: sign again and call [`finish_put`](super::Connection::finish_put) again, or abort.
+    /// The manifest of a put is not on top of the current one: sign again and call
+    /// [`finish_put`](super::Connection::finish_put) again, or abort.
     ProofWanted {
         /// Which transfer.
         transfer: TransferId,
@@ -89,7 +94,8 @@ pub enum Event {
         /// Why.
         refusal: Refusal,
     },
-    /// The connection ended before the transfer did; [`Event::Closed`] says why. A put may or may not have been published.
+    /// The connection ended before the transfer did; [`Event::Closed`] says why. A put may or may
+    /// not have been published.
     Truncated {
         /// Which transfer.
         transfer: TransferId,

@@ -78,7 +78,8 @@ impl Connection {
     /// Proves with a password who we are.
     ///
     /// # Errors
-    /// `WrongState` unless [`Event::CredentialWanted`] has just come, `Closed`, `TooLong` for a password that no server takes; one may then try another.
+    /// `WrongState` unless [`Event::CredentialWanted`] has just come, `Closed`, `TooLong` for a
+    /// password that no server takes; one may then try another.
     pub fn login_password(&mut self, password: &Zeroizing<String>) -> Result<(), UsageError> {
         let user = self.credential_wanted()?;
         if password.len() > MAX_PASSWORD_LEN {

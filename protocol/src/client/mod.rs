@@ -46,8 +46,9 @@ pub struct ClientConfig {
 
 /// A client's connection: messages and time in, messages and events out.
 ///
-/// After each call of a `handle_*` or of anything else that changes state, drain [`poll_transmit`](Self::poll_transmit) and
-/// [`poll_event`](Self::poll_event), and ask [`poll_timeout`](Self::poll_timeout) again.
+/// After each call of a `handle_*` or of anything else that changes state, drain
+/// [`poll_transmit`](Self::poll_transmit) and [`poll_event`](Self::poll_event), and ask
+/// [`poll_timeout`](Self::poll_timeout) again.
 pub struct Connection {
     session: Session<Event, Phase>,
     stage: Stage,
@@ -61,7 +62,8 @@ impl Connection {
     /// A connection whose association is being established: begins with [`LinkChange::Up`].
     ///
     /// # Errors
-    /// When the TLS settings are not those of [`tls_client_config`](crate::tls_client_config) and rustls refuses them.
+    /// When the TLS settings are not those of [`tls_client_config`](crate::tls_client_config) and
+    /// rustls refuses them.
     pub fn new(config: ClientConfig, now: Instant) -> Result<Self, TlsConfigError> {
         let tls = Tls::client(config.tls)?;
         Ok(Self {
@@ -104,7 +106,8 @@ impl Connection {
         }
     }
 
-    /// The next message for the carrier: control first, then the transfers in turn. Ask only as long as the carrier takes more.
+    /// The next message for the carrier: control first, then the transfers in turn. Ask only as
+    /// long as the carrier takes more.
     #[must_use = "the message is lost if it is not sent"]
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
         let (transmit, writable) = self.session.poll_transmit()?;
@@ -126,7 +129,8 @@ impl Connection {
         self.session.poll_timeout()
     }
 
-    /// Whether the carrier may bring more messages: `false` while events or control messages pile up.
+    /// Whether the carrier may bring more messages: `false` while events or control messages pile
+    /// up.
     #[must_use]
     pub fn wants_read(&self) -> bool {
         self.session.wants_read()
@@ -138,8 +142,8 @@ impl Connection {
         self.session.is_closed()
     }
 
-    /// Ends the connection in order: open transfers are aborted, what is queued goes out, then TLS says goodbye; what the peer
-    /// does not take within [`Limits::close_timeout`] is dropped.
+    /// Ends the connection in order: open transfers are aborted, what is queued goes out, then TLS
+    /// says goodbye; what the peer does not take within [`Limits::close_timeout`] is dropped.
     pub fn close(&mut self, now: Instant) {
         if self.session.is_over() {
             return;
@@ -154,8 +158,8 @@ impl Connection {
     /// Sends a request; its answer is an [`Event::Reply`].
     ///
     /// # Errors
-    /// `WrongState` before login, `Closed`, `TooManyRequests`, `TooLong` for a list prefix longer than any path, or for a password longer than
-    /// [`MAX_PASSWORD_LEN`].
+    /// `WrongState` before login, `Closed`, `TooManyRequests`, `TooLong` for a list prefix longer
+    /// than any path, or for a password longer than [`MAX_PASSWORD_LEN`].
     pub fn request(&mut self, request: Request) -> Result<RequestId, UsageError> {
         self.ready()?;
         if self.requests.len() >= MAX_PENDING_REQUESTS {
@@ -292,7 +296,8 @@ impl Connection {
 
 /// Data and credit, the same on both sides.
 impl Connection {
-    /// Bytes that [`write`](Self::write) takes now: the peer's credit, as far as there is room to queue.
+    /// Bytes that [`write`](Self::write) takes now: the peer's credit, as far as there is room to
+    /// queue.
     #[must_use]
     pub fn capacity(&self, transfer: TransferId) -> usize {
         let streams = self.session.streams.as_ref();
@@ -317,7 +322,8 @@ impl Connection {
         }
     }
 
-    /// Says that data of a get has been dealt with: the server may send as much again. Ignored for transfers that have ended.
+    /// Says that data of a get has been dealt with: the server may send as much again. Ignored for
+    /// transfers that have ended.
     pub fn consumed(&mut self, transfer: TransferId, bytes: usize) {
         if let Some(active) = self
             .session

@@ -36,9 +36,11 @@ pub(super) enum Phase {
 }
 
 impl Connection {
-    /// Fetches a file from `offset` on: [`Event::GetAccepted`], [`Event::Data`]…, [`Event::Finished`].
+    /// Fetches a file from `offset` on: [`Event::GetAccepted`], [`Event::Data`]…,
+    /// [`Event::Finished`].
     ///
-    /// `manifest` is what a partial file was begun from; if the server has another one by now, it begins at 0.
+    /// `manifest` is what a partial file was begun from; if the server has another one by now, it
+    /// begins at 0.
     ///
     /// # Errors
     /// `WrongState` before login, `Closed`, `NoFreeStream`.
@@ -63,7 +65,8 @@ impl Connection {
         self.open_transfer(&open, phase, window)
     }
 
-    /// Uploads a file: [`Event::PutAccepted`], then [`write`](Self::write) and [`finish_put`](Self::finish_put), then [`Event::Finished`].
+    /// Uploads a file: [`Event::PutAccepted`], then [`write`](Self::write) and
+    /// [`finish_put`](Self::finish_put), then [`Event::Finished`].
     ///
     /// # Errors
     /// `WrongState` before login, `Closed`, `NoFreeStream`.
@@ -93,10 +96,12 @@ impl Connection {
         Ok(active.id)
     }
 
-    /// Ends a put with the signed manifest of what was written, first or again after [`Event::ProofWanted`].
+    /// Ends a put with the signed manifest of what was written, first or again after
+    /// [`Event::ProofWanted`].
     ///
     /// # Errors
-    /// `UnknownTransfer` also after the server has ended it, `WrongState` before [`Event::PutAccepted`], `WrongManifest` for another store, path or size.
+    /// `UnknownTransfer` also after the server has ended it, `WrongState` before
+    /// [`Event::PutAccepted`], `WrongManifest` for another store, path or size.
     pub fn finish_put(
         &mut self,
         transfer: TransferId,
@@ -124,7 +129,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Gives a transfer up. No event follows for it. Ignored when the transfer has ended, or is already published.
+    /// Gives a transfer up. No event follows for it. Ignored when the transfer has ended, or is
+    /// already published.
     #[expect(clippy::needless_pass_by_value, reason = "the refusal is spent")]
     pub fn abort(&mut self, transfer: TransferId, refusal: Refusal) {
         let Some(active) = self

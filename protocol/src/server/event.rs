@@ -18,7 +18,8 @@ use crate::{
 )]
 #[derive(Debug)]
 pub enum Event {
-    /// Someone wants in: answer with [`login`](super::Connection::login), as slowly for users that do not exist as for others.
+    /// Someone wants in: answer with [`login`](super::Connection::login), as slowly for users that
+    /// do not exist as for others.
     Login {
         /// For the answer.
         ticket: Ticket,
@@ -34,7 +35,8 @@ pub enum Event {
         /// What is wanted.
         request: Request,
     },
-    /// The client wants a file: [`accept_get`](super::Connection::accept_get) or [`abort`](super::Connection::abort).
+    /// The client wants a file: [`accept_get`](super::Connection::accept_get) or
+    /// [`abort`](super::Connection::abort).
     Get {
         /// Which transfer.
         transfer: TransferId,
@@ -45,7 +47,8 @@ pub enum Event {
         /// What the client already has a part of.
         manifest: Option<ManifestHash>,
     },
-    /// The client wants to upload: [`accept_put`](super::Connection::accept_put) or [`abort`](super::Connection::abort).
+    /// The client wants to upload: [`accept_put`](super::Connection::accept_put) or
+    /// [`abort`](super::Connection::abort).
     Put {
         /// Which transfer.
         transfer: TransferId,
@@ -54,24 +57,28 @@ pub enum Event {
         /// About how many bytes; a claim.
         size_hint: u64,
     },
-    /// Data of a put, in order; call [`consumed`](super::Connection::consumed) when it has been dealt with.
+    /// Data of a put, in order; call [`consumed`](super::Connection::consumed) when it has been
+    /// dealt with.
     Data {
         /// Which transfer.
         transfer: TransferId,
         /// The data, never empty.
         chunk: Chunk,
     },
-    /// A whole chunk can be written again; comes once for each time that the capacity fell below a chunk.
+    /// A whole chunk can be written again; comes once for each time that the capacity fell below a
+    /// chunk.
     Writable {
         /// Which transfer.
         transfer: TransferId,
     },
-    /// All data of a put has come, and this manifest signs it: [`committed`](super::Connection::committed), [`conflict`](super::Connection::conflict) or
+    /// All data of a put has come, and this manifest signs it:
+    /// [`committed`](super::Connection::committed), [`conflict`](super::Connection::conflict) or
     /// [`abort`](super::Connection::abort).
     Proof {
         /// Which transfer.
         transfer: TransferId,
-        /// The manifest: verified, of this store and path, a file, of the size that came. Whether signer and user fit is for the application.
+        /// The manifest: verified, of this store and path, a file, of the size that came. Whether
+        /// signer and user fit is for the application.
         signed: SignedManifest,
     },
     /// The client has acknowledged the end of a get or put.
@@ -83,7 +90,8 @@ pub enum Event {
     Aborted {
         /// Which transfer.
         transfer: TransferId,
-        /// Why: the words of the client, or of this connection about the client's manifest. `None` if the connection ended.
+        /// Why: the words of the client, or of this connection about the client's manifest. `None`
+        /// if the connection ended.
         refusal: Option<Refusal>,
     },
     /// The connection ended.
@@ -143,7 +151,8 @@ impl fmt::Display for ClaimedUser {
 pub enum Credential {
     /// A password, to be compared with the stored hash.
     Password(Zeroizing<String>),
-    /// A key that has signed this very connection, store and user name; it remains to be seen whether it is registered.
+    /// A key that has signed this very connection, store and user name; it remains to be seen
+    /// whether it is registered.
     Key(PublicKey),
 }
 

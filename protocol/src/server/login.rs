@@ -1,6 +1,7 @@
 //! From the handshake to the login, at the server.
 //!
-//! Every user name goes through the same dialogue: whether a user exists, or could exist, shows in nothing that is sent.
+//! Every user name goes through the same dialogue: whether a user exists, or could exist, shows in
+//! nothing that is sent.
 
 use std::time::Instant;
 
@@ -162,7 +163,8 @@ impl Connection {
 
     /// The key that has signed this login.
     ///
-    /// A client of ours never sends a signature that does not verify, unless someone has relayed it: the connection ends.
+    /// A client of ours never sends a signature that does not verify, unless someone has relayed
+    /// it: the connection ends.
     fn verify(&self, attempt: &Attempt, signature: &str) -> Result<PublicKey, CloseReason> {
         let refused = CloseReason::Protocol(ProtocolError::LoginSignature);
         let text = login_text(self.store, &attempt.binding, attempt.user.as_str());

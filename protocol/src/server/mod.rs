@@ -47,8 +47,9 @@ pub struct ServerConfig {
 
 /// A server's connection to one client: messages and time in, messages and events out.
 ///
-/// After each call of a `handle_*` or of anything else that changes state, drain [`poll_transmit`](Self::poll_transmit) and
-/// [`poll_event`](Self::poll_event), and ask [`poll_timeout`](Self::poll_timeout) again.
+/// After each call of a `handle_*` or of anything else that changes state, drain
+/// [`poll_transmit`](Self::poll_transmit) and [`poll_event`](Self::poll_event), and ask
+/// [`poll_timeout`](Self::poll_timeout) again.
 pub struct Connection {
     session: Session<Event, Phase>,
     store: StoreId,
@@ -60,7 +61,8 @@ impl Connection {
     /// A connection whose association is being established: begins with [`LinkChange::Up`].
     ///
     /// # Errors
-    /// When the TLS settings are not those of [`tls_server_config`](crate::tls_server_config) and rustls refuses them.
+    /// When the TLS settings are not those of [`tls_server_config`](crate::tls_server_config) and
+    /// rustls refuses them.
     pub fn new(config: ServerConfig, now: Instant) -> Result<Self, TlsConfigError> {
         let tls = Tls::server(config.tls)?;
         Ok(Self {
@@ -102,7 +104,8 @@ impl Connection {
         }
     }
 
-    /// The next message for the carrier: control first, then the transfers in turn. Ask only as long as the carrier takes more.
+    /// The next message for the carrier: control first, then the transfers in turn. Ask only as
+    /// long as the carrier takes more.
     #[must_use = "the message is lost if it is not sent"]
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
         let (transmit, writable) = self.session.poll_transmit()?;
@@ -124,7 +127,8 @@ impl Connection {
         self.session.poll_timeout()
     }
 
-    /// Whether the carrier may bring more messages: `false` while events or control messages pile up.
+    /// Whether the carrier may bring more messages: `false` while events or control messages pile
+    /// up.
     #[must_use]
     pub fn wants_read(&self) -> bool {
         self.session.wants_read()
@@ -136,8 +140,8 @@ impl Connection {
         self.session.is_closed()
     }
 
-    /// Ends the connection in order: open transfers are aborted, what is queued goes out, then TLS says goodbye; what the peer
-    /// does not take within [`Limits::close_timeout`] is dropped.
+    /// Ends the connection in order: open transfers are aborted, what is queued goes out, then TLS
+    /// says goodbye; what the peer does not take within [`Limits::close_timeout`] is dropped.
     pub fn close(&mut self, now: Instant) {
         if self.session.is_over() {
             return;
@@ -170,7 +174,8 @@ impl Connection {
             .push_back(Event::Closed(CloseReason::Local));
     }
 
-    /// Answers a request. An answer to a request that is no longer open is ignored; one that no message holds is refused as too large instead.
+    /// Answers a request. An answer to a request that is no longer open is ignored; one that no
+    /// message holds is refused as too large instead.
     ///
     /// # Errors
     /// `WrongReply` if the reply is not of the kind that was asked for; the request stays open.
@@ -278,7 +283,8 @@ impl Connection {
 
 /// Data and credit, the same on both sides.
 impl Connection {
-    /// Bytes that [`write`](Self::write) takes now: the peer's credit, as far as there is room to queue.
+    /// Bytes that [`write`](Self::write) takes now: the peer's credit, as far as there is room to
+    /// queue.
     #[must_use]
     pub fn capacity(&self, transfer: TransferId) -> usize {
         let streams = self.session.streams.as_ref();
@@ -303,7 +309,8 @@ impl Connection {
         }
     }
 
-    /// Says that data of a put has been dealt with: the client may send as much again. Ignored for transfers that have ended.
+    /// Says that data of a put has been dealt with: the client may send as much again. Ignored for
+    /// transfers that have ended.
     pub fn consumed(&mut self, transfer: TransferId, bytes: usize) {
         if let Some(active) = self
             .session

@@ -44,8 +44,9 @@ impl Connection {
     /// Begins a get: the manifest goes out, then what is written.
     ///
     /// # Errors
-    /// `WrongState` unless [`Event::Get`] awaits its answer; `WrongManifest` unless the manifest is of a file of this store and path, and `offset` is
-    /// within it and either 0 or, with the manifest that the client named, what it asked for. A transfer that has ended is ignored.
+    /// `WrongState` unless [`Event::Get`] awaits its answer; `WrongManifest` unless the manifest is
+    /// of a file of this store and path, and `offset` is within it and either 0 or, with the
+    /// manifest that the client named, what it asked for. A transfer that has ended is ignored.
     pub fn accept_get(
         &mut self,
         transfer: TransferId,
@@ -85,10 +86,12 @@ impl Connection {
         Ok(())
     }
 
-    /// Ends a get after its last byte was written; [`Event::Finished`] follows when the client has it.
+    /// Ends a get after its last byte was written; [`Event::Finished`] follows when the client has
+    /// it.
     ///
     /// # Errors
-    /// `WrongState` unless exactly the bytes from the offset to the end of the file were written. A transfer that has ended is ignored.
+    /// `WrongState` unless exactly the bytes from the offset to the end of the file were written. A
+    /// transfer that has ended is ignored.
     pub fn finish_get(&mut self, transfer: TransferId) -> Result<(), UsageError> {
         let Some(active) = self.live(transfer) else {
             return Ok(());
@@ -106,8 +109,8 @@ impl Connection {
     /// Begins a put: the client may send.
     ///
     /// # Errors
-    /// `WrongState` unless [`Event::Put`] awaits its answer; `WrongManifest` unless `current` is of this store and path. A transfer that has ended is
-    /// ignored.
+    /// `WrongState` unless [`Event::Put`] awaits its answer; `WrongManifest` unless `current` is of
+    /// this store and path. A transfer that has ended is ignored.
     pub fn accept_put(
         &mut self,
         transfer: TransferId,
@@ -135,7 +138,8 @@ impl Connection {
     /// The file of a put is published; [`Event::Finished`] follows when the client has heard.
     ///
     /// # Errors
-    /// `WrongState` unless [`Event::Proof`] awaits its answer. A transfer that has ended is ignored.
+    /// `WrongState` unless [`Event::Proof`] awaits its answer. A transfer that has ended is
+    /// ignored.
     pub fn committed(&mut self, transfer: TransferId) -> Result<(), UsageError> {
         let Some(active) = self.live(transfer) else {
             return Ok(());
@@ -152,8 +156,8 @@ impl Connection {
     /// The manifest of a put is not on top of the current one: the client may sign again.
     ///
     /// # Errors
-    /// `WrongState` unless [`Event::Proof`] awaits its answer; `WrongManifest` unless `current` is of this store and path. A transfer that has ended is
-    /// ignored.
+    /// `WrongState` unless [`Event::Proof`] awaits its answer; `WrongManifest` unless `current` is
+    /// of this store and path. A transfer that has ended is ignored.
     pub fn conflict(
         &mut self,
         transfer: TransferId,
@@ -176,7 +180,8 @@ impl Connection {
         Ok(())
     }
 
-    /// Ends a transfer without success. No event follows for it. Ignored when it has ended, or is already published.
+    /// Ends a transfer without success. No event follows for it. Ignored when it has ended, or is
+    /// already published.
     #[expect(clippy::needless_pass_by_value, reason = "the refusal is spent")]
     pub fn abort(&mut self, transfer: TransferId, refusal: Refusal) {
         if let Some(active) = self.live(transfer)

@@ -120,7 +120,8 @@ fn check_data(apps: &Apps, there: &[u8], new: &[u8]) {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 192, ..ProptestConfig::default() })]
 
-    /// Whatever is done to one message of a session with a get and a put: both sides stay sane, no wrong byte arrives, and who notices says so.
+    /// Whatever is done to one message of a session with a get and a put: both sides stay sane, no
+    /// wrong byte arrives, and who notices says so.
     #[test]
     fn an_attacked_message_ends_the_session(
         seed in any::<u64>(),
@@ -147,7 +148,8 @@ proptest! {
         if !attacked {
             prop_assert_eq!(apps.finished.len(), 2);
         } else if matches!(attack, Attack::Drop) || matches!(attack, Attack::Cut(_)) {
-            // When nothing follows there is nothing to notice it by: the transfer never ends, until the keepalive or the link does.
+            // When nothing follows there is nothing to notice it by: the transfer never ends, until
+            // the keepalive or the link does.
             prop_assert!(noticed || apps.finished.len() < 2 || apps.served.len() < 2);
         } else {
             prop_assert!(noticed, "{:?}", apps.closed);

@@ -54,7 +54,8 @@ fn the_server_is_identified_before_anything_else() {
 
 #[test]
 fn trust_may_come_before_the_prompt() {
-    // Seeds differ in what overtakes what on other streams, and stream 0 is in order: deliver by hand until identified.
+    // Seeds differ in what overtakes what on other streams, and stream 0 is in order: deliver by
+    // hand until identified.
     let mut pair = Pair::new(2);
     while pair.client_events.is_empty() {
         assert!(pair.step());
@@ -157,7 +158,8 @@ fn a_second_attempt_may_succeed_with_another_kind_of_credential() {
     ));
 }
 
-/// The dialogue is the same for users that exist, that do not, and that cannot, down to the length of every message.
+/// The dialogue is the same for users that exist, that do not, and that cannot, down to the length
+/// of every message.
 #[test]
 fn the_dialogue_does_not_depend_on_the_user() {
     let trace = |name: &str, secret: &str| {
@@ -392,7 +394,8 @@ fn a_silent_peer_is_asked_and_then_given_up() {
 
 #[test]
 fn last_words_that_nobody_takes_are_dropped_in_time() {
-    // Closed by the application, and because the peer is silent: the carrier never asks for a message.
+    // Closed by the application, and because the peer is silent: the carrier never asks for a
+    // message.
     for orderly in [true, false] {
         let mut pair = Pair::logged_in(18);
         let path = FilePath::parse("a").unwrap();

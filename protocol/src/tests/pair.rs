@@ -1,4 +1,5 @@
-//! A client's and a server's connection back to back, in virtual time, over a carrier that keeps order within a stream only.
+//! A client's and a server's connection back to back, in virtual time, over a carrier that keeps
+//! order within a stream only.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

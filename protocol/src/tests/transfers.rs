@@ -526,7 +526,8 @@ fn closing_before_anything_began() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
-    /// Whatever the order in which the streams' messages arrive, every transfer ends once and with the right bytes.
+    /// Whatever the order in which the streams' messages arrive, every transfer ends once and with
+    /// the right bytes.
     #[test]
     fn any_interleaving_comes_to_the_same(
         seed in any::<u64>(),

@@ -1,4 +1,5 @@
-//! Decoding and writing again, for the tests and the fuzz targets: what is taken must come out as it came.
+//! Decoding and writing again, for the tests and the fuzz targets: what is taken must come out as
+//! it came.
 
 use super::control::{ClientMessage, ServerMessage, split_frame};
 use super::record::{

@@ -1,4 +1,5 @@
-//! The control messages inside TLS: `length(4) ‖ type(1) ‖ body`, where length counts type and body.
+//! The control messages inside TLS: `length(4) ‖ type(1) ‖ body`, where length counts type and
+//! body.
 
 use zeroize::Zeroizing;
 
@@ -88,7 +89,8 @@ pub(crate) enum Common {
     Close { code: CloseCode, message: String },
 }
 
-/// Finds the first message in what has come: its body, type first; `None` when it is not all there yet.
+/// Finds the first message in what has come: its body, type first; `None` when it is not all there
+/// yet.
 ///
 /// # Errors
 /// `TooLong` beyond `longest`, `Malformed` for one without a type.
@@ -181,7 +183,8 @@ impl ClientMessage {
     }
 
     pub(crate) fn request(id: u32, request: &Request) -> Zeroizing<Vec<u8>> {
-        // Room for the longest request with a password, of which a growing buffer would leave copies.
+        // Room for the longest request with a password, of which a growing buffer would leave
+        // copies.
         let mut writer = frame(kind::REQUEST, 2_048);
         writer.u32(id);
         match request {

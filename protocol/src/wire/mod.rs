@@ -1,4 +1,5 @@
-//! The binary form of control messages and record bodies. Every decoder takes exactly one spelling of each value and nothing after it.
+//! The binary form of control messages and record bodies. Every decoder takes exactly one spelling
+//! of each value and nothing after it.
 
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod again;

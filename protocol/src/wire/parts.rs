@@ -22,7 +22,8 @@ pub(crate) struct Signed<'a> {
 
 impl<'a> Signed<'a> {
     pub(super) fn read(reader: &mut Reader<'a>) -> Result<Self, ProtocolError> {
-        // A statement is the longer of the two kinds of text; the parser of each kind has the closer bound.
+        // A statement is the longer of the two kinds of text; the parser of each kind has the
+        // closer bound.
         let text = reader.string(MAX_STATEMENT_LEN)?;
         let signature = reader.string(MAX_SIGNATURE_LEN)?;
         Ok(Self { text, signature })

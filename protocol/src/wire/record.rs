@@ -17,7 +17,8 @@ pub(crate) enum RecordKind {
     Reply,
     /// File data.
     Data,
-    /// The receiver of data takes more: the total number of bytes that it has ever allowed, in 8 bytes.
+    /// The receiver of data takes more: the total number of bytes that it has ever allowed, in 8
+    /// bytes.
     Credit,
     /// The manifest of a put.
     Proof,

@@ -1,4 +1,5 @@
-//! Every message whole, cut at each byte, with something after it, and with each byte changed; against vectors that were not made with this code.
+//! Every message whole, cut at each byte, with something after it, and with each byte changed;
+//! against vectors that were not made with this code.
 
 use proptest::prelude::*;
 

@@ -11,7 +11,8 @@ pub(crate) fn signing_key() -> impl Strategy<Value = SigningKey> {
     any::<[u8; 32]>().prop_map(|seed| SigningKey::from_seed(&seed))
 }
 
-/// Mostly letters of many scripts, now and then any character at all; what the rules refuse is drawn again.
+/// Mostly letters of many scripts, now and then any character at all; what the rules refuse is
+/// drawn again.
 pub(crate) fn file_path() -> impl Strategy<Value = FilePath> {
     let part = prop_oneof![
         4 => "[ -.0-\\[\\]-~]{1,20}",

@@ -1,4 +1,5 @@
-//! What holds for every text and every value: one spelling, no panic, no signature that survives a change.
+//! What holds for every text and every value: one spelling, no panic, no signature that survives a
+//! change.
 
 use proptest::prelude::*;
 use proptest::sample::Index;

@@ -75,7 +75,8 @@ impl Association {
             Chunk::ShutdownComplete { reflected: false } => self.handle_shutdown_complete(),
             // Their tag would have to be the peer's (§8.5.1), which the endpoint has looked for.
             Chunk::Abort { .. } | Chunk::ShutdownComplete { .. } => return false,
-            // The endpoint has dealt with these; elsewhere than at a packet's head they have no business.
+            // The endpoint has dealt with these; elsewhere than at a packet's head they have no
+            // business.
             Chunk::CookieEcho(_) | Chunk::Pad => {}
             Chunk::Init(_) => return false,
             Chunk::Unknown { kind, raw } => {
@@ -134,8 +135,9 @@ impl Association {
                 self.ack_path = at;
                 self.ack_tried = false;
             } else if self.ack_tried {
-                // The same once more over the same path, although it was acknowledged: the acknowledgement may have
-                // been lost on the way back (§6.4). A batch of duplicates says so once.
+                // The same once more over the same path, although it was acknowledged: the
+                // acknowledgement may have been lost on the way back (§6.4). A batch of duplicates
+                // says so once.
                 self.ack_path = self.next_active(self.ack_path);
                 self.ack_tried = false;
             }

@@ -40,7 +40,8 @@ pub(crate) struct Association {
     peer_tie: u32,
     state: State,
     paths: Vec<Path>,
-    /// How many of them, from the first, the application named: their addresses need no proof (§5.4).
+    /// How many of them, from the first, the application named: their addresses need no proof
+    /// (§5.4).
     named: usize,
     /// Where new data goes while it works.
     primary: PathIndex,
@@ -196,7 +197,8 @@ impl Association {
         matches!(self.state, State::Closed(_))
     }
 
-    /// What is left of a closed association: messages that the application has not read, the reason, last packets.
+    /// What is left of a closed association: messages that the application has not read, the
+    /// reason, last packets.
     pub(crate) fn into_remains(self) -> (VecDeque<Message>, CloseReason, Vec<Datagram>) {
         match self.state {
             // Only an orderly end promises that what has arrived can still be read.
@@ -221,7 +223,8 @@ impl Association {
             .map(|(at, path)| path.statistics(at == self.primary))
     }
 
-    /// Addresses that are known to be the peer's: those proven, and while it forms those that the application named.
+    /// Addresses that are known to be the peer's: those proven, and while it forms those that the
+    /// application named.
     pub(crate) fn known_addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
         let forming = self.is_forming();
         self.paths

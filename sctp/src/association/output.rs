@@ -94,7 +94,8 @@ impl Association {
         }
     }
 
-    /// Our addresses that an INIT over a path may name: several, of the same UDP port and no narrower scope.
+    /// Our addresses that an INIT over a path may name: several, of the same UDP port and no
+    /// narrower scope.
     fn advertised(&self, at: PathIndex) -> Vec<IpAddr> {
         crate::address::advertised(&self.locals, self.paths[at].id)
     }
@@ -196,7 +197,8 @@ impl Association {
         Some((at, segment))
     }
 
-    /// Fast retransmissions go where the lost chunk went, if that works (§6.4); all else to the data path.
+    /// Fast retransmissions go where the lost chunk went, if that works (§6.4); all else to the
+    /// data path.
     fn choose_data_path(&self) -> PathIndex {
         let before = self.tx.lost_path().filter(|_| self.tx.fast_retransmit());
         match before {
@@ -205,7 +207,8 @@ impl Association {
         }
     }
 
-    /// The largest packet: the path's, or what a lost chunk needs that was cut for another path (§6.9).
+    /// The largest packet: the path's, or what a lost chunk needs that was cut for another path
+    /// (§6.9).
     fn packet_limit(&self, at: PathIndex) -> usize {
         let limit = self.paths[at].mtu.current();
         self.tx
@@ -213,7 +216,8 @@ impl Association {
             .map_or(limit, |size| limit.max(HEADER_LEN + size))
     }
 
-    /// Whether congestion control, bursts and the queues let another packet with data go out (§6.1 B to E).
+    /// Whether congestion control, bursts and the queues let another packet with data go out (§6.1
+    /// B to E).
     fn may_send(&self, at: PathIndex) -> bool {
         let path = &self.paths[at];
         let room = path.flight < path.congestion.cwnd() && path.burst > 0;
@@ -288,7 +292,8 @@ impl Association {
         }
         path.t3.get_or_insert(deadline);
         if self.may_send(at) {
-            // Full packets keep a train whole; what is left of this one is too little for a fragment.
+            // Full packets keep a train whole; what is left of this one is too little for a
+            // fragment.
             let room = writer.room();
             if (4..MIN_FRAGMENT + DATA_HEADER).contains(&room) {
                 writer.pad(room);

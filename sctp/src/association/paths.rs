@@ -1,5 +1,5 @@
-//! Which path carries what: verification, heartbeats, failure, return, new addresses (RFC 9260 §5.4, §6.4, §8.2,
-//! §8.3; RFC 7829; RFC 6951 §5.4).
+//! Which path carries what: verification, heartbeats, failure, return, new addresses (RFC 9260
+//! §5.4, §6.4, §8.2, §8.3; RFC 7829; RFC 6951 §5.4).
 
 use super::{Association, State, pairs};
 use crate::address::scope;
@@ -14,8 +14,8 @@ use std::time::{Duration, Instant};
 pub(super) const INFO_LEN: usize = 12;
 
 impl Association {
-    /// Where new data, and what is sent again, goes: the primary path while it works, else another that does, else
-    /// the one that has failed least (RFC 7829 §3.2).
+    /// Where new data, and what is sent again, goes: the primary path while it works, else another
+    /// that does, else the one that has failed least (RFC 7829 §3.2).
     pub(super) fn data_path(&self) -> PathIndex {
         let primary = &self.paths[self.primary];
         if primary.state == PathState::Active {
@@ -28,7 +28,8 @@ impl Association {
                 PathState::Inactive => 2,
                 PathState::Unconfirmed => 3,
             };
-            // Among equals the most divergent pair: another address of ours, then another of the peer's.
+            // Among equals the most divergent pair: another address of ours, then another of the
+            // peer's.
             let same = u8::from(path.id.local == primary.id.local)
                 + u8::from(path.id.remote == primary.id.remote);
             (
@@ -65,8 +66,9 @@ impl Association {
             .unwrap_or(at)
     }
 
-    /// The path on which a packet arrived. A new pair of addresses, or a new UDP port, becomes a path that has to
-    /// prove itself before it carries anything but heartbeats; none if there is no room for it.
+    /// The path on which a packet arrived. A new pair of addresses, or a new UDP port, becomes a
+    /// path that has to prove itself before it carries anything but heartbeats; none if there is no
+    /// room for it.
     pub(super) fn arrival(&mut self, id: PathId, now: Instant) -> Option<PathIndex> {
         if let Some(at) = self.paths.iter().position(|path| path.id == id) {
             return Some(at);
@@ -96,7 +98,8 @@ impl Association {
         Some(at)
     }
 
-    /// Another address of ours: a path from it to each of the peer's that it can reach, to be verified.
+    /// Another address of ours: a path from it to each of the peer's that it can reach, to be
+    /// verified.
     pub(crate) fn add_local(&mut self, local: SocketAddr, now: Instant) {
         if self.is_closed() || self.locals.contains(&local) {
             return;
@@ -109,7 +112,8 @@ impl Association {
             }
         }
         for id in pairs(&[local], &remotes) {
-            // While the association forms, INITs go where the application said; heartbeats follow later.
+            // While the association forms, INITs go where the application said; heartbeats follow
+            // later.
             if self.is_forming() {
                 if self.paths.len() < MAX_PATHS && self.paths.iter().all(|path| path.id != id) {
                     let path = Path::new(id, PathState::Unconfirmed, &self.config, now);
@@ -156,8 +160,8 @@ impl Association {
         }
     }
 
-    /// A path was confirmed. If another differs only in the peer's UDP port and has been silent since this one was
-    /// first seen, a NAT has given the peer a new port: traffic moves at once.
+    /// A path was confirmed. If another differs only in the peer's UDP port and has been silent
+    /// since this one was first seen, a NAT has given the peer a new port: traffic moves at once.
     fn supersede(&mut self, new: PathIndex) {
         let PathId { local, remote } = self.paths[new].id;
         let created = self.paths[new].created;
@@ -172,7 +176,8 @@ impl Association {
             if self.primary == old {
                 self.primary = new;
             }
-            // What we acknowledged in the meantime went to the old port: say it again, or the peer waits for its timer.
+            // What we acknowledged in the meantime went to the old port: say it again, or the peer
+            // waits for its timer.
             self.rx.ack_now();
             if self.paths[old].state != PathState::Active {
                 continue;
@@ -209,7 +214,8 @@ impl Association {
         }
     }
 
-    /// Time until the next heartbeat: the interval and the RTO, with half an RTO of jitter either way.
+    /// Time until the next heartbeat: the interval and the RTO, with half an RTO of jitter either
+    /// way.
     fn pause(&mut self, at: PathIndex) -> Duration {
         // What the timeout was backed off to must not hide for long that a path has returned.
         let rto = self.paths[at].rtt.rto().min(self.config.rto_initial);
@@ -256,7 +262,8 @@ impl Association {
         info(at, nonce)
     }
 
-    /// A heartbeat came back: the path is proven, alive and measured, if the nonce is the one that went there.
+    /// A heartbeat came back: the path is proven, alive and measured, if the nonce is the one that
+    /// went there.
     pub(super) fn handle_heartbeat_ack(&mut self, content: &[u8], now: Instant) {
         let Some((at, nonce)) = read_info(content) else {
             return;
@@ -282,7 +289,8 @@ impl Association {
         }
         path.heard(now.saturating_duration_since(sent));
         path.errors = 0;
-        // A path that carries heartbeats and no data must not keep the association alive for ever (§8.1).
+        // A path that carries heartbeats and no data must not keep the association alive for ever
+        // (§8.1).
         if !self.tx.is_outstanding() {
             self.errors = 0;
         }
@@ -311,8 +319,9 @@ impl Association {
             if path.confirmed() {
                 path.rtt.back_off();
             }
-            // Unproven, it carries nothing that could congest it, and until it is proven the other paths have no
-            // understudy: it is asked again at the same pace, as often as it may fail.
+            // Unproven, it carries nothing that could congest it, and until it is proven the other
+            // paths have no understudy: it is asked again at the same pace, as often as it may
+            // fail.
             path.heartbeat = Heartbeat::Due;
         } else {
             let due = now + self.pause(at);
@@ -320,7 +329,8 @@ impl Association {
         }
     }
 
-    /// Something timed out on a path: counts it there, and for the association if it concerns that (§8.1, §8.2).
+    /// Something timed out on a path: counts it there, and for the association if it concerns that
+    /// (§8.1, §8.2).
     pub(super) fn count_error(&mut self, at: PathIndex, association: bool) {
         let path = &mut self.paths[at];
         path.errors = path.errors.saturating_add(1);
@@ -336,8 +346,8 @@ impl Association {
         self.set_state(at, state);
         if association {
             self.errors += 1;
-            // Each path may fail so often: with timeouts that start at RTO.Min, a count over all of them would be
-            // used up within seconds.
+            // Each path may fail so often: with timeouts that start at RTO.Min, a count over all of
+            // them would be used up within seconds.
             let paths = self
                 .paths
                 .iter()

@@ -177,8 +177,8 @@ impl Association {
         )
     }
 
-    /// Answers an INIT that collides with ours: our own parameters again, and a cookie that ties them to the peer's
-    /// (§5.2.1). None if it is to be ignored.
+    /// Answers an INIT that collides with ours: our own parameters again, and a cookie that ties
+    /// them to the peer's (§5.2.1). None if it is to be ignored.
     pub(crate) fn collide(&self, init: &Init<'_>, path: PathId) -> Option<Cookie> {
         let known = self
             .paths
@@ -196,7 +196,8 @@ impl Association {
         })
     }
 
-    /// Answers an INIT of a peer that may have restarted: a cookie with new tags, tied to this association (§5.2.2).
+    /// Answers an INIT of a peer that may have restarted: a cookie with new tags, tied to this
+    /// association (§5.2.2).
     pub(crate) fn restart_cookie(
         &self,
         init: &Init<'_>,
@@ -320,8 +321,8 @@ impl Association {
         }
     }
 
-    /// Adds paths to the addresses that the peer named in its INIT ACK (§5.1.2 C), each from the nearest of ours
-    /// first.
+    /// Adds paths to the addresses that the peer named in its INIT ACK (§5.1.2 C), each from the
+    /// nearest of ours first.
     fn add_remotes(&mut self, at: usize, digest: &InitParameters<'_>, now: Instant) {
         let source = self.paths[at].id.remote;
         let mut remotes = Vec::new();
@@ -429,8 +430,8 @@ impl Association {
     }
 }
 
-/// All pairs of ours and the peer's addresses of one family: each of the peer's with our nearest first, so that the
-/// most likely pairs come before the least likely.
+/// All pairs of ours and the peer's addresses of one family: each of the peer's with our nearest
+/// first, so that the most likely pairs come before the least likely.
 pub(crate) fn pairs(locals: &[SocketAddr], remotes: &[SocketAddr]) -> Vec<PathId> {
     let ranked: Vec<Vec<SocketAddr>> = remotes
         .iter()
@@ -466,7 +467,8 @@ fn nearest(locals: &[SocketAddr], remote: SocketAddr) -> Option<SocketAddr> {
 /// How alike two addresses are; none if they cannot form a path.
 fn likeness(local: SocketAddr, remote: SocketAddr) -> Option<u32> {
     let PathId { local, remote } = PathId::new(local, remote);
-    // A socket on all addresses suits any remote of its family; loopback does not reach beyond the host.
+    // A socket on all addresses suits any remote of its family; loopback does not reach beyond the
+    // host.
     if local.ip().is_unspecified() {
         return (local.is_ipv4() == remote.is_ipv4()).then_some(1);
     }

@@ -6,7 +6,8 @@ use crate::path::PathIndex;
 use std::time::Instant;
 
 impl Association {
-    /// Begins the orderly end: what is queued still goes out. Before the association is up, it is given up.
+    /// Begins the orderly end: what is queued still goes out. Before the association is up, it is
+    /// given up.
     pub(crate) fn shutdown(&mut self, now: Instant) {
         match self.state {
             State::CookieWait(_) | State::CookieEchoed(..) => self.abort(b""),
@@ -47,7 +48,8 @@ impl Association {
         }
     }
 
-    /// Data still arrives after our SHUTDOWN: acknowledge it with another, and give the peer more time.
+    /// Data still arrives after our SHUTDOWN: acknowledge it with another, and give the peer more
+    /// time.
     pub(super) fn repeat_shutdown(&mut self, now: Instant) {
         self.state = State::ShutdownSent(self.attempt(now));
         if !self
@@ -62,9 +64,9 @@ impl Association {
         }
     }
 
-    /// The peer asks to end. Once nothing is left, the answer goes to where the question came from (§6.4): if a NAT
-    /// has given the peer a new port, no heartbeat can prove that any more, and the answer is no larger than the
-    /// question.
+    /// The peer asks to end. Once nothing is left, the answer goes to where the question came from
+    /// (§6.4): if a NAT has given the peer a new port, no heartbeat can prove that any more, and
+    /// the answer is no larger than the question.
     pub(super) fn handle_shutdown(
         &mut self,
         from: Option<PathIndex>,
@@ -114,8 +116,8 @@ impl Association {
         }
     }
 
-    /// An INIT came for an association that waits for SHUTDOWN COMPLETE: the last word was lost, say it again. Says
-    /// whether that is the case.
+    /// An INIT came for an association that waits for SHUTDOWN COMPLETE: the last word was lost,
+    /// say it again. Says whether that is the case.
     pub(crate) fn remind_shutdown(&mut self, cookie: bool) -> bool {
         if !matches!(self.state, State::ShutdownAckSent(_)) {
             return false;

@@ -84,7 +84,8 @@ impl Association {
         } = self.probe
             && self.tx.is_shut()
         {
-            // A peer that answers while its window is shut is slow, not gone (§6.1 A). Does it still answer?
+            // A peer that answers while its window is shut is slow, not gone (§6.1 A). Does it
+            // still answer?
             self.probe = WindowProbe::Sent {
                 interval,
                 answered: false,

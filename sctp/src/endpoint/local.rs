@@ -1,4 +1,5 @@
-//! What a carrier alone knows: which addresses are ours now, over which paths to begin, what still waits to go out.
+//! What a carrier alone knows: which addresses are ours now, over which paths to begin, what still
+//! waits to go out.
 
 use super::Endpoint;
 use crate::address::scope;
@@ -7,13 +8,15 @@ use std::net::SocketAddr;
 use std::time::Instant;
 
 impl Endpoint {
-    /// Replaces our own transport addresses, for associations that begin from now on; those that exist keep theirs.
+    /// Replaces our own transport addresses, for associations that begin from now on; those that
+    /// exist keep theirs.
     pub fn set_addresses(&mut self, addresses: Vec<SocketAddr>) {
         self.addresses = addresses.into();
     }
 
-    /// Begins an association as [`connect`](Self::connect) does, but over these paths, the best first: the order of
-    /// the routing table is better than any guess. Their local addresses should be among the endpoint's.
+    /// Begins an association as [`connect`](Self::connect) does, but over these paths, the best
+    /// first: the order of the routing table is better than any guess. Their local addresses should
+    /// be among the endpoint's.
     ///
     /// # Errors
     /// As for `connect`.
@@ -34,8 +37,9 @@ impl Endpoint {
         self.begin(None, pairs, port, now)
     }
 
-    /// Gives an association another address of ours, from which it tries to reach each of the peer's: an interface has
-    /// come up. The new paths carry data once the peer has answered on them.
+    /// Gives an association another address of ours, from which it tries to reach each of the
+    /// peer's: an interface has come up. The new paths carry data once the peer has answered on
+    /// them.
     ///
     /// # Errors
     /// The association is gone.
@@ -51,10 +55,11 @@ impl Endpoint {
         Ok(())
     }
 
-    /// Bytes that [`send`](Self::send) has taken and that have not gone out for the first time; 0 for an association
-    /// that is gone.
+    /// Bytes that [`send`](Self::send) has taken and that have not gone out for the first time; 0
+    /// for an association that is gone.
     ///
-    /// What is in flight is the network's; a sender that keeps this short can still decide what goes next.
+    /// What is in flight is the network's; a sender that keeps this short can still decide what
+    /// goes next.
     #[must_use]
     pub fn unsent(&self, handle: AssociationHandle) -> usize {
         self.table

@@ -27,10 +27,11 @@ use throttle::Throttle;
 
 /// An SCTP endpoint: takes datagrams and time in, hands datagrams, events and messages out.
 ///
-/// It owns no socket, clock or thread. The caller feeds [`handle_datagram`](Self::handle_datagram) and
-/// [`handle_timeout`](Self::handle_timeout); after any call it drains [`poll_transmit`](Self::poll_transmit) and
-/// [`poll_event`](Self::poll_event) and waits until [`poll_timeout`](Self::poll_timeout) at most. Handing in a whole
-/// batch of datagrams before draining makes one acknowledgement serve them all.
+/// It owns no socket, clock or thread. The caller feeds [`handle_datagram`](Self::handle_datagram)
+/// and [`handle_timeout`](Self::handle_timeout); after any call it drains
+/// [`poll_transmit`](Self::poll_transmit) and [`poll_event`](Self::poll_event) and waits until
+/// [`poll_timeout`](Self::poll_timeout) at most. Handing in a whole batch of datagrams before
+/// draining makes one acknowledgement serve them all.
 ///
 /// Times given to one endpoint must not decrease.
 #[derive(Debug)]
@@ -49,8 +50,8 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Makes an endpoint. `seed` is all the randomness that it ever gets: it must be unpredictable, and never used
-    /// twice outside tests.
+    /// Makes an endpoint. `seed` is all the randomness that it ever gets: it must be unpredictable,
+    /// and never used twice outside tests.
     pub fn new(config: EndpointConfig, seed: [u8; 32], now: Instant) -> Self {
         let mut rng = Rng::new(seed);
         let secrets = Secrets::new(rng.fork(), now);
@@ -69,7 +70,8 @@ impl Endpoint {
         }
     }
 
-    /// Takes a datagram's payload, an SCTP packet if it is worth anything. Anything else is ignored.
+    /// Takes a datagram's payload, an SCTP packet if it is worth anything. Anything else is
+    /// ignored.
     pub fn handle_datagram(&mut self, path: PathId, datagram: &[u8], now: Instant) {
         let path = PathId::new(path.local, path.remote);
         let Ok(packet) = Packet::parse(datagram) else {
@@ -113,7 +115,8 @@ impl Endpoint {
         }
     }
 
-    /// Lets time pass. To be called when [`poll_timeout`](Self::poll_timeout) says so; earlier does no harm.
+    /// Lets time pass. To be called when [`poll_timeout`](Self::poll_timeout) says so; earlier does
+    /// no harm.
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some(index) = self.table.expired(now) {
             let Some(association) = self.table.association(index) else {
@@ -124,13 +127,15 @@ impl Endpoint {
         }
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) is to be called at the latest; none if nothing is awaited.
+    /// When [`handle_timeout`](Self::handle_timeout) is to be called at the latest; none if nothing
+    /// is awaited.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.table.next_deadline()
     }
 
-    /// The next datagram, or train of datagrams for segmentation offload, in `buffer`, whose content is replaced.
+    /// The next datagram, or train of datagrams for segmentation offload, in `buffer`, whose
+    /// content is replaced.
     ///
     /// To be called until it gives none. Sending may fail: what is lost is sent again.
     #[must_use]
@@ -165,8 +170,9 @@ impl Endpoint {
         self.table.poll_event()
     }
 
-    /// Begins an association with the peer at `remotes` (IP addresses and UDP ports) and its SCTP port `port`, from
-    /// each of the endpoint's addresses that can reach one. [`Event::Connected`] or [`Event::Closed`] follows.
+    /// Begins an association with the peer at `remotes` (IP addresses and UDP ports) and its SCTP
+    /// port `port`, from each of the endpoint's addresses that can reach one. [`Event::Connected`]
+    /// or [`Event::Closed`] follows.
     ///
     /// # Errors
     /// None of the addresses can be used, or there are too many associations.
@@ -179,8 +185,9 @@ impl Endpoint {
         self.begin(None, self.pairs(remotes), port, now)
     }
 
-    /// Likewise, from an SCTP port of one's own choice. With a random one, which [`connect`](Self::connect) takes,
-    /// a forger has to guess it, and clients behind one NAT do not collide.
+    /// Likewise, from an SCTP port of one's own choice. With a random one, which
+    /// [`connect`](Self::connect) takes, a forger has to guess it, and clients behind one NAT do
+    /// not collide.
     ///
     /// # Errors
     /// As for `connect`, and if the port is in use with this peer.
@@ -194,7 +201,8 @@ impl Endpoint {
         self.begin(Some(local), self.pairs(remotes), port, now)
     }
 
-    /// The paths between our addresses and those of the peer's that can be spoken to, the likeliest first.
+    /// The paths between our addresses and those of the peer's that can be spoken to, the likeliest
+    /// first.
     fn pairs(&self, remotes: &[SocketAddr]) -> Vec<PathId> {
         let usable: Vec<SocketAddr> = remotes
             .iter()
@@ -231,8 +239,8 @@ impl Endpoint {
         Ok(self.table.insert(association))
     }
 
-    /// Queues a message on a stream: ordered within it, or to be delivered as soon as it is whole. `ppid` is handed
-    /// to the peer's application as it is.
+    /// Queues a message on a stream: ordered within it, or to be delivered as soon as it is whole.
+    /// `ppid` is handed to the peer's application as it is.
     ///
     /// # Errors
     /// The message comes back with the reason; `Full` is no failure but back pressure.
@@ -262,7 +270,8 @@ impl Endpoint {
         message
     }
 
-    /// Bytes that [`send`](Self::send) has taken and the peer has not acknowledged for good; 0 for one that is gone.
+    /// Bytes that [`send`](Self::send) has taken and the peer has not acknowledged for good; 0 for
+    /// one that is gone.
     #[must_use]
     pub fn buffered(&self, handle: AssociationHandle) -> usize {
         self.table
@@ -270,7 +279,8 @@ impl Endpoint {
             .map_or(0, Association::buffered)
     }
 
-    /// Begins the orderly end: what is queued is still delivered, nothing more is taken. [`Event::Closed`] follows.
+    /// Begins the orderly end: what is queued is still delivered, nothing more is taken.
+    /// [`Event::Closed`] follows.
     ///
     /// # Errors
     /// It is gone already.
@@ -339,8 +349,8 @@ impl Endpoint {
         self.replies.extend(farewell);
     }
 
-    /// The SCTP port that is asked for, or a random one, if it makes the association unique among those with the
-    /// same peer.
+    /// The SCTP port that is asked for, or a random one, if it makes the association unique among
+    /// those with the same peer.
     fn free_port(&mut self, wanted: Option<u16>, peer: u16, pairs: &[PathId]) -> Option<Ports> {
         const FIRST: u16 = 49_152;
         let tries = if wanted.is_some() { 1 } else { 16 };

@@ -171,7 +171,8 @@ impl Endpoint {
         );
         let addresses = advertised(&self.addresses, arrival.path);
         let reports = || digest.unrecognized().map(|item| item.raw);
-        // What does not fit into three times the question is left out: reports first, then addresses.
+        // What does not fit into three times the question is left out: reports first, then
+        // addresses.
         self.reply(arrival, init.tag, |writer| {
             writer.init_ack(&ours, &sealed, &addresses, reports())
                 || writer.init_ack(&ours, &sealed, &addresses, std::iter::empty())
@@ -188,7 +189,8 @@ impl Endpoint {
             Err(CookieError::Forged) => return,
             Err(CookieError::Stale(cookie, late)) => {
                 let same = existing.and_then(|index| self.table.association(index));
-                // A repeated one of this very association is good for as long as that lives (§5.2.4, 3).
+                // A repeated one of this very association is good for as long as that lives
+                // (§5.2.4, 3).
                 if same.is_none_or(|association| association.peer_tag != cookie.peer_tag) {
                     if cookie.local_tag == tag && self.throttle.allow(path.remote.ip(), now) {
                         let late = u32::try_from(late.as_micros()).unwrap_or(u32::MAX);
@@ -224,7 +226,8 @@ impl Endpoint {
             let Some(association) = self.table.association(index) else {
                 return;
             };
-            // Action A; what is not tied to this association is a late cookie of ours (action C) or none of it.
+            // Action A; what is not tied to this association is a late cookie of ours (action C) or
+            // none of it.
             let restart = association.is_tied(&cookie) && association.peer_tag != cookie.peer_tag;
             if !restart || !association.has_remote(path.remote) {
                 return;
@@ -292,8 +295,8 @@ impl Endpoint {
         }
     }
 
-    /// A packet from a peer's address whose tag is not the association's: only what reflects the peer's own tag is
-    /// heard, and a forming association answers a SHUTDOWN ACK of an earlier one.
+    /// A packet from a peer's address whose tag is not the association's: only what reflects the
+    /// peer's own tag is heard, and a forming association answers a SHUTDOWN ACK of an earlier one.
     fn handle_foreign_tag(&mut self, arrival: Arrival<'_>, index: u32, now: Instant) {
         let tag = arrival.packet.header.tag;
         let Some(association) = self.table.association(index) else {

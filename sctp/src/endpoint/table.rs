@@ -1,4 +1,5 @@
-//! The associations of an endpoint, found by handle, by verification tag, by address and by deadline.
+//! The associations of an endpoint, found by handle, by verification tag, by address and by
+//! deadline.
 
 use crate::association::Association;
 use crate::cookie::Ports;
@@ -121,8 +122,8 @@ impl Table {
         self.retired_tags.contains(&tag)
     }
 
-    /// Brings the indexes up to date after something has happened to an association. If that has ended, gives its
-    /// last packets; its tag stays retired until `until`.
+    /// Brings the indexes up to date after something has happened to an association. If that has
+    /// ended, gives its last packets; its tag stays retired until `until`.
     pub(crate) fn settle(&mut self, index: u32, until: Instant, now: Instant) -> Vec<Datagram> {
         let Some(association) = self.association(index) else {
             return Vec::new();

@@ -5,8 +5,8 @@ use crate::rng::Rng;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-/// Token buckets in a table of fixed size. Sources are spread over it by a keyed mix, so that nobody can aim at
-/// another's bucket.
+/// Token buckets in a table of fixed size. Sources are spread over it by a keyed mix, so that
+/// nobody can aim at another's bucket.
 #[derive(Debug)]
 pub(crate) struct Throttle {
     key: u64,

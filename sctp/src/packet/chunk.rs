@@ -131,7 +131,8 @@ pub enum ChunkError {
     Malformed(u8),
 }
 
-/// What the highest bits of an unknown chunk's or parameter's type ask for (RFC 9260 §3.2, tables 2 and 3).
+/// What the highest bits of an unknown chunk's or parameter's type ask for (RFC 9260 §3.2, tables 2
+/// and 3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UnknownAction {
     /// Whether processing goes on with what follows.

@@ -43,7 +43,8 @@ pub struct Header {
     pub source_port: u16,
     /// The receiver's SCTP port, never 0 in a valid packet.
     pub destination_port: u16,
-    /// The verification tag: the receiver's own, 0 for an INIT, or reflected where a chunk's T bit says so.
+    /// The verification tag: the receiver's own, 0 for an INIT, or reflected where a chunk's T bit
+    /// says so.
     pub tag: u32,
 }
 
@@ -103,7 +104,8 @@ impl<'a> Packet<'a> {
     }
 }
 
-/// CRC32c of a packet with its checksum field taken as zero (RFC 9260 §6.8). `packet` holds at least a header.
+/// CRC32c of a packet with its checksum field taken as zero (RFC 9260 §6.8). `packet` holds at
+/// least a header.
 fn checksum(packet: &[u8]) -> u32 {
     let crc = crc32c::crc32c(&packet[..8]);
     let crc = crc32c::crc32c_append(crc, &[0; 4]);

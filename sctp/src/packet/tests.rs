@@ -8,8 +8,9 @@ const HEADER: Header = Header {
     tag: 0xdead_beef,
 };
 
-/// An INIT as a multi-homed kernel sends it: two addresses, address types, ECN, extensions, partial reliability, a
-/// cookie preservative. The checksum was computed by another implementation of CRC32c.
+/// An INIT as a multi-homed kernel sends it: two addresses, address types, ECN, extensions, partial
+/// reliability, a cookie preservative. The checksum was computed by another implementation of
+/// CRC32c.
 const KERNEL_INIT: [u8; 80] = [
     0x9c, 0x40, 0x24, 0x2c, 0x00, 0x00, 0x00, 0x00, 0x7e, 0xd4, 0x4f, 0x2b, 0x01, 0x00, 0x00, 0x44,
     0x0e, 0xdd, 0xca, 0x08, 0x00, 0x01, 0xa0, 0x00, 0x00, 0x0a, 0xff, 0xff, 0x55, 0x08, 0x36, 0x37,

@@ -8,8 +8,8 @@ use std::net::IpAddr;
 
 /// Appends one packet to a buffer, chunk by chunk.
 ///
-/// Each method that writes a chunk says whether it fitted; what does not fit leaves no trace. [`finish`](Self::finish)
-/// writes the checksum.
+/// Each method that writes a chunk says whether it fitted; what does not fit leaves no trace.
+/// [`finish`](Self::finish) writes the checksum.
 #[derive(Debug)]
 pub struct Writer<'a> {
     buffer: &'a mut Vec<u8>,
@@ -63,8 +63,8 @@ impl<'a> Writer<'a> {
         })
     }
 
-    /// Writes a chunk; `fill` says how many bytes at the end are the last parameter's padding, which the chunk's
-    /// length does not count (RFC 9260 §3.2).
+    /// Writes a chunk; `fill` says how many bytes at the end are the last parameter's padding,
+    /// which the chunk's length does not count (RFC 9260 §3.2).
     fn put_padded(
         &mut self,
         kind: u8,
@@ -87,7 +87,8 @@ impl<'a> Writer<'a> {
         true
     }
 
-    /// A fragment of a user message. Gives where it was written, for [`ask_immediate`](Self::ask_immediate).
+    /// A fragment of a user message. Gives where it was written, for
+    /// [`ask_immediate`](Self::ask_immediate).
     pub fn data(&mut self, data: &Data<'_>) -> Option<usize> {
         if DATA_HEADER + padded(data.payload.len()) > self.room() {
             return None;
@@ -110,12 +111,14 @@ impl<'a> Writer<'a> {
         .then_some(at)
     }
 
-    /// Sets the I bit of a DATA chunk that was written: the peer is to acknowledge at once (RFC 7053).
+    /// Sets the I bit of a DATA chunk that was written: the peer is to acknowledge at once (RFC
+    /// 7053).
     pub fn ask_immediate(&mut self, at: usize) {
         self.buffer[at + 1] |= FLAG_IMMEDIATE;
     }
 
-    /// An INIT with addresses, an optional cookie preservative in milliseconds, padded to `pad_to` bytes of packet.
+    /// An INIT with addresses, an optional cookie preservative in milliseconds, padded to `pad_to`
+    /// bytes of packet.
     pub fn init(
         &mut self,
         init: &Init<'_>,
@@ -142,7 +145,8 @@ impl<'a> Writer<'a> {
         })
     }
 
-    /// An INIT ACK with its cookie, addresses and reports of unknown parameters (each a whole parameter).
+    /// An INIT ACK with its cookie, addresses and reports of unknown parameters (each a whole
+    /// parameter).
     pub fn init_ack<'p>(
         &mut self,
         init: &Init<'_>,
@@ -246,7 +250,8 @@ impl<'a> Writer<'a> {
         self.put(kind::COOKIE_ACK, 0, |_| {})
     }
 
-    /// A PAD chunk of exactly `len` bytes, header included; `len` is a multiple of 4, at least 4 (RFC 4820).
+    /// A PAD chunk of exactly `len` bytes, header included; `len` is a multiple of 4, at least 4
+    /// (RFC 4820).
     pub fn pad(&mut self, len: usize) -> bool {
         self.put(kind::PAD, 0, |out| {
             out.resize(out.len() + len.saturating_sub(4), 0)

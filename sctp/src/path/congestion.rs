@@ -1,7 +1,7 @@
 //! Congestion control of a path (RFC 9260 §7.2).
 
-/// Congestion window, slow-start threshold and the rest of §7.2, all in bytes of DATA chunks with their headers and
-/// padding.
+/// Congestion window, slow-start threshold and the rest of §7.2, all in bytes of DATA chunks with
+/// their headers and padding.
 #[derive(Debug, Clone)]
 pub(crate) struct Congestion {
     cwnd: usize,
@@ -24,8 +24,8 @@ impl Congestion {
         self.cwnd
     }
 
-    /// Data was acknowledged while `flight` bytes (before this SACK) were outstanding. `limit` bounds the growth of
-    /// slow start per SACK: L · PMDCS.
+    /// Data was acknowledged while `flight` bytes (before this SACK) were outstanding. `limit`
+    /// bounds the growth of slow start per SACK: L · PMDCS.
     pub(crate) fn acknowledged(&mut self, bytes: usize, flight: usize, chunk: usize, limit: usize) {
         let used = flight >= self.cwnd;
         if self.cwnd <= self.ssthresh {

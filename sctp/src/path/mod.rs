@@ -31,11 +31,13 @@ pub(crate) struct Path {
     pub(crate) heartbeat: Heartbeat,
     /// Bytes of DATA chunks in flight here, with headers and padding.
     pub(crate) flight: usize,
-    /// TSNs sent here for the first time, in order; those that are no longer in flight here are dropped lazily.
+    /// TSNs sent here for the first time, in order; those that are no longer in flight here are
+    /// dropped lazily.
     pub(crate) fresh: VecDeque<Tsn>,
     /// TSNs sent here again, with the number of that transmission; pruned likewise.
     pub(crate) resent: VecDeque<(Tsn, u32)>,
-    /// The three highest newly acknowledged TSNs of different packets: what was sent before all of them is lost.
+    /// The three highest newly acknowledged TSNs of different packets: what was sent before all of
+    /// them is lost.
     pub(crate) highest: [(Tsn, u32); 3],
     /// T3-rtx.
     pub(crate) t3: Option<Instant>,

@@ -4,9 +4,11 @@ use crate::Config;
 use crate::limits::{MTU_PROBES, MTU_RAISE};
 use std::time::Instant;
 
-/// SCTP packet sizes worth trying, in bytes: what common links leave of a packet after IP and UDP headers.
+/// SCTP packet sizes worth trying, in bytes: what common links leave of a packet after IP and UDP
+/// headers.
 ///
-/// VPN tunnels, PPPoE over IPv6 and IPv4, Ethernet over IPv6 and IPv4, jumbo frames likewise, loopback.
+/// VPN tunnels, PPPoE over IPv6 and IPv4, Ethernet over IPv6 and IPv4, jumbo frames likewise,
+/// loopback.
 const LADDER: [usize; 9] = [
     1_372, 1_444, 1_452, 1_464, 1_472, 8_952, 8_972, 16_356, 65_504,
 ];

@@ -50,8 +50,8 @@ impl Rtt {
         self.smoothed = Some(next);
     }
 
-    /// Takes a measurement from a heartbeat while data still waits for its acknowledgement: what the timeout was
-    /// backed off to stays, since it is data that does not get through.
+    /// Takes a measurement from a heartbeat while data still waits for its acknowledgement: what
+    /// the timeout was backed off to stays, since it is data that does not get through.
     pub(crate) fn measured_aside(&mut self, sample: Duration) {
         let backed_off = self.rto;
         self.measured(sample);

@@ -1,4 +1,5 @@
-//! The receiving half: which TSNs have come, what they make up, and when to say so (RFC 9260 §6.2, §6.6, §6.7).
+//! The receiving half: which TSNs have come, what they make up, and when to say so (RFC 9260 §6.2,
+//! §6.6, §6.7).
 
 mod order;
 mod ranges;
@@ -119,7 +120,8 @@ impl Rx {
         let result = if data.stream >= self.inbound {
             Received::InvalidStream
         } else {
-            // Whether the neighbours have come; a chunk that is next in sequence follows one that has.
+            // Whether the neighbours have come; a chunk that is next in sequence follows one that
+            // has.
             let before = next || self.ranges.contains(tsn - 1);
             let after = self.ranges.contains(tsn + 1);
             let (charge, complete) = self.reassembly.insert(tsn, data, before, after, next)?;
@@ -137,8 +139,8 @@ impl Rx {
         Ok(result)
     }
 
-    /// A packet with data has been dealt with: decides when to acknowledge it. `urgent` if one of its chunks was
-    /// dropped, on no stream, or asked for it; `fresh` if one was new.
+    /// A packet with data has been dealt with: decides when to acknowledge it. `urgent` if one of
+    /// its chunks was dropped, on no stream, or asked for it; `fresh` if one was new.
     pub(crate) fn packet_done(&mut self, urgent: bool, fresh: bool, now: Instant) {
         let gaps = !self.ranges.is_empty();
         let at_once = urgent || !fresh || gaps || !self.duplicates.is_empty();
@@ -165,7 +167,8 @@ impl Rx {
         } = self.ready.pop_front()?;
         self.buffered -= charge;
         self.window.consumed(message.payload.len());
-        // A window update is worth a SACK when it opens a shut window or a quarter of the whole (§6.2).
+        // A window update is worth a SACK when it opens a shut window or a quarter of the whole
+        // (§6.2).
         let gain = self.available().saturating_sub(self.advertised);
         if gain >= self.window.size() / 4 && self.ack != Ack::First {
             self.ack = Ack::Now;
@@ -228,7 +231,8 @@ impl Rx {
         }
     }
 
-    /// Lets the window follow the rate at which the application reads. `rtt` is the best known round trip.
+    /// Lets the window follow the rate at which the application reads. `rtt` is the best known
+    /// round trip.
     pub(crate) fn adapt_window(&mut self, rtt: Duration, now: Instant) {
         self.window.adapt(rtt, now);
     }
@@ -275,8 +279,9 @@ impl Rx {
         self.window.size().saturating_sub(self.buffered)
     }
 
-    /// Whether a chunk may be buffered. One that fills a gap may go somewhat beyond the window, and the very next one
-    /// always may while the application has nothing to read: refusing it would stop everything for good.
+    /// Whether a chunk may be buffered. One that fills a gap may go somewhat beyond the window, and
+    /// the very next one always may while the application has nothing to read: refusing it would
+    /// stop everything for good.
     fn has_room(&self, tsn: Tsn, len: usize) -> bool {
         let needed = self.buffered + len + FRAGMENT_OVERHEAD;
         let size = self.window.size();

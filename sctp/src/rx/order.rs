@@ -25,7 +25,8 @@ impl Order {
         !self.waiting.is_empty()
     }
 
-    /// Hands a whole message on, with those that waited for it, or lets it wait. Its stream is a valid one.
+    /// Hands a whole message on, with those that waited for it, or lets it wait. Its stream is a
+    /// valid one.
     pub(crate) fn deliver(
         &mut self,
         complete: Complete,

@@ -58,7 +58,8 @@ impl Ranges {
         true
     }
 
-    /// Takes out the range that directly follows `cumulative`, if any, and gives the new cumulative point.
+    /// Takes out the range that directly follows `cumulative`, if any, and gives the new cumulative
+    /// point.
     pub(crate) fn absorb(&mut self, cumulative: Tsn) -> Tsn {
         if self.0.is_empty() {
             return cumulative;

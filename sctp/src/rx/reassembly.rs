@@ -1,8 +1,9 @@
 //! Messages from fragments (RFC 9260 §6.9).
 //!
-//! Fragments of one message have consecutive TSNs, so neighbouring TSNs belong together unless one of them ends or
-//! begins a message. Each run of neighbours is one entry; a fragment that is next in sequence is appended to its
-//! message's buffer, one that comes early is kept apart until the message is whole.
+//! Fragments of one message have consecutive TSNs, so neighbouring TSNs belong together unless one
+//! of them ends or begins a message. Each run of neighbours is one entry; a fragment that is next
+//! in sequence is appended to its message's buffer, one that comes early is kept apart until the
+//! message is whole.
 
 use super::Complete;
 use crate::event::Message;
@@ -94,8 +95,8 @@ impl Reassembly {
         }
     }
 
-    /// Takes a fragment. `before` and `after` say whether the neighbouring TSNs have come, `next` whether all up to
-    /// it have. Gives what it is charged for, and the message if it is whole.
+    /// Takes a fragment. `before` and `after` say whether the neighbouring TSNs have come, `next`
+    /// whether all up to it have. Gives what it is charged for, and the message if it is whole.
     pub(crate) fn insert(
         &mut self,
         tsn: Tsn,
@@ -176,7 +177,8 @@ impl Reassembly {
         Ok((charge, None))
     }
 
-    /// Whether a fragment fits its neighbours: beginnings follow ends, and what lies between belongs together.
+    /// Whether a fragment fits its neighbours: beginnings follow ends, and what lies between
+    /// belongs together.
     fn check(
         &self,
         tsn: Tsn,
@@ -212,7 +214,8 @@ impl Reassembly {
     }
 
     fn start(&self, tsn: Tsn, data: &Data<'_>, next: bool) -> Run {
-        // Memory in advance is given to the message in sequence alone, so that there is only one of its kind.
+        // Memory in advance is given to the message in sequence alone, so that there is only one of
+        // its kind.
         let len = data.payload.len();
         let capacity = match next && data.begin {
             true if self.hint > len => self.hint,

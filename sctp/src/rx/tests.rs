@@ -251,7 +251,8 @@ fn chunks(messages: &[(u16, bool, Vec<u8>)], piece: usize) -> Vec<(Data<'_>, usi
 }
 
 proptest! {
-    /// Against the naive model: a message is there when all its fragments are, and ordered ones in order.
+    /// Against the naive model: a message is there when all its fragments are, and ordered ones in
+    /// order.
     #[test]
     fn whatever_the_order_of_arrival_everything_comes_out_once(
         messages in prop::collection::vec((0u16..4, any::<bool>(), prop::collection::vec(any::<u8>(), 1..60)), 1..30),

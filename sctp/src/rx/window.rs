@@ -33,7 +33,8 @@ impl Window {
         self.read = self.read.saturating_add(bytes);
     }
 
-    /// Once a round trip: if the application has read more than half a window in it, the window was in the way.
+    /// Once a round trip: if the application has read more than half a window in it, the window was
+    /// in the way.
     pub(crate) fn adapt(&mut self, rtt: Duration, now: Instant) {
         let Some(since) = self.since else {
             self.since = Some(now);

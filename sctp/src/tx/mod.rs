@@ -19,7 +19,8 @@ use std::time::Instant;
 /// Less of the peer's window than this is not worth a fragment (silly window syndrome, §6.1 A).
 const SILLY: usize = 1_024;
 
-/// What has been sent and not acknowledged for good, as a ring indexed by TSN, and what has not been sent.
+/// What has been sent and not acknowledged for good, as a ring indexed by TSN, and what has not
+/// been sent.
 #[derive(Debug)]
 pub(crate) struct Tx {
     pub(crate) queue: SendQueue,
@@ -28,14 +29,16 @@ pub(crate) struct Tx {
     ring: VecDeque<Sent>,
     /// Chunks to be sent again.
     lost: BTreeSet<Tsn>,
-    /// Ranges above the cumulative point that the last SACK acknowledged, both ends included, and spare memory.
+    /// Ranges above the cumulative point that the last SACK acknowledged, both ends included, and
+    /// spare memory.
     gaps: Vec<(Tsn, Tsn)>,
     spare: Vec<(Tsn, Tsn)>,
     /// User bytes in flight.
     in_flight: usize,
     /// User bytes queued or not acknowledged for good.
     buffered: usize,
-    /// The window that the peer last advertised, less what was in flight then and what was sent since.
+    /// The window that the peer last advertised, less what was in flight then and what was sent
+    /// since.
     window: usize,
     /// The peer's last word on its window was (nearly) nothing.
     shut: bool,
@@ -175,12 +178,14 @@ impl Tx {
             .map(|&tsn| usize::from(self.ring[self.index(tsn)].path))
     }
 
-    /// Whether new data waits and only the peer's window holds it back, with nothing in flight that could open it.
+    /// Whether new data waits and only the peer's window holds it back, with nothing in flight that
+    /// could open it.
     pub(crate) fn window_blocked(&self) -> bool {
         !self.queue.is_empty() && self.ring.is_empty() && self.window < SILLY
     }
 
-    /// Whether the peer's window is shut, so that an unanswered probe of it is no sign of failure (§6.1 A).
+    /// Whether the peer's window is shut, so that an unanswered probe of it is no sign of failure
+    /// (§6.1 A).
     pub(crate) fn is_shut(&self) -> bool {
         self.shut
     }
@@ -190,8 +195,8 @@ impl Tx {
         self.serial = self.serial.wrapping_add(1);
     }
 
-    /// Puts the first lost chunk into a packet with `room` bytes by handing it to `write`. Says whether there was one
-    /// and it fitted.
+    /// Puts the first lost chunk into a packet with `room` bytes by handing it to `write`. Says
+    /// whether there was one and it fitted.
     pub(crate) fn resend(
         &mut self,
         paths: &mut [Path],
@@ -238,7 +243,8 @@ impl Tx {
         self.fast = false;
     }
 
-    /// Cuts the next new chunk for `room` bytes of packet and hands it to `write`. `probe` ignores the peer's window.
+    /// Cuts the next new chunk for `room` bytes of packet and hands it to `write`. `probe` ignores
+    /// the peer's window.
     pub(crate) fn send_new(
         &mut self,
         path: &mut Path,
@@ -292,7 +298,8 @@ impl Tx {
         true
     }
 
-    /// Takes everything in flight on a path for lost: its timer expired, or it has led elsewhere (§6.3.3 E3).
+    /// Takes everything in flight on a path for lost: its timer expired, or it has led elsewhere
+    /// (§6.3.3 E3).
     pub(crate) fn lose_path(&mut self, path: &mut Path, at: PathIndex) {
         while let Some(tsn) = path.fresh.pop_front() {
             self.lose(tsn, path, at, None);
@@ -323,7 +330,8 @@ impl Tx {
         path.fresh.front().copied().into_iter().chain(resent).min()
     }
 
-    /// Whether the transmission of a chunk on a path (the first, or that with a serial) is still in flight.
+    /// Whether the transmission of a chunk on a path (the first, or that with a serial) is still in
+    /// flight.
     fn is_in_flight(&self, tsn: Tsn, at: PathIndex, serial: Option<u32>) -> bool {
         tsn >= self.base
             && self.ring.get(self.index(tsn)).is_some_and(|sent| {
@@ -351,7 +359,8 @@ impl Tx {
         true
     }
 
-    /// Where a TSN is in the ring. Never called with one below `base`; one above the ring is not found there.
+    /// Where a TSN is in the ring. Never called with one below `base`; one above the ring is not
+    /// found there.
     fn index(&self, tsn: Tsn) -> usize {
         usize::try_from(tsn - self.base).unwrap_or(usize::MAX)
     }

@@ -1,4 +1,5 @@
-//! Messages that wait to be sent, cut into fragments when a packet has room (RFC 9260 §6.5, §6.6, §6.9).
+//! Messages that wait to be sent, cut into fragments when a packet has room (RFC 9260 §6.5, §6.6,
+//! §6.9).
 
 use super::SILLY;
 use super::scheduler::{RoundRobin, Scheduler};
@@ -83,8 +84,8 @@ impl<S: Scheduler> SendQueue<S> {
         }
     }
 
-    /// Cuts the next fragment for `room` bytes of packet (chunk header included) and `window` bytes of the peer's
-    /// receive window. None if nothing is waiting or nothing sensible fits.
+    /// Cuts the next fragment for `room` bytes of packet (chunk header included) and `window` bytes
+    /// of the peer's receive window. None if nothing is waiting or nothing sensible fits.
     pub(crate) fn fragment(&mut self, room: usize, window: usize) -> Option<Fragment> {
         let stream = self.pick()?;
         let out = &mut self.streams[usize::from(stream)];

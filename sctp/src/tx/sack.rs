@@ -1,6 +1,7 @@
 //! What a SACK does to the sending half (RFC 9260 §6.2.1, §6.3.2, §7.2).
 //!
-//! Work is proportional to what a SACK changes: chunks that it newly acknowledges or takes back, and its own blocks.
+//! Work is proportional to what a SACK changes: chunks that it newly acknowledges or takes back,
+//! and its own blocks.
 
 use super::{SILLY, Sent, SentState, Tx};
 use crate::limits::{MAX_GAP_BLOCKS, MAX_PATHS, RENEGE_ALLOWANCE};
@@ -22,7 +23,8 @@ impl Tx {
     /// Takes a SACK.
     ///
     /// # Errors
-    /// It acknowledges what was never sent, or is otherwise impossible: the association is to be aborted.
+    /// It acknowledges what was never sent, or is otherwise impossible: the association is to be
+    /// aborted.
     pub(crate) fn handle_sack(
         &mut self,
         sack: &Sack<'_>,
@@ -97,7 +99,8 @@ impl Tx {
         Ok(Some(outcome))
     }
 
-    /// Puts the blocks, as ranges of TSNs, into `spare`. Says whether there were more than are read.
+    /// Puts the blocks, as ranges of TSNs, into `spare`. Says whether there were more than are
+    /// read.
     fn read_blocks(&mut self, sack: &Sack<'_>, cumulative: Tsn) -> Result<bool, &'static str> {
         let next = self.next_tsn();
         if cumulative >= next {
@@ -240,7 +243,8 @@ impl Tx {
         path.t3.get_or_insert(now + path.rtt.rto());
     }
 
-    /// Takes for lost what three later packets of the same path have overtaken, and reacts to it (§7.2.4).
+    /// Takes for lost what three later packets of the same path have overtaken, and reacts to it
+    /// (§7.2.4).
     fn find_lost(&mut self, paths: &mut [Path], outcome: &Acknowledged) {
         let mut entered = false;
         for (at, path) in paths.iter_mut().enumerate() {

@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 
 /// Chooses among the streams that have a message waiting.
 ///
-/// A stream is in the scheduler once or not at all; its turn is one message, since DATA chunks of different messages
-/// cannot be interleaved (RFC 8260 would change that).
+/// A stream is in the scheduler once or not at all; its turn is one message, since DATA chunks of
+/// different messages cannot be interleaved (RFC 8260 would change that).
 pub(crate) trait Scheduler: std::fmt::Debug {
     /// A stream has a message.
     fn ready(&mut self, stream: u16);

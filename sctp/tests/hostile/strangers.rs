@@ -260,7 +260,8 @@ fn a_listener_elsewhere_is_not_reached() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(400))]
 
-    /// Whatever a peer sends within an association, nothing panics, nothing spins, and memory stays bounded.
+    /// Whatever a peer sends within an association, nothing panics, nothing spins, and memory stays
+    /// bounded.
     #[test]
     fn any_chunks_do_no_harm(packets in prop::collection::vec(
         prop::collection::vec((0u8..16, any::<u8>(), prop::collection::vec(any::<u8>(), 0..60)), 1..6), 1..20))

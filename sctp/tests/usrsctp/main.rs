@@ -1,6 +1,8 @@
-//! Against usrsctp, over real UDP sockets on loopback: set-up, transfer, failover, shutdown and abort, both ways.
+//! Against usrsctp, over real UDP sockets on loopback: set-up, transfer, failover, shutdown and
+//! abort, both ways.
 //!
-//! usrsctp takes an INIT ACK from no loopback address but 127.0.0.1, so that is the first that it calls.
+//! usrsctp takes an INIT ACK from no loopback address but 127.0.0.1, so that is the first that it
+//! calls.
 //!
 //! Needs a C compiler and Debian's `libusrsctp-dev`. Without them the tests say so and pass, unless
 //! `TOWPATH_USRSCTP=require` is set.
@@ -187,7 +189,8 @@ impl Host {
         }
     }
 
-    /// Sends messages and takes their echoes; cuts an address when a third has come back. Gives the longest wait.
+    /// Sends messages and takes their echoes; cuts an address when a third has come back. Gives the
+    /// longest wait.
     fn converse(&mut self, count: u32, cut: Option<SocketAddr>) -> Duration {
         self.until("set-up", |host| host.handle.is_some());
         let handle = self.handle.expect("up");

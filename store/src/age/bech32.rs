@@ -1,4 +1,5 @@
-//! Bech32 (BIP 173) without its limit of 90 characters, as age encodes keys. Buffers that may hold a secret are zeroized.
+//! Bech32 (BIP 173) without its limit of 90 characters, as age encodes keys. Buffers that may hold
+//! a secret are zeroized.
 
 use zeroize::Zeroizing;
 
@@ -62,7 +63,8 @@ pub(super) fn encode(hrp: &str, data: &[u8]) -> Zeroizing<String> {
     out
 }
 
-/// Decodes 32 bytes under exactly `hrp`; all in lower or all in upper case. `None` for anything that [`encode`] would not give.
+/// Decodes 32 bytes under exactly `hrp`; all in lower or all in upper case. `None` for anything
+/// that [`encode`] would not give.
 pub(super) fn decode(hrp: &str, text: &str) -> Option<Zeroizing<[u8; 32]>> {
     const VALUES: usize = 52; // 256 bits in groups of five, the last padded with four zero bits
     let upper = text.bytes().any(|byte| byte.is_ascii_uppercase());

@@ -3,7 +3,8 @@
 use super::key::parse_key_file;
 use super::{Header, Recipient, StorageKey, stanza};
 
-/// Any bytes as the header of a stored file: what is accepted is what would be written. Whether it was.
+/// Any bytes as the header of a stored file: what is accepted is what would be written. Whether it
+/// was.
 ///
 /// # Panics
 /// When it is not, or when a header opens that was not sealed.
@@ -20,7 +21,8 @@ pub fn header(bytes: &[u8]) -> bool {
     parsed.is_ok()
 }
 
-/// Any text as a key file: what is accepted keeps its identities when it is written again. Whether it was.
+/// Any text as a key file: what is accepted keeps its identities when it is written again. Whether
+/// it was.
 ///
 /// # Panics
 /// When it does not.

@@ -15,7 +15,8 @@ pub(super) const VERSION_LINE: &str = "age-encryption.org/v1";
 const X25519: &str = "X25519";
 const X25519_INFO: &[u8] = b"age-encryption.org/v1/X25519";
 
-/// The recipients' stanzas of one file, made once, so that its header can be written again with another proof and keep its length.
+/// The recipients' stanzas of one file, made once, so that its header can be written again with
+/// another proof and keep its length.
 pub(crate) struct Header {
     recipients: String,
 }
@@ -71,7 +72,8 @@ impl Header {
         Ok(Header { recipients: text })
     }
 
-    /// The header's bytes with this proof, which [`fits`](Proof::fits); of the same length for every proof.
+    /// The header's bytes with this proof, which [`fits`](Proof::fits); of the same length for
+    /// every proof.
     ///
     /// # Errors
     /// When the system has no randomness for the nonce.
@@ -140,7 +142,8 @@ fn unwrap(
     let tag: [u8; TAG] = tag.try_into().ok()?;
     storage.identities().find_map(|identity| {
         let shared = identity.secret().diffie_hellman(&share);
-        // A point of low order would give a key that anyone can compute (RFC 7748 §6.1; age requires the check).
+        // A point of low order would give a key that anyone can compute (RFC 7748 §6.1; age
+        // requires the check).
         if !shared.was_contributory() {
             return None;
         }

@@ -41,7 +41,8 @@ impl FromStr for Recipient {
     type Err = RecipientError;
 
     fn from_str(text: &str) -> Result<Recipient, RecipientError> {
-        // Recipients are lower case, identities upper case: the other case is legal Bech32 but nothing that age prints.
+        // Recipients are lower case, identities upper case: the other case is legal Bech32 but
+        // nothing that age prints.
         if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
             return Err(RecipientError);
         }
@@ -81,8 +82,8 @@ impl Identity {
 
 /// `storage.key`: the identity that opens every stored file, in the format of `age-keygen`.
 ///
-/// The first identity is the current one; further ones are older identities of files that were not rekeyed yet.
-/// Secrets are zeroized when it is dropped, and are not in its `Debug`.
+/// The first identity is the current one; further ones are older identities of files that were not
+/// rekeyed yet. Secrets are zeroized when it is dropped, and are not in its `Debug`.
 pub struct StorageKey {
     current: Identity,
     older: Vec<Identity>,
@@ -162,7 +163,8 @@ impl StorageKey {
         })
     }
 
-    /// Writes the identity to a new file of mode 0600 and syncs it; a file that is there is left alone.
+    /// Writes the identity to a new file of mode 0600 and syncs it; a file that is there is left
+    /// alone.
     ///
     /// # Errors
     /// [`KeyFileError::Io`]; `AlreadyExists` when there is a file.

@@ -1,7 +1,8 @@
 //! The `age` v1 container (<https://age-encryption.org/v1>), as the store writes and reads it.
 //!
-//! A stored file is a header (one X25519 stanza for each recipient, the sealed proof, a MAC over all of it), a nonce of 16 bytes and
-//! the content in chunks of 64 KiB, each sealed with ChaCha20-Poly1305. `age -d -i storage.key` opens it and skips the proof.
+//! A stored file is a header (one X25519 stanza for each recipient, the sealed proof, a MAC over
+//! all of it), a nonce of 16 bytes and the content in chunks of 64 KiB, each sealed with
+//! ChaCha20-Poly1305. `age -d -i storage.key` opens it and skips the proof.
 
 mod bech32;
 #[cfg(any(test, feature = "fuzzing"))]
@@ -20,7 +21,8 @@ pub(crate) use proof::Proof;
 use crate::limits::FILE_KEY;
 use zeroize::Zeroizing;
 
-/// The symmetric key of one file, from which the header MAC, the payload key and the key of the proof are derived.
+/// The symmetric key of one file, from which the header MAC, the payload key and the key of the
+/// proof are derived.
 pub(crate) type FileKey = Zeroizing<[u8; FILE_KEY]>;
 
 /// HKDF-SHA256 to one 32-byte key, as age uses it throughout.

@@ -19,7 +19,8 @@ impl Payload {
         }
     }
 
-    /// Seals chunk `index` in place and returns its tag. A chunk is sealed once: another text under the same index would repeat the nonce.
+    /// Seals chunk `index` in place and returns its tag. A chunk is sealed once: another text under
+    /// the same index would repeat the nonce.
     pub(crate) fn seal(&self, index: u64, last: bool, chunk: &mut [u8]) -> [u8; TAG] {
         self.cipher
             .encrypt_inout_detached(&nonce(index, last), b"", chunk.into())
@@ -27,7 +28,8 @@ impl Payload {
             .into()
     }
 
-    /// Opens chunk `index` in place; `false` when it, its place or its being the last was changed. `chunk` is then worthless.
+    /// Opens chunk `index` in place; `false` when it, its place or its being the last was changed.
+    /// `chunk` is then worthless.
     pub(crate) fn open(&self, index: u64, last: bool, chunk: &mut [u8], tag: &[u8; TAG]) -> bool {
         let tag = Tag::from(*tag);
         self.cipher

@@ -1,8 +1,10 @@
-//! The `towpath` stanza: manifest and signature, sealed under a key that only holders of the file key have.
+//! The `towpath` stanza: manifest and signature, sealed under a key that only holders of the file
+//! key have.
 //!
-//! Sealed rather than plain so that neither names, sizes nor hashes of plaintexts lie in the clear on the disk.
-//! Layout of the sealed text, [`PROOF`] bytes: `length(2, big-endian) ‖ manifest ‖ length(2) ‖ signature ‖ zeros`.
-//! Layout of the body: `nonce(24) ‖ XChaCha20-Poly1305(sealed text) ‖ tag(16)`.
+//! Sealed rather than plain so that neither names, sizes nor hashes of plaintexts lie in the clear
+//! on the disk. Layout of the sealed text, [`PROOF`] bytes:
+//! `length(2, big-endian) ‖ manifest ‖ length(2) ‖ signature ‖ zeros`. Layout of the body:
+//! `nonce(24) ‖ XChaCha20-Poly1305(sealed text) ‖ tag(16)`.
 
 use chacha20poly1305::{AeadInOut, KeyInit, Tag, XChaCha20Poly1305, XNonce};
 

@@ -1,4 +1,5 @@
-//! Header stanzas (age v1, "Header"): `-> type argument…` and a body in base64 lines of 64 characters, the last of them shorter.
+//! Header stanzas (age v1, "Header"): `-> type argument…` and a body in base64 lines of 64
+//! characters, the last of them shorter.
 
 use base64ct::{Base64Unpadded, Encoding};
 

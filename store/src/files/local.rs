@@ -1,4 +1,5 @@
-//! The trait over a directory of the local file system, walked part by part without following links.
+//! The trait over a directory of the local file system, walked part by part without following
+//! links.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -32,7 +33,8 @@ impl LocalFiles {
         Ok(LocalFiles { root })
     }
 
-    /// Opens a directory below the root, each part on its own, so that no link is followed on the way.
+    /// Opens a directory below the root, each part on its own, so that no link is followed on the
+    /// way.
     fn dir(&self, name: &str) -> io::Result<OwnedFd> {
         let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_RDONLY | OFlag::O_CLOEXEC;
         let mut at = self.root.try_clone()?;

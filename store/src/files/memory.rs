@@ -1,7 +1,8 @@
 //! A disk in memory that forgets what was not synced, and fails or dies at a chosen operation.
 //!
-//! It is harsher than file systems are: unsynced writes survive a crash each for itself or in half, the names of each directory survive as they
-//! were synced last or as they are, and what a failed sync should have written is never written by a later one.
+//! It is harsher than file systems are: unsynced writes survive a crash each for itself or in half,
+//! the names of each directory survive as they were synced last or as they are, and what a failed
+//! sync should have written is never written by a later one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -63,7 +64,8 @@ impl MemoryFiles {
         disk.fault.is_some_and(|(at, _)| disk.operations > at)
     }
 
-    /// The disk as the next process finds it when this one was killed: what was not synced is seen, but still not safe.
+    /// The disk as the next process finds it when this one was killed: what was not synced is seen,
+    /// but still not safe.
     pub(crate) fn after_kill(&self) -> MemoryFiles {
         let disk = self.disk();
         MemoryFiles(Arc::new(Mutex::new(Disk {

@@ -1,7 +1,8 @@
-//! Every file operation of the store and the registry, behind one small trait that tests can make fail.
+//! Every file operation of the store and the registry, behind one small trait that tests can make
+//! fail.
 //!
-//! Names are relative to one root directory, `/`-separated, without empty parts, `.` or `..`; `""` is the root itself.
-//! No operation follows a symbolic link.
+//! Names are relative to one root directory, `/`-separated, without empty parts, `.` or `..`; `""`
+//! is the root itself. No operation follows a symbolic link.
 
 use std::ffi::OsString;
 use std::io;
@@ -14,7 +15,8 @@ pub(crate) use local::LocalFiles;
 
 /// A directory tree.
 pub(crate) trait Files: Send + Sync {
-    /// Makes a regular file of mode 0600, for reading and writing; `AlreadyExists` when the name is taken.
+    /// Makes a regular file of mode 0600, for reading and writing; `AlreadyExists` when the name is
+    /// taken.
     fn create(&self, name: &str) -> io::Result<Box<dyn OpenFile>>;
     /// Opens a regular file for reading; `InvalidInput` for anything else.
     fn open(&self, name: &str) -> io::Result<Box<dyn OpenFile>>;
@@ -30,7 +32,8 @@ pub(crate) trait Files: Send + Sync {
     fn entries(&self, name: &str) -> io::Result<Vec<(OsString, Kind)>>;
     /// What is at a name; `None` when nothing is.
     fn stat(&self, name: &str) -> io::Result<Option<Stat>>;
-    /// Locks the file at `name`, which is made when missing, until the guard drops. `None` when [`Lock::Try`] finds it taken.
+    /// Locks the file at `name`, which is made when missing, until the guard drops. `None` when
+    /// [`Lock::Try`] finds it taken.
     fn lock(&self, name: &str, lock: Lock) -> io::Result<Option<Box<dyn Guard>>>;
 }
 

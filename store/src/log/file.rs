@@ -29,7 +29,8 @@ impl LogFile {
         })
     }
 
-    /// Appends a line, which ends with a line feed. What cannot be written is counted, and said with the next line that can.
+    /// Appends a line, which ends with a line feed. What cannot be written is counted, and said
+    /// with the next line that can.
     pub(super) fn write(&self, mut line: String) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         if self.was_renamed(&open.file) {

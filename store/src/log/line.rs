@@ -9,8 +9,9 @@ use tracing::field::{Field, Visit};
 
 use crate::limits::MAX_LOG_LINE;
 
-/// A text with everything escaped that would not show as itself: control characters, line and paragraph separators, marks that reorder text, the
-/// backslash and the quotation mark. Other text is left alone.
+/// A text with everything escaped that would not show as itself: control characters, line and
+/// paragraph separators, marks that reorder text, the backslash and the quotation mark. Other text
+/// is left alone.
 ///
 /// Escapes are Rust's: `\n`, `\t`, `\r`, `\\`, `\"`, `\u{202e}`.
 pub struct Escaped<'a>(pub &'a str);

@@ -1,7 +1,8 @@
 //! `server.log`: one line for each event, through `tracing`.
 //!
-//! A line is `time LEVEL message key=value…`: time in RFC 3339, UTC, with microseconds; the fields of the event, then those of the spans around
-//! it, innermost first. What comes from peers cannot forge lines or fields: see [`Escaped`] and [`Value`].
+//! A line is `time LEVEL message key=value…`: time in RFC 3339, UTC, with microseconds; the fields
+//! of the event, then those of the spans around it, innermost first. What comes from peers cannot
+//! forge lines or fields: see [`Escaped`] and [`Value`].
 
 mod file;
 mod line;
@@ -21,7 +22,8 @@ pub use line::{Escaped, Value};
 use file::LogFile;
 use line::{Fields, Line};
 
-/// A layer that writes events to a file, which it opens again when it was renamed away (as `logrotate` does).
+/// A layer that writes events to a file, which it opens again when it was renamed away (as
+/// `logrotate` does).
 #[derive(Debug)]
 pub struct ServerLog {
     file: LogFile,

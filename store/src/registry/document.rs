@@ -291,7 +291,8 @@ mod text {
     }
 }
 
-/// The same, or null. The field must be there: a password that was lost in editing is not "no password".
+/// The same, or null. The field must be there: a password that was lost in editing is not "no
+/// password".
 mod optional_text {
     use super::*;
 

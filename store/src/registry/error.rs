@@ -95,7 +95,8 @@ pub enum RegistryError {
     /// A hash, a random number or the text could not be made.
     #[error("internal error: {0}")]
     Internal(String),
-    /// The directory could not be made durable after a change: a later change would be acknowledged in vain.
+    /// The directory could not be made durable after a change: a later change would be acknowledged
+    /// in vain.
     #[error(
         "{0}: takes no changes since its directory could not be written to disk; restart the server"
     )]

@@ -18,11 +18,13 @@ pub(super) struct RegistryFile {
     /// For messages.
     path: PathBuf,
     cached: RwLock<Cached>,
-    /// Held by those who change the file, and shared by those who must not see it change: a change waits for them, mere readers wait for nobody.
+    /// Held by those who change the file, and shared by those who must not see it change: a change
+    /// waits for them, mere readers wait for nobody.
     gate: RwLock<()>,
     /// The file that was last found malformed, so that it is logged once.
     reported: Mutex<Option<Stat>>,
-    /// Set for good when the directory could not be synced: a later sync would say yes to what that one lost.
+    /// Set for good when the directory could not be synced: a later sync would say yes to what that
+    /// one lost.
     read_only: AtomicBool,
 }
 
@@ -125,7 +127,8 @@ impl RegistryFile {
         let mut users = Users::clone(&*self.load()?);
         let result = f(&mut users)?;
         self.replace(&users)?;
-        // Read again at the next access, unless someone spoils the file before: then this is what to go on with.
+        // Read again at the next access, unless someone spoils the file before: then this is what
+        // to go on with.
         self.remember(None, Arc::new(users));
         Ok(result)
     }

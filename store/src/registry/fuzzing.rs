@@ -2,7 +2,8 @@
 
 use super::document::Users;
 
-/// Any bytes as `users.json`: what is accepted reads the same when it is written again. Whether it was.
+/// Any bytes as `users.json`: what is accepted reads the same when it is written again. Whether it
+/// was.
 ///
 /// # Panics
 /// When it does not.

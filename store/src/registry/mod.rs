@@ -1,7 +1,8 @@
 //! `users.json`: who may log in, with what, as what.
 //!
-//! The file is replaced as a whole under a lock file of its own (`users.json.lock`: a lock on the file itself would stay with the old one), so
-//! that a running server and the offline tool can both change it. It is read again when it changed on disk.
+//! The file is replaced as a whole under a lock file of its own (`users.json.lock`: a lock on the
+//! file itself would stay with the old one), so that a running server and the offline tool can both
+//! change it. It is read again when it changed on disk.
 
 mod document;
 mod error;
@@ -32,7 +33,8 @@ use document::{Users, comment_is_fine};
 use file::RegistryFile;
 use password::PasswordHash;
 
-/// The registry, shared between threads. Every call may read the disk; those that change it and [`Registry::verify_password`] belong on a worker.
+/// The registry, shared between threads. Every call may read the disk; those that change it and
+/// [`Registry::verify_password`] belong on a worker.
 pub struct Registry {
     file: RegistryFile,
     cost: u32,
@@ -117,7 +119,8 @@ pub struct NewUser<'a> {
     pub keys: Vec<NewKey>,
 }
 
-/// For whom a change is made. It is decided under the lock whether they may: what was read before may have changed by then.
+/// For whom a change is made. It is decided under the lock whether they may: what was read before
+/// may have changed by then.
 #[derive(Clone, Copy)]
 pub struct OnBehalf<'a> {
     /// Who asks for it.
@@ -165,7 +168,8 @@ impl Registry {
         Self::open_with_cost(path, DEFAULT_BCRYPT_COST)
     }
 
-    /// Opens the registry at `path` with a bcrypt cost for new hashes; hashes of a lower cost are renewed at login.
+    /// Opens the registry at `path` with a bcrypt cost for new hashes; hashes of a lower cost are
+    /// renewed at login.
     ///
     /// # Errors
     /// As [`Registry::open`], and [`RegistryError::Cost`].
@@ -217,12 +221,15 @@ impl Registry {
         self.file.current().retired.clone()
     }
 
-    /// Calls `f` with the user as they are now, and lets nobody change them until it returns: the check of a role at a commit, and the commit.
+    /// Calls `f` with the user as they are now, and lets nobody change them until it returns: the
+    /// check of a role at a commit, and the commit.
     ///
-    /// Such calls do not wait for each other, only changes do. `f` must not change the registry: that would wait for itself.
+    /// Such calls do not wait for each other, only changes do. `f` must not change the registry:
+    /// that would wait for itself.
     ///
     /// # Errors
-    /// [`RegistryError::UnknownUser`] when they were removed; whatever keeps the file from being read.
+    /// [`RegistryError::UnknownUser`] when they were removed; whatever keeps the file from being
+    /// read.
     pub fn with_user<T>(
         &self,
         uid: UserId,
@@ -379,8 +386,9 @@ impl Registry {
 
     /// The user of that name, if `password` is theirs; `None` is a name that nobody can have.
     ///
-    /// Takes the time of one hash for unknown users, for users without a password and for old hashes alike; only a password that nobody can have
-    /// (empty, over 71 bytes, with a NUL) is refused at once, whoever the user. A hash of a lower cost than configured is renewed.
+    /// Takes the time of one hash for unknown users, for users without a password and for old
+    /// hashes alike; only a password that nobody can have (empty, over 71 bytes, with a NUL) is
+    /// refused at once, whoever the user. A hash of a lower cost than configured is renewed.
     #[must_use]
     pub fn verify_password(&self, name: Option<&UserName>, password: &[u8]) -> Option<User> {
         let users = self.file.current();
@@ -400,7 +408,8 @@ impl Registry {
         Some(user.clone())
     }
 
-    /// Replaces `old` by a hash at the configured cost, unless the password was changed in the meantime.
+    /// Replaces `old` by a hash at the configured cost, unless the password was changed in the
+    /// meantime.
     fn renew(&self, uid: UserId, old: &PasswordHash, password: &[u8]) -> Result<(), RegistryError> {
         let new = self.hash(password)?;
         self.file.change(|users| {

@@ -30,7 +30,8 @@ pub(super) fn check(password: &[u8]) -> Result<(), PasswordError> {
     }
 }
 
-/// A bcrypt hash in its usual text, `$2b$12$…`, with a cost between [`MIN_BCRYPT_COST`] and [`MAX_BCRYPT_COST`].
+/// A bcrypt hash in its usual text, `$2b$12$…`, with a cost between [`MIN_BCRYPT_COST`] and
+/// [`MAX_BCRYPT_COST`].
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct PasswordHash {
     text: String,
@@ -85,7 +86,8 @@ impl PasswordHash {
     }
 }
 
-/// Compares a password with a hash, or with nothing when there is none, in the time of one hash of cost `cost`, which no hash in the registry exceeds.
+/// Compares a password with a hash, or with nothing when there is none, in the time of one hash of
+/// cost `cost`, which no hash in the registry exceeds.
 pub(super) fn verify(hash: Option<&PasswordHash>, password: &[u8], cost: u32) -> bool {
     if check(password).is_err() {
         return false; // for every user alike
@@ -98,7 +100,8 @@ pub(super) fn verify(hash: Option<&PasswordHash>, password: &[u8], cost: u32) ->
     matches
 }
 
-/// The costs of the hashes that bring the work for a hash of cost `done` up to `wanted`: 2^done + … = 2^wanted.
+/// The costs of the hashes that bring the work for a hash of cost `done` up to `wanted`: 2^done + …
+/// = 2^wanted.
 fn missing(done: Option<u32>, wanted: u32) -> std::ops::Range<u32> {
     match done {
         Some(done) => done..wanted,
@@ -146,7 +149,8 @@ mod tests {
         const COST: u32 = 7;
         let hash = |cost| PasswordHash::new(b"a", cost).unwrap();
         let cases = [None, Some(hash(4)), Some(hash(COST))];
-        // The fastest of many, in turns: what else runs on the machine only adds, and rarely to each of forty.
+        // The fastest of many, in turns: what else runs on the machine only adds, and rarely to
+        // each of forty.
         let mut fastest = [Duration::MAX; 3];
         for _ in 0..40 {
             for (hash, fastest) in cases.iter().zip(&mut fastest) {

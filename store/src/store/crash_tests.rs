@@ -1,6 +1,7 @@
 //! Failures and crashes at every single file operation.
 //!
-//! What was acknowledged is there afterwards; what was not is there as a whole or not at all; and the store goes on.
+//! What was acknowledged is there afterwards; what was not is there as a whole or not at all; and
+//! the store goes on.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -70,7 +71,8 @@ impl Told {
             Step::Put(name, size) => (name, Some(bytes(size))),
             Step::Delete(name) => (name, None),
         };
-        // On top of what the client knows to be published, as a client does that was told nothing else.
+        // On top of what the client knows to be published, as a client does that was told nothing
+        // else.
         let known = store.stat(&path(name));
         if known.is_none() && data.is_none() {
             return false; // nothing that a deletion could name
@@ -252,7 +254,8 @@ fn a_failed_operation_leaves_the_running_store_whole() {
             break;
         }
         match store.read(&path("d/a")) {
-            // After a directory was not synced, nobody knows which version a crash would leave, so none is served.
+            // After a directory was not synced, nobody knows which version a crash would leave, so
+            // none is served.
             Err(StoreError::ReadOnly) => {
                 assert!(!done);
                 assert!(matches!(store.begin(&path("x")), Err(StoreError::ReadOnly)));

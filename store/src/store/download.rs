@@ -28,7 +28,8 @@ impl Download {
         if let Some(download) = Self::attempt(shared, path)? {
             return Ok(download);
         }
-        // The disk is ahead of the index: a publish is between its rename and its end, which comes before the lock is free.
+        // The disk is ahead of the index: a publish is between its rename and its end, which comes
+        // before the lock is free.
         let _path = shared.paths.lock(path);
         Self::attempt(shared, path)?.ok_or(StoreError::Corrupt(
             "it is another version than was published",
@@ -76,15 +77,18 @@ impl Download {
         &self.signed
     }
 
-    /// Goes on with chunk `index`, which begins at byte `index` × 65,536; beyond the last one there is nothing to read.
+    /// Goes on with chunk `index`, which begins at byte `index` × 65,536; beyond the last one there
+    /// is nothing to read.
     pub fn seek_chunk(&mut self, index: u64) {
         self.next = index;
     }
 
-    /// Reads and opens the next chunk; `false`, and an empty chunk, at the end. Every chunk but the last is full.
+    /// Reads and opens the next chunk; `false`, and an empty chunk, at the end. Every chunk but the
+    /// last is full.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`] when it is not what was stored, [`StoreError::Io`]; the chunk is then empty, and stays the next.
+    /// [`StoreError::Corrupt`] when it is not what was stored, [`StoreError::Io`]; the chunk is
+    /// then empty, and stays the next.
     pub fn next(&mut self, chunk: &mut Chunk) -> Result<bool, StoreError> {
         let read = self.read(chunk);
         if read.is_err() {

@@ -20,12 +20,14 @@ pub enum StoreError {
     /// The disk or the quota is full.
     #[error("no space left on the server")]
     NoSpace,
-    /// A directory could not be made durable, so nothing more is taken until the server is started again and has read what is on the disk.
+    /// A directory could not be made durable, so nothing more is taken until the server is started
+    /// again and has read what is on the disk.
     #[error(
         "the store takes no changes since a directory could not be written to disk; restart the server"
     )]
     ReadOnly,
-    /// The caller appended data after a chunk that was not full, or after an error, or too much of it.
+    /// The caller appended data after a chunk that was not full, or after an error, or too much of
+    /// it.
     #[error("data out of turn: {0}")]
     Misuse(&'static str),
     /// The system failed.
@@ -73,7 +75,8 @@ pub enum CommitError {
     /// There is nothing to delete.
     #[error("no such file")]
     NotFound,
-    /// A file lies at the place in the store directory that the server could not read when it started; it is not overwritten.
+    /// A file lies at the place in the store directory that the server could not read when it
+    /// started; it is not overwritten.
     #[error("the server holds an unreadable file at this path")]
     Occupied,
     /// The store failed.

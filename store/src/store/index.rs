@@ -12,7 +12,8 @@ use crate::limits::MAX_LIST;
 pub(super) struct Index {
     files: BTreeMap<FilePath, SignedManifest>,
     deleted: BTreeMap<FilePath, SignedManifest>,
-    /// Paths whose last publish was cut off between its rename and the sync of the directory: the disk may hold either version.
+    /// Paths whose last publish was cut off between its rename and the sync of the directory: the
+    /// disk may hold either version.
     uncertain: BTreeSet<FilePath>,
 }
 
@@ -49,7 +50,8 @@ impl Index {
         (self.files.len(), self.deleted.len())
     }
 
-    /// Up to `limit` files whose paths begin with `prefix` and come after `after`, and whether there are more.
+    /// Up to `limit` files whose paths begin with `prefix` and come after `after`, and whether
+    /// there are more.
     pub(super) fn list(
         &self,
         prefix: &str,

@@ -1,6 +1,7 @@
 //! Files encrypted at rest: what is published, and how it gets there.
 //!
-//! Layout below the root: a file at path `p` lies at `p.age`; `.towpath/` holds the description of the store, its lock and the uploads under way.
+//! Layout below the root: a file at path `p` lies at `p.age`; `.towpath/` holds the description of
+//! the store, its lock and the uploads under way.
 
 mod download;
 mod error;
@@ -34,7 +35,8 @@ use paths::{DurableDirs, PathLocks};
 
 /// What the server keeps, open for one process; shared between threads.
 ///
-/// Every call that touches the disk blocks: it belongs on a worker. [`Store::list`] and [`Store::stat`] answer from memory.
+/// Every call that touches the disk blocks: it belongs on a worker. [`Store::list`] and
+/// [`Store::stat`] answer from memory.
 pub struct Store {
     shared: Arc<Shared>,
 }
@@ -73,8 +75,9 @@ impl Store {
         self.shared.id
     }
 
-    /// Up to `limit` files (at most [`MAX_LIST`](crate::limits::MAX_LIST)) whose paths begin with `prefix` and come after `after`, in the
-    /// order of their bytes, and whether there are more. Deletions are not listed.
+    /// Up to `limit` files (at most [`MAX_LIST`](crate::limits::MAX_LIST)) whose paths begin with
+    /// `prefix` and come after `after`, in the order of their bytes, and whether there are more.
+    /// Deletions are not listed.
     #[must_use]
     pub fn list(
         &self,
@@ -102,12 +105,14 @@ impl Store {
     /// Opens the newest version at `path`. It stays what it is while others replace or delete it.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`], also after a deletion; [`StoreError::Corrupt`]; [`StoreError::Io`].
+    /// [`StoreError::NotFound`], also after a deletion; [`StoreError::Corrupt`];
+    /// [`StoreError::Io`].
     pub fn read(&self, path: &FilePath) -> Result<Download, StoreError> {
         Download::open(&self.shared, path)
     }
 
-    /// Publishes a deletion, which takes the path's place in the versions. Succeeds when it is current already.
+    /// Publishes a deletion, which takes the path's place in the versions. Succeeds when it is
+    /// current already.
     ///
     /// # Errors
     /// [`CommitError::NotFound`] when there is no file; otherwise as [`Upload::commit`].

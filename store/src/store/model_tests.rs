@@ -1,4 +1,5 @@
-//! The store against a map from paths to contents, and the refusal of file systems that mix up names.
+//! The store against a map from paths to contents, and the refusal of file systems that mix up
+//! names.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -26,7 +27,8 @@ enum Step {
     Reopen,
 }
 
-/// Prefixes of each other, a file beside a directory of its name, the first and the last of an order.
+/// Prefixes of each other, a file beside a directory of its name, the first and the last of an
+/// order.
 const PATHS: [&str; 8] = ["a", "a/b", "a/bc", "ab", "b/a", "é", "~", "a b"];
 
 fn step() -> impl Strategy<Value = Step> {

@@ -29,19 +29,22 @@ pub struct OpenReport {
     pub files: usize,
     /// Deletions that are kept so that versions go on from them.
     pub deleted: usize,
-    /// Stored files that cannot be read, with the reason: name in the store directory and what is wrong. The others are served. At most
-    /// [`MAX_REPORTED`]; [`unreadable_count`](Self::unreadable_count) counts all.
+    /// Stored files that cannot be read, with the reason: name in the store directory and what is
+    /// wrong. The others are served. At most [`MAX_REPORTED`];
+    /// [`unreadable_count`](Self::unreadable_count) counts all.
     pub unreadable: Vec<(String, String)>,
     /// How many cannot be read.
     pub unreadable_count: usize,
-    /// What lies in the store directory and is not a stored file; it is left alone. At most [`MAX_REPORTED`].
+    /// What lies in the store directory and is not a stored file; it is left alone. At most
+    /// [`MAX_REPORTED`].
     pub foreign: Vec<String>,
     /// Uploads that an earlier run left, which were removed.
     pub leftovers: usize,
 }
 
 impl Store {
-    /// Makes an empty store in the directory `root`, which is made when missing, and gives its new id.
+    /// Makes an empty store in the directory `root`, which is made when missing, and gives its new
+    /// id.
     ///
     /// # Errors
     /// [`OpenError::Exists`], [`OpenError::Locked`], [`OpenError::Io`].
@@ -63,7 +66,8 @@ impl Store {
         init(&files, root, key)
     }
 
-    /// Opens the store in the directory `root` for this process alone: reads the header of every file, removes what unfinished uploads left.
+    /// Opens the store in the directory `root` for this process alone: reads the header of every
+    /// file, removes what unfinished uploads left.
     ///
     /// New files are encrypted for `key` and for `recipients` besides.
     ///
@@ -205,7 +209,8 @@ fn clean(files: &dyn Files) -> io::Result<usize> {
     Ok(removed)
 }
 
-/// Whether the file system keeps names as they are given: neither folding case nor changing the spelling of accents.
+/// Whether the file system keeps names as they are given: neither folding case nor changing the
+/// spelling of accents.
 fn names_are_told_apart(files: &dyn Files) -> io::Result<bool> {
     const NAME: &str = "probe-\u{e9}";
     const OTHER: &str = "Probe-\u{c9}";
@@ -297,7 +302,8 @@ impl Scan<'_> {
         let mut dirs = vec![(String::new(), 0)];
         while let Some((dir, depth)) = dirs.pop() {
             let entries = self.files.entries(&dir)?;
-            // A run that was killed may have left names that are seen but not yet on the disk. They count from now on.
+            // A run that was killed may have left names that are seen but not yet on the disk. They
+            // count from now on.
             self.files.sync_dir(&dir)?;
             for (name, kind) in entries {
                 let full = |name: &str| {

@@ -47,7 +47,8 @@ impl Drop for PathGuard<'_> {
 
 /// Directories whose names are synced in their parents.
 ///
-/// That a directory exists does not tell: another thread, or a process that was killed, may have made it without syncing yet.
+/// That a directory exists does not tell: another thread, or a process that was killed, may have
+/// made it without syncing yet.
 #[derive(Default)]
 pub(super) struct DurableDirs(HashSet<String>);
 

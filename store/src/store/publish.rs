@@ -1,6 +1,7 @@
 //! From a complete upload to a published file, in an order that a crash cannot break.
 //!
-//! Data, then the proof in the header, are on the disk before the rename; the name is on the disk before anyone sees or is told of it.
+//! Data, then the proof in the header, are on the disk before the rename; the name is on the disk
+//! before anyone sees or is told of it.
 
 use std::io;
 use std::sync::Arc;
@@ -112,7 +113,8 @@ fn publish(
         .map_err(io("publishing a file"))?;
     partial.name.clear();
     if let Err(error) = shared.sync_dir(parent(&target)) {
-        // The new version may or may not be what a restart finds, and the old one cannot be had back.
+        // The new version may or may not be what a restart finds, and the old one cannot be had
+        // back.
         shared.index_mut().set_uncertain(path);
         return Err(error.into());
     }
@@ -184,7 +186,8 @@ impl Shared {
         Ok(())
     }
 
-    /// Makes the names in a directory durable, or stops all further changes: a later sync would say yes to what this one lost.
+    /// Makes the names in a directory durable, or stops all further changes: a later sync would say
+    /// yes to what this one lost.
     fn sync_dir(&self, name: &str) -> Result<(), StoreError> {
         self.files.sync_dir(name).map_err(|error| {
             self.read_only.store(true, Ordering::Release);

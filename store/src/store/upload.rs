@@ -14,8 +14,8 @@ use crate::limits::{CHUNK, FILE_KEY, PAYLOAD_NONCE, TAG};
 
 /// A file on its way in. Dropped without a commit, it is removed.
 ///
-/// Chunks are sealed under a file key of its own. The last chunk is held back until the commit, for only then is it known to be the last,
-/// and a chunk is never sealed twice.
+/// Chunks are sealed under a file key of its own. The last chunk is held back until the commit, for
+/// only then is it known to be the last, and a chunk is never sealed twice.
 pub struct Upload(pub(super) Box<Partial>);
 
 pub(super) struct Partial {
@@ -89,20 +89,23 @@ impl Upload {
         Ok(upload)
     }
 
-    /// Takes the next chunk; all but the last are full. `chunk` is then empty, with the memory of an earlier one.
+    /// Takes the next chunk; all but the last are full. `chunk` is then empty, with the memory of
+    /// an earlier one.
     ///
     /// An empty chunk changes nothing.
     ///
     /// # Errors
-    /// [`StoreError::NoSpace`] or [`StoreError::Io`], after which the upload only can be dropped; [`StoreError::Misuse`] for a chunk after one
-    /// that was not full, or over [`CHUNK`].
+    /// [`StoreError::NoSpace`] or [`StoreError::Io`], after which the upload only can be dropped;
+    /// [`StoreError::Misuse`] for a chunk after one that was not full, or over [`CHUNK`].
     pub fn append(&mut self, chunk: &mut Chunk) -> Result<(), StoreError> {
         self.0.append(chunk)
     }
 
-    /// Writes what is held back, and waits until all data is on the disk; after it nothing more can be appended.
+    /// Writes what is held back, and waits until all data is on the disk; after it nothing more can
+    /// be appended.
     ///
-    /// [`Upload::commit`] does it too. Calling it first keeps the long wait out of whatever lock the commit is made under.
+    /// [`Upload::commit`] does it too. Calling it first keeps the long wait out of whatever lock
+    /// the commit is made under.
     ///
     /// # Errors
     /// [`StoreError::NoSpace`] or [`StoreError::Io`], after which the upload only can be dropped.
@@ -112,10 +115,12 @@ impl Upload {
 
     /// Publishes the file under `signed`, if what is published now is what `signed` replaces.
     ///
-    /// When it returns, the file survives a crash and others see it. Committing what is current already succeeds and discards the upload.
+    /// When it returns, the file survives a crash and others see it. Committing what is current
+    /// already succeeds and discards the upload.
     ///
     /// # Errors
-    /// With [`CommitError::Conflict`] the upload comes back for a manifest on top of the current one; with any other error it is gone.
+    /// With [`CommitError::Conflict`] the upload comes back for a manifest on top of the current
+    /// one; with any other error it is gone.
     pub fn commit(mut self, signed: &SignedManifest) -> Result<(), (CommitError, Option<Upload>)> {
         match publish::upload(&mut self.0, signed) {
             Ok(()) => Ok(()),
@@ -162,7 +167,8 @@ impl Partial {
         Ok(())
     }
 
-    /// Writes the last chunk and syncs, once; then gives the size and the hash of all that was appended.
+    /// Writes the last chunk and syncs, once; then gives the size and the hash of all that was
+    /// appended.
     pub(super) fn complete(&mut self) -> Result<(u64, Blake3Hash), StoreError> {
         match mem::replace(&mut self.state, State::Failed) {
             State::Open(mut held) => {

@@ -1,5 +1,5 @@
-//! `towpath-sctp` over plain sockets with the command line of `tests/peers/usrsctp_peer.c`, so that each can stand
-//! on either side of the other.
+//! `towpath-sctp` over plain sockets with the command line of `tests/peers/usrsctp_peer.c`, so that
+//! each can stand on either side of the other.
 #![forbid(unsafe_code)]
 
 use std::collections::{BTreeMap, VecDeque};

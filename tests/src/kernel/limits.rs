@@ -20,11 +20,13 @@ pub const CARRIER_UP: Duration = Duration::from_secs(10);
 /// The carrier's own tests, together.
 pub const CARRIER_TEST: Duration = Duration::from_secs(120);
 
-/// One client of bare SCTP: 75 MiB at 100 Mbit/s each way and the stall of a cut, with room for a busy processor.
+/// One client of bare SCTP: 75 MiB at 100 Mbit/s each way and the stall of a cut, with room for a
+/// busy processor.
 pub const PEER: Duration = Duration::from_secs(60);
 
-/// A stall of bare SCTP when its path goes. Ours notices in under half a second; usrsctp keeps new data on a dead
-/// path until it counts as failed, after two retransmission timeouts of up to two seconds.
+/// A stall of bare SCTP when its path goes. Ours notices in under half a second; usrsctp keeps new
+/// data on a dead path until it counts as failed, after two retransmission timeouts of up to two
+/// seconds.
 pub const PEER_STALL: Duration = Duration::from_secs(6);
 
 /// Size of the file that loses a link in mid-transfer.
@@ -37,13 +39,16 @@ pub const STALL: Duration = Duration::from_secs(2);
 /// Size of the file of each cell of the interoperability matrix.
 pub const CELL_FILE: u64 = 64 * 1024 * 1024;
 
-/// The longest stall of a cell. The kernel may take three timeouts, of up to a second each, to leave a dead path.
+/// The longest stall of a cell. The kernel may take three timeouts, of up to a second each, to
+/// leave a dead path.
 pub const CELL_STALL: Duration = Duration::from_secs(5);
 
-/// Size of the file that measures our own stall: at 25 MB/s it leaves three seconds after the path's return.
+/// Size of the file that measures our own stall: at 25 MB/s it leaves three seconds after the
+/// path's return.
 pub const STALL_FILE: u64 = 128 * 1024 * 1024;
 
-/// The longest stall of our SCTP at a path's loss, 10 ms from end to end and back: what is promised.
+/// The longest stall of our SCTP at a path's loss, 10 ms from end to end and back: what is
+/// promised.
 pub const OUR_STALL: Duration = Duration::from_millis(500);
 
 /// How often the stall is measured until one passes.

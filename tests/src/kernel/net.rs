@@ -268,9 +268,9 @@ impl Network {
             let setting = format!("echo {UDP_PORT} > /proc/sys/net/sctp/{name}");
             ip(&["netns", "exec", host, "sh", "-c", &setting])?;
         }
-        // A veth takes several packets as one, for a card that would cut them up and add their checksums. Nothing here
-        // does: a UDP socket would get those of the kernel's SCTP as they are, and the kernel's SCTP panics at those
-        // of a UDP socket (`__skb_checksum`, Linux 6.1).
+        // A veth takes several packets as one, for a card that would cut them up and add their
+        // checksums. Nothing here does: a UDP socket would get those of the kernel's SCTP as they
+        // are, and the kernel's SCTP panics at those of a UDP socket (`__skb_checksum`, Linux 6.1).
         for host in [&self.client.0, &self.server.0] {
             for link in Link::BOTH {
                 let device = link.device();

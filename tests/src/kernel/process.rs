@@ -72,7 +72,8 @@ pub struct Ended {
 }
 
 impl Running {
-    /// Starts `command` without input; its output goes to files in `directory` that begin with `name`.
+    /// Starts `command` without input; its output goes to files in `directory` that begin with
+    /// `name`.
     pub fn start(
         command: &mut Command,
         directory: &Path,

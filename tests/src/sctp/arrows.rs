@@ -2,8 +2,8 @@
 
 use towpath_sctp::packet::{Chunk, Packet};
 
-/// The chunks of a packet, as `DATA 0/3 B12E` (stream, sequence number, payload), `SACK +2 gaps`, `INIT ACK` and so
-/// on, joined by ` + `.
+/// The chunks of a packet, as `DATA 0/3 B12E` (stream, sequence number, payload), `SACK +2 gaps`,
+/// `INIT ACK` and so on, joined by ` + `.
 pub fn describe(packet: &[u8]) -> String {
     let Ok(packet) = Packet::parse(packet) else {
         return String::from("?");

@@ -1,4 +1,5 @@
-//! SCTP endpoints in virtual time: a network that loses, delays, repeats and reorders, and a clock that jumps.
+//! SCTP endpoints in virtual time: a network that loses, delays, repeats and reorders, and a clock
+//! that jumps.
 //!
 //! Everything follows from a seed. Property tests, fuzz targets and benchmarks share it.
 
@@ -90,7 +91,8 @@ impl World {
         self.nodes[node].nat.insert(inner, outer);
     }
 
-    /// Makes a host with a wildcard address live at this one: it sends from there, and packets tell it so.
+    /// Makes a host with a wildcard address live at this one: it sends from there, and packets tell
+    /// it so.
     pub fn wildcard(&mut self, node: usize, real: SocketAddr) {
         let any = SocketAddr::new([0, 0, 0, 0].into(), real.port());
         self.nodes[node].nat.insert(any, real);
@@ -166,7 +168,8 @@ impl World {
         true
     }
 
-    /// Steps until `done` says so, at most for `limit` of virtual time, after which it is then. Says whether it did.
+    /// Steps until `done` says so, at most for `limit` of virtual time, after which it is then.
+    /// Says whether it did.
     pub fn run(&mut self, limit: Duration, mut done: impl FnMut(&mut World) -> bool) -> bool {
         let end = self.now + limit;
         self.drain();
@@ -189,7 +192,8 @@ impl World {
         self.run(span, |_| false);
     }
 
-    /// Hands a packet to the host that has the destination address, as if it had come from the network.
+    /// Hands a packet to the host that has the destination address, as if it had come from the
+    /// network.
     pub fn deliver(&mut self, path: PathId, packet: &[u8]) {
         for node in &mut self.nodes {
             let inner =

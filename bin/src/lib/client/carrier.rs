@@ -33,7 +33,8 @@ impl std::fmt::Debug for Route {
 /// Chooses the carriers, to be tried in this order, and resolves the server's addresses.
 ///
 /// # Errors
-/// A [`Failure`] with [`Exit::Unreachable`] when a host has no address or there is no such carrier here.
+/// A [`Failure`] with [`Exit::Unreachable`] when a host has no address or there is no such carrier
+/// here.
 pub fn routes(common: &Common, server: &Destination) -> Result<Vec<Route>, Failure> {
     if let Some(path) = &common.unix {
         return Ok(vec![test_route(path)]);
@@ -104,7 +105,8 @@ fn test_route(path: &Path) -> Route {
     }
 }
 
-/// Carrier and paths as `--stats` shows them: `carrier=kernel paths=10.0.0.1:9260(active,primary),…`.
+/// Carrier and paths as `--stats` shows them:
+/// `carrier=kernel paths=10.0.0.1:9260(active,primary),…`.
 #[must_use]
 pub fn link_text(name: &str, paths: &[PathInfo]) -> String {
     let paths: Vec<String> = paths

@@ -10,8 +10,9 @@ use super::limits::{DEFAULT_PARALLEL, MAX_PARALLEL};
 
 /// Secure file transfer that survives the loss of a network path.
 ///
-/// A URL is `towpath://USER@ADDRESS[,ADDRESS…][:PORT]/PATH`. Several addresses are several ways to one server, all used by one connection. The port is 9260 unless given; an IPv6 address stands
-/// in brackets; in the path `%20` is a space and `%25` a percent sign.
+/// A URL is `towpath://USER@ADDRESS[,ADDRESS…][:PORT]/PATH`. Several addresses are several ways to
+/// one server, all used by one connection. The port is 9260 unless given; an IPv6 address stands in
+/// brackets; in the path `%20` is a space and `%25` a percent sign.
 #[derive(Debug, Parser)]
 #[command(
     name = "towpath",
@@ -90,15 +91,18 @@ pub enum Command {
     Ls(Ls),
     /// Get files, verified
     ///
-    /// Size, hash, signature and signer are verified before a file appears under its name. LOCAL is a file, a directory, or `-` for standard output [default: the current directory]. When the
-    /// connection is lost, a partial file `.NAME.towpath-partial` stays, and the same command continues it. With -r the files below a directory come below LOCAL itself, or below LOCAL/NAME when LOCAL
-    /// is `.` or ends in `/`.
+    /// Size, hash, signature and signer are verified before a file appears under its name. LOCAL is
+    /// a file, a directory, or `-` for standard output [default: the current directory]. When the
+    /// connection is lost, a partial file `.NAME.towpath-partial` stays, and the same command
+    /// continues it. With -r the files below a directory come below LOCAL itself, or below
+    /// LOCAL/NAME when LOCAL is `.` or ends in `/`.
     #[command(override_usage = "towpath get [OPTIONS] URL… [LOCAL]")]
     Get(Get),
     /// Put files, signed
     ///
-    /// Each file is read once, sent, and signed with your key. A URL that ends in `/` is a directory. With -r a local directory comes below it under its own name, or without it when written with a `/`
-    /// at its end.
+    /// Each file is read once, sent, and signed with your key. A URL that ends in `/` is a
+    /// directory. With -r a local directory comes below it under its own name, or without it when
+    /// written with a `/` at its end.
     #[command(override_usage = "towpath put [OPTIONS] LOCAL… URL")]
     Put(Put),
     /// Delete files, with a signature
@@ -113,8 +117,11 @@ pub enum Command {
     Users(Users),
     /// Write a file's proof of authorship for ssh-keygen and b3sum
     ///
-    /// Writes DIR/NAME.manifest, DIR/NAME.sig, DIR/NAME.b3 and a line in DIR/allowed_signers, and prints the commands that check them: `ssh-keygen -Y verify -f allowed_signers -I USER -n file@towpath
-    /// -s NAME.sig < NAME.manifest` shows that USER signed, and `b3sum --check NAME.b3` (beside the file) that this is what they signed.
+    /// Writes DIR/NAME.manifest, DIR/NAME.sig, DIR/NAME.b3 and a line in DIR/allowed_signers, and
+    /// prints the commands that check them:
+    /// `ssh-keygen -Y verify -f allowed_signers -I USER -n file@towpath -s NAME.sig < NAME.manifest`
+    /// shows that USER signed, and `b3sum --check NAME.b3` (beside the file) that this is what they
+    /// signed.
     Export(Export),
     /// Show what Towpath does: a server and its clients in this process, on loopback addresses
     Demo,
@@ -126,7 +133,8 @@ pub struct Transfers {
     /// Transfers at once
     #[arg(long, short = 'j', value_name = "N", default_value_t = DEFAULT_PARALLEL as u64, value_parser = clap::value_parser!(u64).range(1..=MAX_PARALLEL as u64))]
     pub parallel: u64,
-    /// Print figures of each transfer, for programs: `stats transfer=NAME bytes=N seconds=S longest_stall_ms=N`, then
+    /// Print figures of each transfer, for programs:
+    /// `stats transfer=NAME bytes=N seconds=S longest_stall_ms=N`, then
     /// `link transfer=NAME direction=get|put carrier=NAME paths=…`
     #[arg(long)]
     pub stats: bool,

@@ -1,7 +1,10 @@
-//! What a person types to name a file on a server: `towpath://alice@10.0.0.1,10.0.1.1:9260/dir/file`.
+//! What a person types to name a file on a server:
+//! `towpath://alice@10.0.0.1,10.0.1.1:9260/dir/file`.
 //!
-//! Several addresses are several ways to the same server: one connection uses them all. A port behind the last address holds for all of them; otherwise each address has its own, or none has and
-//! [`DEFAULT_PORT`] holds. An IPv6 address stands in brackets. In the path only `%` is special: `%20` is a space.
+//! Several addresses are several ways to the same server: one connection uses them all. A port
+//! behind the last address holds for all of them; otherwise each address has its own, or none has
+//! and [`DEFAULT_PORT`] holds. An IPv6 address stands in brackets. In the path only `%` is special:
+//! `%20` is a space.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
@@ -135,7 +138,8 @@ impl Destination {
         })
     }
 
-    /// All socket addresses of the server, in the order typed, without doubles. Asks the system's resolver for host names.
+    /// All socket addresses of the server, in the order typed, without doubles. Asks the system's
+    /// resolver for host names.
     ///
     /// # Errors
     /// A [`Failure`] with [`Exit::Unreachable`] naming the host that does not resolve.
@@ -263,7 +267,8 @@ fn parse_port(text: &str) -> Option<u16> {
     text.parse().ok().filter(|&port| digits && port != 0)
 }
 
-/// RFC 1123 §2.1 host names. Four dotted numbers that are no IP address are a typing error, not a name.
+/// RFC 1123 §2.1 host names. Four dotted numbers that are no IP address are a typing error, not a
+/// name.
 fn is_host_name(host: &str) -> bool {
     let label = |l: &str| {
         !l.is_empty()

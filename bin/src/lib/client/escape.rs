@@ -1,6 +1,7 @@
 //! Text from elsewhere, made safe to show.
 //!
-//! A name or a message that a peer chose may hold control characters that move the cursor, or direction marks that reorder a line. They are shown as escapes.
+//! A name or a message that a peer chose may hold control characters that move the cursor, or
+//! direction marks that reorder a line. They are shown as escapes.
 
 use std::fmt;
 
@@ -22,7 +23,8 @@ impl fmt::Display for Safe<'_> {
     }
 }
 
-/// Shows `text` as one word: as [`Safe`], with spaces, `=` and backslashes escaped too, for lines that programs read.
+/// Shows `text` as one word: as [`Safe`], with spaces, `=` and backslashes escaped too, for lines
+/// that programs read.
 #[derive(Clone, Copy, Debug)]
 pub struct Word<'a>(pub &'a str);
 
@@ -40,7 +42,8 @@ impl fmt::Display for Word<'_> {
     }
 }
 
-/// Control characters, line and paragraph separators, and the marks that change the direction of text.
+/// Control characters, line and paragraph separators, and the marks that change the direction of
+/// text.
 fn is_steering(c: char) -> bool {
     c.is_control()
         || matches!(c, '\u{200e}' | '\u{200f}' | '\u{61c}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')

@@ -109,7 +109,8 @@ impl Exit {
         text
     }
 
-    /// The code for several results: the common one when all failed alike, [`Exit::Partial`] when some succeeded or they differ.
+    /// The code for several results: the common one when all failed alike, [`Exit::Partial`] when
+    /// some succeeded or they differ.
     #[must_use]
     pub fn of_all(succeeded: u64, failures: &BTreeSet<Exit>) -> Exit {
         match failures.first() {
@@ -122,7 +123,8 @@ impl Exit {
 
 /// A failure: how to exit, and what to tell the person.
 ///
-/// The message says what happened, to what, and what to do; text from a peer in it is already escaped.
+/// The message says what happened, to what, and what to do; text from a peer in it is already
+/// escaped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
     /// The kind.
@@ -163,7 +165,8 @@ impl Failure {
         ))
     }
 
-    /// Standard output cannot be written to. Nothing is said when its reader merely had enough (`towpath ls … | head`).
+    /// Standard output cannot be written to. Nothing is said when its reader merely had enough
+    /// (`towpath ls … | head`).
     #[must_use]
     pub fn output(error: &io::Error) -> Self {
         match error.kind() {

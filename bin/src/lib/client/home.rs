@@ -1,6 +1,8 @@
 //! The client's own directory: keys, known servers and pins.
 //!
-//! The directory is 0700 and its files 0600. A file that is replaced is written beside itself and renamed, under a lock on a separate file, since a lock on a file that is replaced would guard a dead inode.
+//! The directory is 0700 and its files 0600. A file that is replaced is written beside itself and
+//! renamed, under a lock on a separate file, since a lock on a file that is replaced would guard a
+//! dead inode.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -27,10 +29,12 @@ pub struct HomeLock {
 }
 
 impl Home {
-    /// Opens the directory: `chosen` (from `--home` or the environment), else `~/.config/towpath`, creating it when absent.
+    /// Opens the directory: `chosen` (from `--home` or the environment), else `~/.config/towpath`,
+    /// creating it when absent.
     ///
     /// # Errors
-    /// A local [`Failure`] when it cannot be made, is not a directory, belongs to somebody else, or others may write to it.
+    /// A local [`Failure`] when it cannot be made, is not a directory, belongs to somebody else, or
+    /// others may write to it.
     pub fn open(chosen: Option<&Path>) -> Result<Self, Failure> {
         let root = match chosen {
             Some(path) => path.to_owned(),
@@ -120,7 +124,8 @@ pub fn read_text(path: &Path, limit: u64) -> Result<Option<String>, Failure> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(Failure::io("open", path.display(), &e)),
     };
-    // Room for all of it at once: a key that grew into its buffer would leave copies that nobody erases.
+    // Room for all of it at once: a key that grew into its buffer would leave copies that nobody
+    // erases.
     let length = file.metadata().map_or(0, |meta| meta.len()).min(limit);
     let mut text = String::with_capacity(usize::try_from(length).unwrap_or(0) + 1);
     file.take(limit + 1)

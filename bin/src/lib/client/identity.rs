@@ -46,7 +46,8 @@ impl IdentitySource {
     /// Reads and unlocks the key; asks for the passphrase when it has one.
     ///
     /// # Errors
-    /// A local [`Failure`]: no such file, readable by others, not an Ed25519 key, wrong passphrase, nobody to ask.
+    /// A local [`Failure`]: no such file, readable by others, not an Ed25519 key, wrong passphrase,
+    /// nobody to ask.
     pub fn load(&self, terminal: &Terminal) -> Result<SigningKey, Failure> {
         let shown = self.path.display();
         let Some(pem) = home::read_text(&self.path, MAX_KEY_FILE)?.map(Zeroizing::new) else {
@@ -101,7 +102,8 @@ fn no_key(path: &Path) -> Failure {
     ))
 }
 
-/// Makes a key at `path`, which must not exist, and its public half beside it (`.pub`). Returns the public key.
+/// Makes a key at `path`, which must not exist, and its public half beside it (`.pub`). Returns the
+/// public key.
 ///
 /// # Errors
 /// A local [`Failure`]; an existing key is never overwritten.

@@ -1,6 +1,7 @@
 //! The slow work of a session: files, keys, and the person at the terminal.
 //!
-//! The session never waits: what may take long leaves as a [`Job`], and its [`Output`] comes back under the job's ticket. What is held in a job (an open file, a hash) comes back with its output.
+//! The session never waits: what may take long leaves as a [`Job`], and its [`Output`] comes back
+//! under the job's ticket. What is held in a job (an open file, a hash) comes back with its output.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -335,8 +336,9 @@ impl Workshop {
     fn trust(&self, shown: &ServerIdentity) -> Result<(), Failure> {
         let Settings { home, trust, .. } = &self.settings;
         trust::decide(home, trust, &self.terminal, shown)?;
-        // What the server answers is judged by what was seen before it was asked: another of this user's commands may pin
-        // a newer version while an answer is on its way. Pins that cannot be read fail what needs them, not every command.
+        // What the server answers is judged by what was seen before it was asked: another of this
+        // user's commands may pin a newer version while an answer is on its way. Pins that cannot
+        // be read fail what needs them, not every command.
         if let Err(failure) = self.with_pins(shown.store, |_| Ok(())) {
             tracing::debug!(%failure, "the pins cannot be opened yet");
         }

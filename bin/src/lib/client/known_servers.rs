@@ -3,7 +3,8 @@
 //! ```text
 //! <store id> SHA256:<server key> <address>,<address>…
 //! ```
-//! The store id names the server; addresses are aliases that it was seen at. A store with another key, or an address with another store, is a hard failure: only a person may remove a line.
+//! The store id names the server; addresses are aliases that it was seen at. A store with another
+//! key, or an address with another store, is a hard failure: only a person may remove a line.
 
 use std::path::{Path, PathBuf};
 
@@ -71,7 +72,8 @@ impl KnownServers {
     /// Reads the file; an absent one is empty.
     ///
     /// # Errors
-    /// A [`Failure`] naming the line that cannot be read: a damaged record must not turn a known server into a new one.
+    /// A [`Failure`] naming the line that cannot be read: a damaged record must not turn a known
+    /// server into a new one.
     pub fn load(home: &Home) -> Result<Self, Failure> {
         let path = home.path(FILE);
         let text = home::read_text(&path, MAX_KNOWN_SERVERS)?.unwrap_or_default();
@@ -128,10 +130,12 @@ impl KnownServers {
         }
     }
 
-    /// Records that `shown` is trusted and was reached at `aliases`; reads the file again under its lock, so that two clients at once both stay recorded.
+    /// Records that `shown` is trusted and was reached at `aliases`; reads the file again under its
+    /// lock, so that two clients at once both stay recorded.
     ///
     /// # Errors
-    /// A [`Failure`] when the file cannot be written, or meanwhile says something else about this server.
+    /// A [`Failure`] when the file cannot be written, or meanwhile says something else about this
+    /// server.
     pub fn remember(
         home: &Home,
         shown: &ServerIdentity,

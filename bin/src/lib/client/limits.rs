@@ -8,7 +8,8 @@ pub const DEFAULT_PORT: u16 = 9260;
 /// Addresses that one destination may name or resolve to: what an SCTP association carries here.
 pub const MAX_ADDRESSES: usize = 8;
 
-/// Transfers that run at once when the person does not say: enough to hide the round trip of small files.
+/// Transfers that run at once when the person does not say: enough to hide the round trip of small
+/// files.
 pub const DEFAULT_PARALLEL: usize = 8;
 
 /// Transfers that may run at once: more only makes each one slower and its memory idle.
@@ -20,7 +21,8 @@ pub const MAX_FILES: usize = 1_000_000;
 /// Directories below each other in a recursive put: a path of 1,024 bytes cannot hold more.
 pub const MAX_DEPTH: usize = 512;
 
-/// Records read from a file, or written to one, by one job: large enough to make the hand-off to a worker cheap.
+/// Records read from a file, or written to one, by one job: large enough to make the hand-off to a
+/// worker cheap.
 pub const BATCH_CHUNKS: usize = 8;
 
 /// Records of one upload that wait in memory for the peer's credit.

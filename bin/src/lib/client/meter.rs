@@ -103,7 +103,8 @@ impl Report {
         )
     }
 
-    /// ` (512.0 MB/s)`; nothing for a file so small that its rate says only how long a round trip takes.
+    /// ` (512.0 MB/s)`; nothing for a file so small that its rate says only how long a round trip
+    /// takes.
     fn rate(&self) -> String {
         let seconds = self.time.as_secs_f64();
         if self.bytes < 1_000_000 || seconds == 0.0 {

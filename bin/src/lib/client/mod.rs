@@ -1,10 +1,12 @@
 //! The client: what `towpath` does.
 //!
-//! [`main`] reads the command line ([`cli`]), turns it into tasks ([`plan`]) and runs them over one connection ([`run`]). The [`session`] is driven by the event loop and never waits; slow work leaves it
-//! as [`jobs`]: files, keys, and questions to the person at the [`terminal`].
+//! [`main`] reads the command line ([`cli`]), turns it into tasks ([`plan`]) and runs them over one
+//! connection ([`run`]). The [`session`] is driven by the event loop and never waits; slow work
+//! leaves it as [`jobs`]: files, keys, and questions to the person at the [`terminal`].
 //!
-//! Invariants: nothing about the user leaves before the server is trusted ([`trust`]); nothing appears under a file's own name before size, hash, signature and pins are verified ([`sink`], [`pins`]);
-//! text from elsewhere is escaped before it is shown ([`escape`]).
+//! Invariants: nothing about the user leaves before the server is trusted ([`trust`]); nothing
+//! appears under a file's own name before size, hash, signature and pins are verified ([`sink`],
+//! [`pins`]); text from elsewhere is escaped before it is shown ([`escape`]).
 
 pub mod carrier;
 pub mod cli;
@@ -89,7 +91,8 @@ fn demo() -> Exit {
     }
 }
 
-/// Ends the process when the person says so, with the terminal as it was. What a get has written stays for the next one.
+/// Ends the process when the person says so, with the terminal as it was. What a get has written
+/// stays for the next one.
 fn watch_signals(terminal: Arc<Terminal>) -> std::io::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
     let watch = move || {

@@ -1,13 +1,17 @@
-//! What this client has seen: for each path its newest version, manifest and signer, and for each user the keys that signed.
+//! What this client has seen: for each path its newest version, manifest and signer, and for each
+//! user the keys that signed.
 //!
-//! One text file for each store, `pins/<store id>`, to which lines are appended; the last line about a path or a signer holds:
+//! One text file for each store, `pins/<store id>`, to which lines are appended; the last line
+//! about a path or a signer holds:
 //! ```text
 //! towpath pins v1
 //! signer <user> <uid> <key>
 //! path <version> <manifest hash> <uid> <key> <path>
 //! ```
-//! Appending keeps ten thousand small files cheap; outdated lines are dropped by writing the file anew now and then. All reading and writing happens under a lock. A last line without its newline was
-//! cut by a crash and is dropped: nothing was acknowledged on its strength. Any other line that does not parse is an error, since a lost pin would let an old file pass for a new one.
+//! Appending keeps ten thousand small files cheap; outdated lines are dropped by writing the file
+//! anew now and then. All reading and writing happens under a lock. A last line without its newline
+//! was cut by a crash and is dropped: nothing was acknowledged on its strength. Any other line that
+//! does not parse is an error, since a lost pin would let an old file pass for a new one.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
@@ -114,7 +118,8 @@ impl Pins {
     /// Judges a manifest that the server presents as the newest at its path.
     ///
     /// # Errors
-    /// A verification [`Failure`] when it is older than the pin, differs at the same version, or was signed by somebody else.
+    /// A verification [`Failure`] when it is older than the pin, differs at the same version, or
+    /// was signed by somebody else.
     pub fn check(&self, presented: &Manifest, allowed: Allowed) -> Result<Sight, Failure> {
         self.check_version(
             &presented.path,
@@ -160,7 +165,8 @@ impl Pins {
         }
     }
 
-    /// Judges what the server says is the newest at `path`, whoever signed it, before this user signs on top of it.
+    /// Judges what the server says is the newest at `path`, whoever signed it, before this user
+    /// signs on top of it.
     ///
     /// # Errors
     /// A verification [`Failure`] when the server shows less than was seen before.
@@ -260,7 +266,8 @@ impl Pins {
         Ok(sight)
     }
 
-    /// Reads what was appended since the last time, or everything when the file was replaced. The lock is held.
+    /// Reads what was appended since the last time, or everything when the file was replaced. The
+    /// lock is held.
     fn refresh(&mut self) -> Result<(), Failure> {
         let fail = |e: &io::Error, path: &std::path::Path| Failure::io("read", path.display(), e);
         let mut file = match File::open(&self.file) {
@@ -315,7 +322,8 @@ impl Pins {
                     .entry(name)
                     .or_insert_with(|| (uid, BTreeSet::new()));
                 if entry.0 != uid {
-                    // Accepted by the person: the name belongs to somebody else now, with keys of their own.
+                    // Accepted by the person: the name belongs to somebody else now, with keys of
+                    // their own.
                     *entry = (uid, BTreeSet::new());
                 }
                 entry.1.insert(key);
@@ -342,7 +350,8 @@ impl Pins {
         Some(())
     }
 
-    /// Appends whole lines, after cutting off what a crash left of a line; the lock is held and everything before is read.
+    /// Appends whole lines, after cutting off what a crash left of a line; the lock is held and
+    /// everything before is read.
     fn append(&mut self, text: &str) -> Result<(), Failure> {
         let fail = |e: &io::Error, path: &std::path::Path| Failure::io("write", path.display(), e);
         let live = self.paths.len()

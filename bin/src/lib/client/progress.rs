@@ -1,6 +1,7 @@
 //! The progress line on a terminal.
 //!
-//! The session only counts; a thread of the display looks at the counters now and then. So a terminal that is stopped (`Ctrl-S`) stops the display and nothing else.
+//! The session only counts; a thread of the display looks at the counters now and then. So a
+//! terminal that is stopped (`Ctrl-S`) stops the display and nothing else.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -11,7 +11,8 @@ use super::escape::Safe;
 use super::exit::Failure;
 use super::limits::MAX_KNOWN_SERVERS;
 
-/// Writes `NAME.manifest`, `NAME.sig`, `NAME.b3` and a line in `allowed_signers` to `directory`, and gives the commands that check them.
+/// Writes `NAME.manifest`, `NAME.sig`, `NAME.b3` and a line in `allowed_signers` to `directory`,
+/// and gives the commands that check them.
 ///
 /// # Errors
 /// A local [`Failure`].

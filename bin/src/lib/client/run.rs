@@ -26,14 +26,15 @@ use super::tasks;
 use super::terminal::{self, Terminal};
 use super::trust::TrustPolicy;
 
-/// How long the kernel's SCTP may take to reach the server before that in user space is tried: three round trips of a
-/// satellite, and the first retransmission.
+/// How long the kernel's SCTP may take to reach the server before that in user space is tried:
+/// three round trips of a satellite, and the first retransmission.
 const OTHER_CARRIER_AFTER: Duration = Duration::from_secs(3);
 
 /// How often the loop's view of the paths is noted for the figures.
 const LINK_SAMPLE: Duration = Duration::from_millis(200);
 
-/// How often while not every path is proven yet, so that the figures of a short transfer are right too.
+/// How often while not every path is proven yet, so that the figures of a short transfer are right
+/// too.
 const FIRST_LINK_SAMPLES: Duration = Duration::from_millis(5);
 
 /// What a command needs beyond its tasks.
@@ -52,7 +53,8 @@ struct Needs {
 /// Runs the command to its end.
 ///
 /// # Errors
-/// The [`Failure`] to show; tasks that failed by themselves were shown already, and only count in the exit.
+/// The [`Failure`] to show; tasks that failed by themselves were shown already, and only count in
+/// the exit.
 pub fn run(cli: &Cli, terminal: &Arc<Terminal>, umask: u32) -> Result<Exit, Failure> {
     let common = &cli.common;
     let from_environment = std::env::var_os(HOME_VARIABLE)
@@ -230,7 +232,8 @@ fn key_to_add(
     source.load(terminal).map(Arc::new)
 }
 
-/// The ways to log in, in their order: a password file that was named goes before a key that was not.
+/// The ways to log in, in their order: a password file that was named goes before a key that was
+/// not.
 fn credentials(
     common: &Common,
     identity: &IdentitySource,
@@ -341,7 +344,8 @@ fn drive(
     Ok(outcome)
 }
 
-/// Runs a session over one carrier until it is over; the plan comes back if the server was not reached.
+/// Runs a session over one carrier until it is over; the plan comes back if the server was not
+/// reached.
 fn attempt(
     route: Route,
     plan: Plan,

@@ -1,6 +1,7 @@
 //! The client's session: one connection, its dialogue (trust, login), and the tasks that use it.
 //!
-//! No threads and no waiting: it is driven by messages, job results and time, by the event loop or by a simulator.
+//! No threads and no waiting: it is driven by messages, job results and time, by the event loop or
+//! by a simulator.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -126,7 +127,8 @@ impl ClientSession {
         }
     }
 
-    /// The plan, if the server was never reached: nothing of it has begun, and another way may be tried.
+    /// The plan, if the server was never reached: nothing of it has begun, and another way may be
+    /// tried.
     #[must_use]
     pub fn into_unreached(self) -> Option<Plan> {
         matches!(self.phase, Phase::Unreached).then_some(self.plan)
@@ -326,7 +328,8 @@ impl ClientSession {
         }
     }
 
-    /// Starts tasks while there is room, wakes those that wait for a stream, and closes when nothing is left.
+    /// Starts tasks while there is room, wakes those that wait for a stream, and closes when
+    /// nothing is left.
     fn schedule(&mut self, now: Instant) {
         if !matches!(self.phase, Phase::Working(_)) {
             return;
@@ -537,7 +540,8 @@ impl Session for ClientSession {
         self.connection.wants_read()
     }
 
-    /// Also waits for the tasks' jobs: a file that is all here is still verified and renamed when the connection is gone. A question to the person is not waited for.
+    /// Also waits for the tasks' jobs: a file that is all here is still verified and renamed when
+    /// the connection is gone. A question to the person is not waited for.
     fn is_closed(&self) -> bool {
         let done = match self.phase {
             Phase::Over | Phase::Unreached => true,

@@ -1,7 +1,9 @@
-//! Where a download goes: a partial file beside its target, a spool, or standard output as it comes.
+//! Where a download goes: a partial file beside its target, a spool, or standard output as it
+//! comes.
 //!
-//! A partial file `.<name>.towpath-partial` carries a record beside it, the hash of the manifest it belongs to. A later get that finds both continues where the partial ends, after hashing again what is
-//! there. Nothing appears under the target's own name before size and hash are verified.
+//! A partial file `.<name>.towpath-partial` carries a record beside it, the hash of the manifest it
+//! belongs to. A later get that finds both continues where the partial ends, after hashing again
+//! what is there. Nothing appears under the target's own name before size and hash are verified.
 
 use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, FileTimes, OpenOptions, Permissions};
@@ -68,7 +70,8 @@ impl Receiving {
     /// Opens what the target needs, and hashes what an earlier get left.
     ///
     /// # Errors
-    /// A local [`Failure`] when the target is something that must not be replaced, or the directory cannot be written.
+    /// A local [`Failure`] when the target is something that must not be replaced, or the directory
+    /// cannot be written.
     pub fn open(target: &Target) -> Result<Self, Failure> {
         let (output, resume) = match target {
             Target::File { path, make_parents } => {
@@ -99,7 +102,8 @@ impl Receiving {
         Ok(this)
     }
 
-    /// Where to continue and under which manifest; offset 0 and `None` for a fresh start. The offset is a multiple of 65,536.
+    /// Where to continue and under which manifest; offset 0 and `None` for a fresh start. The
+    /// offset is a multiple of 65,536.
     #[must_use]
     pub fn resume(&self) -> (u64, Option<ManifestHash>) {
         if self.received == 0 {
@@ -348,7 +352,8 @@ impl Partial {
     }
 }
 
-/// Opens the partial without following a link, private, and locked; `Failure` when another client holds it.
+/// Opens the partial without following a link, private, and locked; `Failure` when another client
+/// holds it.
 fn open_locked(path: &Path) -> Result<Flock<File>, Failure> {
     let fail = |e: io::Error| Failure::io("open", path.display(), &e);
     loop {
@@ -398,7 +403,8 @@ fn is_own_name(name: &OsStr) -> bool {
     name.starts_with(b".") && name.ends_with(PARTIAL.as_bytes())
 }
 
-/// A file needs a directory to be in; the system's own message would name a partial file that nobody asked for.
+/// A file needs a directory to be in; the system's own message would name a partial file that
+/// nobody asked for.
 fn check_directory(target: &Path) -> Result<(), Failure> {
     let directory = target
         .parent()
@@ -436,7 +442,8 @@ fn check_target(target: &Path) -> Result<(), Failure> {
     }
 }
 
-/// The signed mode without set-id and sticky bits and without write access for others, under the umask; the owner can always read it.
+/// The signed mode without set-id and sticky bits and without write access for others, under the
+/// umask; the owner can always read it.
 fn local_mode(signed: u32, umask: u32) -> u32 {
     (signed & 0o755 & !umask) | 0o400
 }

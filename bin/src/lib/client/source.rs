@@ -91,7 +91,8 @@ impl Source {
         }
     }
 
-    /// Reads up to `count` chunks; the flag says that the end is reached. Only the last chunk of all is short.
+    /// Reads up to `count` chunks; the flag says that the end is reached. Only the last chunk of
+    /// all is short.
     ///
     /// # Errors
     /// A local [`Failure`] when reading fails or the file grows.
@@ -180,7 +181,8 @@ fn fill(input: &mut Input, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(filled)
 }
 
-/// What a directory holds: files to put with the names they get below `prefix`, and what cannot be put.
+/// What a directory holds: files to put with the names they get below `prefix`, and what cannot be
+/// put.
 #[derive(Debug, Default)]
 pub struct Tree {
     /// Regular files and their names on the server.

@@ -1,6 +1,8 @@
 //! The pieces of work of a command, and what they share.
 //!
-//! A command is a queue of tasks: one for each file, listing or question. Each is a small state machine that is woken by its own replies, transfer events and finished jobs, and never waits for another.
+//! A command is a queue of tasks: one for each file, listing or question. Each is a small state
+//! machine that is woken by its own replies, transfer events and finished jobs, and never waits for
+//! another.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;

@@ -1,6 +1,8 @@
 //! The person: questions, secrets and messages.
 //!
-//! Only workers call this: a question may take minutes, and the connection lives on meanwhile. Questions go to the controlling terminal, never to standard input, which may be a file being sent.
+//! Only workers call this: a question may take minutes, and the connection lives on meanwhile.
+//! Questions go to the controlling terminal, never to standard input, which may be a file being
+//! sent.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};
@@ -34,7 +36,8 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// A terminal is asked only when a person sits at it: standard input or standard error is one, and `batch` is off.
+    /// A terminal is asked only when a person sits at it: standard input or standard error is one,
+    /// and `batch` is off.
     #[must_use]
     pub fn new(batch: bool, quiet: bool, progress: Progress) -> Self {
         let person = io::stdin().is_terminal() || io::stderr().is_terminal();
@@ -191,9 +194,11 @@ impl Terminal {
         self.progress.clear();
     }
 
-    /// Gives the terminal back as it was, when the process ends in the middle of something, and says why.
+    /// Gives the terminal back as it was, when the process ends in the middle of something, and
+    /// says why.
     ///
-    /// Waits for no lock but that of the settings: a question or a stopped terminal may hold the others.
+    /// Waits for no lock but that of the settings: a question or a stopped terminal may hold the
+    /// others.
     pub fn interrupt(&self, message: &str) {
         let settings = self.saved().take();
         if let Some(settings) = settings
@@ -216,7 +221,8 @@ impl Terminal {
     }
 }
 
-/// Reads the first line of a secret's file, or of standard input for `-`. The line may end in LF or CR LF.
+/// Reads the first line of a secret's file, or of standard input for `-`. The line may end in LF or
+/// CR LF.
 ///
 /// # Errors
 /// A local [`Failure`] when it cannot be read, is too long, or is not UTF-8.

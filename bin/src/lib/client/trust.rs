@@ -22,7 +22,8 @@ pub struct TrustPolicy {
 /// Decides about `shown`, and records it when trusted.
 ///
 /// # Errors
-/// A [`Failure`] with [`Exit::Untrusted`] when it contradicts the records or the fingerprint given, or nobody vouches for it.
+/// A [`Failure`] with [`Exit::Untrusted`] when it contradicts the records or the fingerprint given,
+/// or nobody vouches for it.
 pub fn decide(
     home: &Home,
     policy: &TrustPolicy,

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-/// The lines of `record` indented, without `root` (the demonstration's directory); the figures of `--stats` become
-/// sentences.
+/// The lines of `record` indented, without `root` (the demonstration's directory); the figures of
+/// `--stats` become sentences.
 pub(super) fn told(record: &str, root: &str) -> String {
     let mut text = String::new();
     let mut bytes = String::new();

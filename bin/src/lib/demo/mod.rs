@@ -1,7 +1,8 @@
 //! `towpath demo`: a server and its clients in one process, and what they do for each other.
 //!
-//! Every step is a command that a person would type, run in this process by the same code. The server listens at
-//! several loopback addresses over SCTP in user space, so nothing is needed but permission to open UDP sockets.
+//! Every step is a command that a person would type, run in this process by the same code. The
+//! server listens at several loopback addresses over SCTP in user space, so nothing is needed but
+//! permission to open UDP sockets.
 
 mod figures;
 mod stage;

@@ -1,4 +1,5 @@
-//! One file going out: records wait here for the client's credit while a worker reads the next ones.
+//! One file going out: records wait here for the client's credit while a worker reads the next
+//! ones.
 
 use super::jobs::Job;
 use super::limits::BATCH_CHUNKS;

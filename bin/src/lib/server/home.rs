@@ -69,7 +69,8 @@ impl Home {
     /// Reads `towpathd.toml`; an absent file means the defaults.
     ///
     /// # Errors
-    /// When the file cannot be read, is too long, is not TOML or has an unknown key or a value out of range.
+    /// When the file cannot be read, is too long, is not TOML or has an unknown key or a value out
+    /// of range.
     pub fn load_config(&self) -> Result<Config, ConfigError> {
         let path = self.config();
         let file = match fs::File::open(&path) {

@@ -1,4 +1,5 @@
-//! The server's TLS identity: `cert.pem` and `key.pem`, made at first run or brought by the organisation.
+//! The server's TLS identity: `cert.pem` and `key.pem`, made at first run or brought by the
+//! organisation.
 
 use super::home::Home;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
@@ -52,9 +53,11 @@ pub enum IdentityError {
 }
 
 impl Identity {
-    /// Makes an Ed25519 key and a self-signed certificate in new files; existing ones are never overwritten.
+    /// Makes an Ed25519 key and a self-signed certificate in new files; existing ones are never
+    /// overwritten.
     ///
-    /// Clients trust the key itself, by its fingerprint, so the certificate's name and dates carry no meaning.
+    /// Clients trust the key itself, by its fingerprint, so the certificate's name and dates carry
+    /// no meaning.
     ///
     /// # Errors
     /// When a file exists or cannot be written, or the key cannot be made.

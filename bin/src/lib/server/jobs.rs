@@ -1,8 +1,9 @@
-//! The slow work of a session, as values: a session emits a [`Job`], whoever drives it runs the job on [`Services`] and
-//! hands the [`Output`] back.
+//! The slow work of a session, as values: a session emits a [`Job`], whoever drives it runs the job
+//! on [`Services`] and hands the [`Output`] back.
 //!
-//! Invariant: every job that acts for a user looks the user up again, so a changed role or a removed user takes effect on
-//! open sessions; what is published is checked once more under the registry's lock.
+//! Invariant: every job that acts for a user looks the user up again, so a changed role or a
+//! removed user takes effect on open sessions; what is published is checked once more under the
+//! registry's lock.
 
 use super::limits;
 use super::refusals::{commit_refusal, not_found, refuse, registry_refusal, store_refusal};
@@ -386,7 +387,8 @@ impl Services {
         });
         match done {
             Ok(Ok(())) => {
-                // Here and not in the session, which may have lost its client: the log has every change of the store.
+                // Here and not in the session, which may have lost its client: the log has every
+                // change of the store.
                 tracing::info!(user = %me.name, file = %manifest.path, version = manifest.version, "published");
                 Ok(())
             }
@@ -537,7 +539,8 @@ fn gone(me: &Me) -> Refusal {
     )
 }
 
-/// What a request may do is decided once more under the registry's lock: a hash took its time since the first look.
+/// What a request may do is decided once more under the registry's lock: a hash took its time since
+/// the first look.
 fn on_behalf<'a>(me: &Me, may: &'a dyn Fn(&User) -> bool) -> Option<OnBehalf<'a>> {
     Some(OnBehalf { uid: me.uid, may })
 }

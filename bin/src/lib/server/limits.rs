@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-/// Records handed to a worker in one job: a hand-off costs some microseconds, a record of 64 KiB some hundred.
+/// Records handed to a worker in one job: a hand-off costs some microseconds, a record of 64 KiB
+/// some hundred.
 pub const BATCH_CHUNKS: usize = 16;
 
-/// Entries of each table of the login throttle: bounds what an attacker with many addresses makes us remember.
+/// Entries of each table of the login throttle: bounds what an attacker with many addresses makes
+/// us remember.
 pub const THROTTLE_ENTRIES: usize = 16_384;
 
 /// First delay after failed logins; doubles with each further failure.
@@ -17,16 +19,19 @@ pub const THROTTLE_LONGEST: Duration = Duration::from_secs(30);
 /// Failures that cost nothing, for one user from one network: people mistype.
 pub const THROTTLE_FREE: u32 = 2;
 
-/// Failures that cost nothing, for one network over all users: several people may sit behind one address.
+/// Failures that cost nothing, for one network over all users: several people may sit behind one
+/// address.
 pub const THROTTLE_FREE_NETWORK: u32 = 10;
 
-/// Failures that cost nothing, for one user over all networks: loose, so that strangers cannot lock a user out cheaply.
+/// Failures that cost nothing, for one user over all networks: loose, so that strangers cannot lock
+/// a user out cheaply.
 pub const THROTTLE_FREE_USER: u32 = 50;
 
 /// Longest delay that failures from other networks cause for a user.
 pub const THROTTLE_LONGEST_USER: Duration = Duration::from_secs(4);
 
-/// An attempt that would have to wait longer is refused unseen: its connection would not live to hear the answer.
+/// An attempt that would have to wait longer is refused unseen: its connection would not live to
+/// hear the answer.
 pub const THROTTLE_REFUSE: Duration = Duration::from_secs(45);
 
 /// Failures are forgotten after this long without another.
@@ -38,16 +43,17 @@ pub const CONFIG_BYTES: u64 = 64 * 1024;
 /// Longest password file read, in bytes: a password has at most 71.
 pub const PASSWORD_FILE_BYTES: u64 = 1024;
 
-/// One network gets at most one in this many of the sessions, so that no single host takes them all.
+/// One network gets at most one in this many of the sessions, so that no single host takes them
+/// all.
 pub const NETWORK_SHARE: usize = 4;
 
 /// Time that transfers under way get to finish after a stop was asked for.
 pub const DRAIN: Duration = Duration::from_secs(10);
 
-/// Time without a request after which a client that is logged in is let go: clients of ours end when they are done, and each
-/// session takes a place and memory.
+/// Time without a request after which a client that is logged in is let go: clients of ours end
+/// when they are done, and each session takes a place and memory.
 pub const IDLE: Duration = Duration::from_secs(15 * 60);
 
-/// Time in which nothing moves after which a client with transfers is let go: a file may be piped in from something that
-/// thinks for hours, but not for ever.
+/// Time in which nothing moves after which a client with transfers is let go: a file may be piped
+/// in from something that thinks for hours, but not for ever.
 pub const STALLED: Duration = Duration::from_secs(6 * 60 * 60);

@@ -1,8 +1,8 @@
 //! The server: what `towpathd` does.
 //!
-//! A [`session::ServerSession`] joins one protocol connection to the store and the user registry. It has no threads and
-//! no clock: slow work (bcrypt, files) leaves it as [`jobs::Job`]s, and whoever drives the session runs them on
-//! [`jobs::Services`].
+//! A [`session::ServerSession`] joins one protocol connection to the store and the user registry.
+//! It has no threads and no clock: slow work (bcrypt, files) leaves it as [`jobs::Job`]s, and
+//! whoever drives the session runs them on [`jobs::Services`].
 
 pub mod admin;
 pub mod cli;

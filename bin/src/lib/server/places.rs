@@ -52,7 +52,8 @@ impl Places {
     #[must_use]
     pub fn take(self: &Arc<Self>, address: Option<IpAddr>) -> Option<Place> {
         let network = Network::from(address);
-        // The map holds counts only, changed in one step: after a panic elsewhere it is still right.
+        // The map holds counts only, changed in one step: after a panic elsewhere it is still
+        // right.
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let count = taken.entry(network).or_default();
         if *count >= self.most && network != Network::Local {

@@ -1,4 +1,5 @@
-//! What a client is told when something is refused or fails; what is wrong with the server itself goes to the log alone.
+//! What a client is told when something is refused or fails; what is wrong with the server itself
+//! goes to the log alone.
 
 use towpath_protocol::{FilePath, Refusal, RefusalCode};
 use towpath_store::{CommitError, RegistryError, StoreError};

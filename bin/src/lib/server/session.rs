@@ -140,7 +140,8 @@ impl ServerSession {
         }
     }
 
-    /// When a client that is logged in and does nothing is let go. Before the login the connection has deadlines of its own.
+    /// When a client that is logged in and does nothing is let go. Before the login the connection
+    /// has deadlines of its own.
     fn patience(&self) -> Option<Instant> {
         let ours =
             self.me.is_none() || !self.awaited.is_empty() || !matches!(self.phase, Phase::Serving);
@@ -316,7 +317,8 @@ impl ServerSession {
     }
 
     fn transfer_output(&mut self, id: TransferId, output: Output) {
-        // The transfer may have been aborted while a worker had it; dropping the output discards the upload.
+        // The transfer may have been aborted while a worker had it; dropping the output discards
+        // the upload.
         let Some(transfer) = self.transfers.get_mut(&id) else {
             return;
         };
@@ -357,7 +359,8 @@ impl ServerSession {
                 | Output::DownloadOpened(Err(refusal))
                 | Output::Read(Err(refusal)),
             ) => self.refuse(id, refusal),
-            // A job's output is of the job's kind, and a transfer submits jobs of its direction only.
+            // A job's output is of the job's kind, and a transfer submits jobs of its direction
+            // only.
             (_, _) => {
                 tracing::error!(transfer = %id, "the output of a job does not fit its transfer")
             }
@@ -372,7 +375,8 @@ impl ServerSession {
         self.answered(id, told);
     }
 
-    /// The connection refuses an answer only when this session or the store is wrong: the client is told so.
+    /// The connection refuses an answer only when this session or the store is wrong: the client is
+    /// told so.
     fn answered(&mut self, id: TransferId, result: Result<(), UsageError>) {
         if let Err(error) = result {
             tracing::error!(transfer = %id, %error, "the connection does not take an answer");

@@ -1,8 +1,9 @@
 //! Slows down password guessing, without locking anyone out.
 //!
-//! Attempts are counted, as they begin, for (user, network), for the network over all users, and, loosely, for the user over all
-//! networks; each table is bounded. A network is an IPv4 address or an IPv6 /64. Logins by key are never delayed, so
-//! nobody can keep an administrator out by failing in their name.
+//! Attempts are counted, as they begin, for (user, network), for the network over all users, and,
+//! loosely, for the user over all networks; each table is bounded. A network is an IPv4 address or
+//! an IPv6 /64. Logins by key are never delayed, so nobody can keep an administrator out by failing
+//! in their name.
 
 use super::limits;
 use super::places::Network;
@@ -113,11 +114,12 @@ impl Throttle {
         }
     }
 
-    /// Counts an attempt with a password, and says how long it has to wait before it is looked at; the same for known
-    /// and unknown users.
+    /// Counts an attempt with a password, and says how long it has to wait before it is looked at;
+    /// the same for known and unknown users.
     ///
-    /// Attempts from one network queue up behind each other, so opening many connections gains nothing. For a user over
-    /// all networks there is one pause, not a queue: else strangers could fill it.
+    /// Attempts from one network queue up behind each other, so opening many connections gains
+    /// nothing. For a user over all networks there is one pause, not a queue: else strangers could
+    /// fill it.
     #[must_use]
     pub fn begin(&mut self, user: &str, network: Network, now: Instant) -> Duration {
         let pair = self.pairs.begin(&(user.to_owned(), network), now);
@@ -127,8 +129,8 @@ impl Throttle {
         pair.max(all).max(user).saturating_duration_since(now)
     }
 
-    /// A right password takes its own attempt back, and clears what was counted for this user from this network; not
-    /// what others did.
+    /// A right password takes its own attempt back, and clears what was counted for this user from
+    /// this network; not what others did.
     pub fn succeeded(&mut self, user: &str, network: Network) {
         self.pairs.attempts.remove(&(user.to_owned(), network));
         self.networks.succeeded(&network);

@@ -60,8 +60,8 @@ pub(super) fn one_address(programs: &Programs, report: &mut Report) -> Result<()
     lost_and_found(programs, report, Network::with_one_server_address(1500)?)
 }
 
-/// A file is received while the network in use becomes a black hole and heals again: the wait is short, and the network
-/// is used again.
+/// A file is received while the network in use becomes a black hole and heals again: the wait is
+/// short, and the network is used again.
 fn lost_and_found(
     programs: &Programs,
     report: &mut Report,

@@ -383,7 +383,8 @@ pub struct GetTree {
 }
 
 impl GetTree {
-    /// Will get all below `prefix` (empty, or ending in `/`) into `directory`, or else `file` to its target.
+    /// Will get all below `prefix` (empty, or ending in `/`) into `directory`, or else `file` to
+    /// its target.
     #[must_use]
     pub fn new(prefix: String, directory: PathBuf, file: Option<(FilePath, PathBuf)>) -> Self {
         Self {
@@ -422,7 +423,8 @@ impl GetTree {
                 self.label()
             )));
         }
-        // A stored path has no `..`, no empty part and no leading `/`, so it stays below the directory.
+        // A stored path has no `..`, no empty part and no leading `/`, so it stays below the
+        // directory.
         let path = self.directory.join(below);
         self.last = Some(entry.path.clone());
         cx.spawn(Box::new(Get::new(

@@ -107,7 +107,8 @@ impl Task for ListKeys {
     }
 }
 
-/// Registers the user's own key: a statement at the end of the key log, signed by the key that it adds.
+/// Registers the user's own key: a statement at the end of the key log, signed by the key that it
+/// adds.
 #[derive(Debug)]
 pub struct AddKey {
     key: PublicKey,

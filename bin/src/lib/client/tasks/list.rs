@@ -9,7 +9,8 @@ use crate::client::jobs::{Job, Output};
 use crate::client::limits::LIST_PAGE;
 use crate::client::task::{Context, Step, Task, unexpected};
 
-/// Lists the files at or below a path, page by page: the next page is asked for when the last one is printed.
+/// Lists the files at or below a path, page by page: the next page is asked for when the last one
+/// is printed.
 #[derive(Debug)]
 pub struct List {
     prefix: String,
@@ -20,7 +21,8 @@ pub struct List {
 }
 
 impl List {
-    /// Will list all below `prefix` (empty, or ending in `/`), or the file or directory that `prefix` names.
+    /// Will list all below `prefix` (empty, or ending in `/`), or the file or directory that
+    /// `prefix` names.
     #[must_use]
     pub fn new(prefix: String, json: bool) -> Self {
         Self {

@@ -125,7 +125,8 @@ impl Put {
                     break;
                 }
                 Err(WriteError::Unknown(_) | WriteError::TooLong(_)) => {
-                    // The refusal or the end of the connection that caused this is on its way here; no chunk is too long.
+                    // The refusal or the end of the connection that caused this is on its way here;
+                    // no chunk is too long.
                     sending.queue.clear();
                     return Step::Running;
                 }

@@ -1,4 +1,5 @@
-//! What rests on one stored file's manifest without its content: deleting it, and exporting its proof.
+//! What rests on one stored file's manifest without its content: deleting it, and exporting its
+//! proof.
 
 use std::mem;
 use std::path::PathBuf;

@@ -1,4 +1,5 @@
-//! A server session and a client's connection back to back: no sockets, no threads, time moved by hand.
+//! A server session and a client's connection back to back: no sockets, no threads, time moved by
+//! hand.
 
 use crate::server::home::Home;
 use crate::server::identity::Identity;
