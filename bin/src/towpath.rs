@@ -1,5 +1,8 @@
-//! The Towpath client.
+//! The Towpath client, and the demonstration of client and server.
+#![forbid(unsafe_code)]
+
+mod demo;
 
 fn main() {
-    towpath::client::main()
+    towpath_client::main(demo::run)
 }

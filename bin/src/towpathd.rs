@@ -1,5 +1,6 @@
 //! The Towpath server.
+#![forbid(unsafe_code)]
 
 fn main() -> std::process::ExitCode {
-    towpath::server::cli::main()
+    towpath_server::cli::main()
 }

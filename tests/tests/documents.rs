@@ -9,7 +9,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use clap::Parser;
-use towpath::client::cli::Cli;
+use towpath_client::cli::Cli;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -65,6 +65,8 @@ fn files_that_are_named_exist() {
         "io-mio/",
         "store/",
         "bin/",
+        "client/",
+        "server/",
         "tests/",
         "xtask/",
         "fuzz/",

@@ -1,0 +1,11 @@
+//! The command-line suite over a test socket.
+
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test that cannot go on ends with a panic"
+)]
+
+mod suite;
+
+/// Whether the suite runs over SCTP in user space, not over a test socket.
+const OVER_UDP: bool = false;

@@ -1,0 +1,8 @@
+//! The commands as users run them: `towpath` against `towpathd`.
+
+mod files;
+mod harness;
+mod login;
+mod proof;
+mod resume;
+mod trust;

@@ -1,0 +1,223 @@
+//! The user's key: where it is, unlocking it, making one.
+
+use std::fs::OpenOptions;
+use std::io::{self, Write};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use towpath_protocol::{PublicKey, SigningKey};
+use zeroize::Zeroizing;
+
+use super::exit::Failure;
+use super::home::{self, Home};
+use super::limits::{MAX_ATTEMPTS, MAX_KEY_FILE};
+use super::terminal::{self, Terminal};
+
+const FILE: &str = "id_ed25519";
+
+/// Where the key is and how its passphrase comes.
+#[derive(Clone, Debug)]
+pub struct IdentitySource {
+    /// The private key, OpenSSH format.
+    pub path: PathBuf,
+    /// Whether the person named it: then its absence is an error.
+    pub explicit: bool,
+    /// A file that holds the passphrase.
+    pub passphrase_file: Option<PathBuf>,
+}
+
+impl IdentitySource {
+    /// The key named by `--identity`, else the home's own.
+    #[must_use]
+    pub fn new(home: &Home, named: Option<PathBuf>, passphrase_file: Option<PathBuf>) -> Self {
+        Self {
+            explicit: named.is_some(),
+            path: named.unwrap_or_else(|| home.path(FILE)),
+            passphrase_file,
+        }
+    }
+
+    /// Whether there is a key file, or the person says that there is.
+    #[must_use]
+    pub fn is_present(&self) -> bool {
+        self.explicit || self.path.exists()
+    }
+
+    /// Reads and unlocks the key; asks for the passphrase when it has one.
+    ///
+    /// # Errors
+    /// A local [`Failure`]: no such file, readable by others, not an Ed25519 key, wrong passphrase,
+    /// nobody to ask.
+    pub fn load(&self, terminal: &Terminal) -> Result<SigningKey, Failure> {
+        let shown = self.path.display();
+        let Some(pem) = home::read_text(&self.path, MAX_KEY_FILE)?.map(Zeroizing::new) else {
+            return Err(no_key(&self.path));
+        };
+        let meta = std::fs::metadata(&self.path).map_err(|e| Failure::io("read", &shown, &e))?;
+        if meta.mode() & 0o077 != 0 {
+            return Err(Failure::local(format!(
+                "the private key {shown} can be read by others (mode {:o}); run `chmod 600 {shown}`",
+                meta.mode() & 0o777
+            )));
+        }
+        let encrypted =
+            SigningKey::is_encrypted(&pem).map_err(|e| Failure::local(format!("{shown}: {e}")))?;
+        if !encrypted {
+            return SigningKey::from_openssh(&pem, None)
+                .map_err(|e| Failure::local(format!("{shown}: {e}")));
+        }
+        if let Some(file) = &self.passphrase_file {
+            let passphrase = terminal::read_secret(file, terminal)?;
+            return SigningKey::from_openssh(&pem, Some(&passphrase))
+                .map_err(|e| Failure::local(format!("{shown}: {e}")));
+        }
+        if !terminal.is_interactive() {
+            return Err(Failure::local(format!(
+                "{shown} has a passphrase and there is no terminal to ask on; give --passphrase-file"
+            )));
+        }
+        let mut last = None;
+        for _ in 0..MAX_ATTEMPTS {
+            let passphrase = terminal.secret(&format!("Passphrase of {shown}: "))?;
+            match SigningKey::from_openssh(&pem, Some(&passphrase)) {
+                Ok(key) => return Ok(key),
+                Err(e) => {
+                    terminal.warn(format_args!("{shown}: {e}"));
+                    last = Some(e);
+                }
+            }
+        }
+        Err(Failure::local(last.map_or_else(
+            || format!("{shown}: no passphrase"),
+            |e| format!("{shown}: {e}"),
+        )))
+    }
+}
+
+/// What to do without a key.
+fn no_key(path: &Path) -> Failure {
+    Failure::local(format!(
+        "there is no key at {}: files are signed by the person who uploads or deletes them. Make one with `towpath keys new` and register it with `towpath keys add towpath://NAME@HOST/`, or name one with --identity",
+        path.display()
+    ))
+}
+
+/// Makes a key at `path`, which must not exist, and its public half beside it (`.pub`). Returns the
+/// public key.
+///
+/// # Errors
+/// A local [`Failure`]; an existing key is never overwritten.
+pub fn create(path: &Path, comment: &str, passphrase: Option<&str>) -> Result<PublicKey, Failure> {
+    let mut seed = Zeroizing::new([0u8; 32]);
+    getrandom::fill(seed.as_mut_slice())
+        .map_err(|e| Failure::local(format!("the system gives no randomness: {e}")))?;
+    let key = SigningKey::from_seed(&seed);
+    let pem = match passphrase {
+        Some(passphrase) => {
+            let mut random = [0u8; 20];
+            getrandom::fill(&mut random)
+                .map_err(|e| Failure::local(format!("the system gives no randomness: {e}")))?;
+            key.to_openssh_encrypted(comment, passphrase, &random)
+                .map_err(|e| Failure::local(format!("cannot encrypt the key: {e}")))?
+        }
+        None => key.to_openssh(comment),
+    };
+    if let Some(parent) = path.parent().filter(|p| !p.as_os_str().is_empty()) {
+        std::fs::create_dir_all(parent)
+            .map_err(|e| Failure::io("create the directory", parent.display(), &e))?;
+    }
+    write_new(path, 0o600, pem.as_bytes()).map_err(|e| match e.kind() {
+        io::ErrorKind::AlreadyExists => Failure::local(format!(
+            "{} exists already and is kept; choose another place with --identity",
+            path.display()
+        )),
+        _ => Failure::io("write", path.display(), &e),
+    })?;
+    let public = key.public();
+    let mut name = path.as_os_str().to_owned();
+    name.push(".pub");
+    let line = format!("{} {comment}\n", public.to_openssh());
+    write_new(Path::new(&name), 0o644, line.as_bytes())
+        .map_err(|e| Failure::io("write", Path::new(&name).display(), &e))?;
+    Ok(public)
+}
+
+fn write_new(path: &Path, mode: u32, content: &[u8]) -> io::Result<()> {
+    let mut file = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(mode)
+        .open(path)?;
+    file.write_all(content)?;
+    file.sync_all()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::progress::Progress;
+
+    fn silent() -> Terminal {
+        Terminal::new(true, true, Progress::hidden())
+    }
+
+    #[test]
+    fn a_new_key_is_private_and_never_overwritten() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("sub/key");
+        let public = create(&path, "me", None).unwrap();
+        assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o600);
+        assert_eq!(
+            std::fs::read_to_string(dir.path().join("sub/key.pub")).unwrap(),
+            format!("{} me\n", public.to_openssh())
+        );
+        assert!(
+            create(&path, "me", None)
+                .unwrap_err()
+                .message
+                .contains("exists already")
+        );
+        let source = IdentitySource {
+            path: path.clone(),
+            explicit: true,
+            passphrase_file: None,
+        };
+        assert_eq!(source.load(&silent()).unwrap().public(), public);
+
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o640)).unwrap();
+        assert!(
+            source
+                .load(&silent())
+                .unwrap_err()
+                .message
+                .contains("chmod 600")
+        );
+    }
+
+    #[test]
+    fn a_passphrase_is_needed_and_must_be_right() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("key");
+        let public = create(&path, "", Some("open sesame")).unwrap();
+        let passphrase = dir.path().join("passphrase");
+        let mut source = IdentitySource {
+            path,
+            explicit: false,
+            passphrase_file: None,
+        };
+        assert!(
+            source
+                .load(&silent())
+                .unwrap_err()
+                .message
+                .contains("--passphrase-file")
+        );
+        source.passphrase_file = Some(passphrase.clone());
+        std::fs::write(&passphrase, "wrong\n").unwrap();
+        assert!(source.load(&silent()).is_err());
+        std::fs::write(&passphrase, "open sesame\n").unwrap();
+        assert_eq!(source.load(&silent()).unwrap().public(), public);
+    }
+}

@@ -1,0 +1,492 @@
+//! Downloads: one file, or every file below a prefix.
+
+use std::collections::VecDeque;
+use std::mem;
+use std::path::PathBuf;
+
+use towpath_protocol::{
+    CHUNK_LEN, Chunk, Content, FilePath, ListEntry, Refusal, RefusalCode, Reply, Request,
+    SignedManifest, TransferId,
+};
+
+use crate::escape::Safe;
+use crate::exit::{Exit, Failure};
+use crate::jobs::{Job, Output};
+use crate::limits::{BATCH_CHUNKS, LIST_PAGE, MAX_FILES};
+use crate::meter::{Direction, Meter};
+use crate::sink::{Receiving, Target};
+use crate::task::{Context, Step, Task, TransferEvent, unexpected};
+
+/// Gets one file.
+#[derive(Debug)]
+pub struct Get {
+    path: FilePath,
+    target: Target,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    New,
+    /// A job opens the target.
+    Opening,
+    /// No stream is free.
+    Waiting {
+        file: Receiving,
+    },
+    /// The server was asked.
+    Asked {
+        flow: Flow,
+        file: Receiving,
+    },
+    /// A job checks the manifest and holds the file.
+    Checking {
+        flow: Flow,
+        signed: SignedManifest,
+    },
+    /// Data comes; the file is `None` while a job writes to it.
+    Flowing {
+        flow: Flow,
+        signed: SignedManifest,
+        file: Option<Receiving>,
+    },
+    /// All is here; a job verifies and renames.
+    Publishing,
+    /// It failed while a job holds the file.
+    Failing {
+        failure: Failure,
+        keep: bool,
+    },
+    /// It failed, and a job puts the partial in order.
+    Abandoning {
+        failure: Failure,
+    },
+    Over,
+}
+
+#[derive(Debug)]
+struct Flow {
+    transfer: TransferId,
+    queue: VecDeque<Chunk>,
+    /// The peer said that this is all.
+    complete: bool,
+    meter: Meter,
+}
+
+impl Get {
+    /// Will get `path` to `target`.
+    #[must_use]
+    pub fn new(path: FilePath, target: Target) -> Self {
+        Self {
+            path,
+            target,
+            state: State::New,
+        }
+    }
+
+    fn ask(&mut self, file: Receiving, cx: &mut Context<'_>) -> Step {
+        let (offset, manifest) = file.resume();
+        match cx.get(&self.path, offset, manifest) {
+            Ok(Some(transfer)) => {
+                let flow = Flow {
+                    transfer,
+                    queue: VecDeque::new(),
+                    complete: false,
+                    meter: Meter::new(cx.now),
+                };
+                self.state = State::Asked { flow, file };
+                Step::Running
+            }
+            Ok(None) => {
+                self.state = State::Waiting { file };
+                Step::NoStream
+            }
+            Err(failure) => self.abandon(file, failure, true, cx),
+        }
+    }
+
+    /// Gives what waits to a worker, or finishes.
+    fn pump(&mut self, cx: &mut Context<'_>) -> Step {
+        let State::Flowing { flow, signed, file } = &mut self.state else {
+            return Step::Running;
+        };
+        let Some(held) = file.take() else {
+            return Step::Running;
+        };
+        if !flow.queue.is_empty() {
+            let count = flow.queue.len().min(BATCH_CHUNKS);
+            let chunks: Vec<Chunk> = flow.queue.drain(..count).collect();
+            cx.job(Job::Receive {
+                file: held,
+                chunks,
+                signed: signed.clone(),
+            });
+        } else if flow.complete {
+            let report = flow.meter.report(Direction::Get, self.path.as_str());
+            cx.job(Job::Publish {
+                file: held,
+                signed: signed.clone(),
+                report,
+                to_output: !matches!(self.target, Target::File { .. }),
+            });
+            self.state = State::Publishing;
+        } else {
+            *file = Some(held);
+        }
+        Step::Running
+    }
+
+    /// Fails whatever the state: at once, or as soon as the job that holds the file is back.
+    fn fail(&mut self, failure: Failure, keep: bool, cx: &mut Context<'_>) -> Step {
+        match mem::replace(&mut self.state, State::Over) {
+            State::Waiting { file } => self.abandon(file, failure, keep, cx),
+            State::Asked { flow, file }
+            | State::Flowing {
+                flow,
+                file: Some(file),
+                ..
+            } => {
+                cx.abort(flow.transfer, "the client gave up");
+                self.abandon(file, failure, keep, cx)
+            }
+            State::Checking { flow, .. }
+            | State::Flowing {
+                flow, file: None, ..
+            } => {
+                cx.abort(flow.transfer, "the client gave up");
+                self.state = State::Failing { failure, keep };
+                Step::Running
+            }
+            State::Opening | State::Publishing => {
+                self.state = State::Failing { failure, keep };
+                Step::Running
+            }
+            State::Failing { failure, keep } => {
+                self.state = State::Failing { failure, keep };
+                Step::Running
+            }
+            State::Abandoning { failure } => {
+                self.state = State::Abandoning { failure };
+                Step::Running
+            }
+            State::New | State::Over => Step::failed(failure),
+        }
+    }
+
+    fn abandon(
+        &mut self,
+        file: Receiving,
+        failure: Failure,
+        keep: bool,
+        cx: &mut Context<'_>,
+    ) -> Step {
+        // What does not verify must not be the start of the next attempt.
+        let keep = keep && failure.exit != Exit::Verification;
+        cx.job(Job::Abandon { file, keep });
+        self.state = State::Abandoning { failure };
+        Step::Running
+    }
+
+    fn accepted(&mut self, signed: SignedManifest, offset: u64, cx: &mut Context<'_>) -> Step {
+        match mem::replace(&mut self.state, State::Over) {
+            State::Asked { mut flow, file } => {
+                flow.meter.progress(0, cx.now);
+                cx.job(Job::CheckManifest {
+                    file,
+                    signed: signed.clone(),
+                    path: self.path.clone(),
+                    offset,
+                    store: cx.login.store,
+                });
+                if let Content::File { size, .. } = signed.manifest().content {
+                    cx.counters().want_bytes(size.saturating_sub(offset));
+                }
+                self.state = State::Checking { flow, signed };
+                Step::Running
+            }
+            other => {
+                self.state = other;
+                self.fail(unexpected(&self.label()), true, cx)
+            }
+        }
+    }
+}
+
+impl Task for Get {
+    fn label(&self) -> String {
+        Safe(self.path.as_str()).to_string()
+    }
+
+    fn start(&mut self, cx: &mut Context<'_>) -> Step {
+        cx.counters().want_file();
+        cx.job(Job::OpenTarget(self.target.clone()));
+        self.state = State::Opening;
+        Step::Running
+    }
+
+    fn retry(&mut self, cx: &mut Context<'_>) -> Step {
+        match mem::replace(&mut self.state, State::Over) {
+            State::Waiting { file } => self.ask(file, cx),
+            other => {
+                self.state = other;
+                Step::Running
+            }
+        }
+    }
+
+    fn handle_output(&mut self, output: Output, cx: &mut Context<'_>) -> Step {
+        match (mem::replace(&mut self.state, State::Over), output) {
+            (State::Opening, Output::Target(Ok(file))) => self.ask(file, cx),
+            (State::Opening, Output::Target(Err(failure))) => Step::failed(failure),
+            (
+                State::Checking { flow, signed },
+                Output::Received {
+                    file,
+                    result: Ok(()),
+                    ..
+                },
+            ) => {
+                self.state = State::Flowing {
+                    flow,
+                    signed,
+                    file: Some(file),
+                };
+                self.pump(cx)
+            }
+            (
+                State::Checking { flow, .. },
+                Output::Received {
+                    file,
+                    result: Err(failure),
+                    ..
+                },
+            ) => {
+                cx.abort(flow.transfer, "the client does not accept the manifest");
+                self.abandon(file, failure, false, cx)
+            }
+            (
+                State::Flowing {
+                    flow,
+                    signed,
+                    file: None,
+                },
+                Output::Received {
+                    file,
+                    result: Ok(()),
+                    bytes,
+                },
+            ) => {
+                let transfer = flow.transfer;
+                self.state = State::Flowing {
+                    flow,
+                    signed,
+                    file: Some(file),
+                };
+                cx.connection().consumed(transfer, bytes);
+                self.pump(cx)
+            }
+            (
+                State::Flowing { flow, .. },
+                Output::Received {
+                    file,
+                    result: Err(failure),
+                    ..
+                },
+            ) => {
+                cx.abort(flow.transfer, "the client cannot take the data");
+                self.abandon(file, failure, true, cx)
+            }
+            (State::Publishing, Output::Done(result)) => {
+                cx.counters().end_file();
+                Step::Done(result)
+            }
+            (State::Failing { failure, .. }, Output::Target(Err(_)) | Output::Done(_)) => {
+                Step::failed(failure)
+            }
+            (
+                State::Failing { failure, keep },
+                Output::Target(Ok(file)) | Output::Received { file, .. },
+            ) => self.abandon(file, failure, keep, cx),
+            (State::Abandoning { failure }, _) => Step::failed(failure),
+            (_, _) => Step::failed(unexpected(&self.label())),
+        }
+    }
+
+    fn handle_transfer(&mut self, event: TransferEvent, cx: &mut Context<'_>) -> Step {
+        match event {
+            TransferEvent::GetAccepted { signed, offset } => self.accepted(signed, offset, cx),
+            TransferEvent::Data(chunk) => {
+                let (State::Checking { flow, .. } | State::Flowing { flow, .. }) = &mut self.state
+                else {
+                    return self.fail(unexpected(&self.label()), true, cx);
+                };
+                flow.meter.progress(chunk.len() as u64, cx.now);
+                cx.counters().add_bytes(chunk.len() as u64);
+                flow.queue.push_back(chunk);
+                self.pump(cx)
+            }
+            TransferEvent::Finished => {
+                let (State::Checking { flow, .. } | State::Flowing { flow, .. }) = &mut self.state
+                else {
+                    return self.fail(unexpected(&self.label()), true, cx);
+                };
+                flow.complete = true;
+                flow.meter.progress(0, cx.now);
+                self.pump(cx)
+            }
+            TransferEvent::Refused(refusal) => {
+                let keep = refusal.code != RefusalCode::Corrupt;
+                self.fail(Failure::refused(self.path.as_str(), &refusal), keep, cx)
+            }
+            TransferEvent::PutAccepted { .. }
+            | TransferEvent::Writable
+            | TransferEvent::ProofWanted { .. } => self.fail(unexpected(&self.label()), true, cx),
+        }
+    }
+
+    fn handle_closed(&mut self, failure: &Failure, cx: &mut Context<'_>) -> Step {
+        let arrived = match &self.state {
+            State::Checking { flow, .. } | State::Flowing { flow, .. } => flow.complete,
+            State::Publishing => true,
+            _ => false,
+        };
+        if arrived {
+            return Step::Running;
+        }
+        let resumable = matches!(&self.state, State::Flowing { .. })
+            && matches!(self.target, Target::File { .. });
+        let advice = if resumable {
+            format!(
+                "; run the command again to continue (whole pieces of {} kB are kept)",
+                CHUNK_LEN / 1000
+            )
+        } else {
+            String::new()
+        };
+        let failure = Failure::new(
+            failure.exit,
+            format!("{}: {}{advice}", self.label(), failure.message),
+        );
+        self.fail(failure, true, cx)
+    }
+}
+
+/// Gets every file below a prefix.
+#[derive(Debug)]
+pub struct GetTree {
+    prefix: String,
+    directory: PathBuf,
+    /// What to get instead when there is nothing below the prefix: the file of that name.
+    file: Option<(FilePath, PathBuf)>,
+    found: usize,
+    last: Option<FilePath>,
+}
+
+impl GetTree {
+    /// Will get all below `prefix` (empty, or ending in `/`) into `directory`, or else `file` to
+    /// its target.
+    #[must_use]
+    pub fn new(prefix: String, directory: PathBuf, file: Option<(FilePath, PathBuf)>) -> Self {
+        Self {
+            prefix,
+            directory,
+            file,
+            found: 0,
+            last: None,
+        }
+    }
+
+    fn ask(&mut self, cx: &mut Context<'_>) -> Step {
+        match cx.request(Request::List {
+            prefix: self.prefix.clone(),
+            after: self.last.clone(),
+            limit: LIST_PAGE,
+        }) {
+            Ok(()) => Step::Running,
+            Err(failure) => Step::failed(failure),
+        }
+    }
+
+    fn take(&mut self, entry: ListEntry, cx: &mut Context<'_>) -> Result<(), Failure> {
+        let below = entry.path.as_str().strip_prefix(self.prefix.as_str());
+        let ascending = self
+            .last
+            .as_ref()
+            .is_none_or(|last| entry.path.as_str() > last.as_str());
+        let Some(below) = below.filter(|below| !below.is_empty() && ascending) else {
+            return Err(unexpected(&self.label()));
+        };
+        self.found += 1;
+        if self.found > MAX_FILES {
+            return Err(Failure::usage(format!(
+                "{}: more than {MAX_FILES} files; get them in parts",
+                self.label()
+            )));
+        }
+        // A stored path has no `..`, no empty part and no leading `/`, so it stays below the
+        // directory.
+        let path = self.directory.join(below);
+        self.last = Some(entry.path.clone());
+        cx.spawn(Box::new(Get::new(
+            entry.path,
+            Target::File {
+                path,
+                make_parents: true,
+            },
+        )));
+        Ok(())
+    }
+}
+
+impl Task for GetTree {
+    fn label(&self) -> String {
+        if self.prefix.is_empty() {
+            "/".to_owned()
+        } else {
+            Safe(&self.prefix).to_string()
+        }
+    }
+
+    fn start(&mut self, cx: &mut Context<'_>) -> Step {
+        self.ask(cx)
+    }
+
+    fn handle_output(&mut self, _output: Output, _cx: &mut Context<'_>) -> Step {
+        Step::failed(unexpected(&self.label()))
+    }
+
+    fn handle_reply(&mut self, result: Result<Reply, Refusal>, cx: &mut Context<'_>) -> Step {
+        let (entries, more) = match result {
+            Ok(Reply::List { entries, more }) => (entries, more),
+            Ok(_) => return Step::failed(unexpected(&self.label())),
+            Err(refusal) => return Step::failed(Failure::refused(&self.label(), &refusal)),
+        };
+        let stuck = more && entries.is_empty();
+        for entry in entries {
+            if let Err(failure) = self.take(entry, cx) {
+                return Step::failed(failure);
+            }
+        }
+        if stuck {
+            Step::failed(unexpected(&self.label()))
+        } else if more {
+            self.ask(cx)
+        } else if let Some((path, target)) = self.file.take().filter(|_| self.found == 0) {
+            cx.spawn(Box::new(Get::new(
+                path,
+                Target::File {
+                    path: target,
+                    make_parents: false,
+                },
+            )));
+            Step::Done(Ok(()))
+        } else if self.found == 0 {
+            Step::failed(Failure::new(
+                Exit::NotFound,
+                format!("{}: there is no file below it on the server", self.label()),
+            ))
+        } else {
+            Step::Done(Ok(()))
+        }
+    }
+}

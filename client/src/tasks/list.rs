@@ -1,0 +1,177 @@
+//! Listings.
+
+use serde::Serialize;
+use towpath_protocol::{FilePath, ListEntry, Refusal, Reply, Request};
+
+use crate::escape::Safe;
+use crate::exit::{Exit, Failure};
+use crate::jobs::{Job, Output};
+use crate::limits::LIST_PAGE;
+use crate::task::{Context, Step, Task, unexpected};
+
+/// Lists the files at or below a path, page by page: the next page is asked for when the last one
+/// is printed.
+#[derive(Debug)]
+pub struct List {
+    prefix: String,
+    json: bool,
+    found: bool,
+    last: Option<FilePath>,
+    more: bool,
+}
+
+impl List {
+    /// Will list all below `prefix` (empty, or ending in `/`), or the file or directory that
+    /// `prefix` names.
+    #[must_use]
+    pub fn new(prefix: String, json: bool) -> Self {
+        Self {
+            prefix,
+            json,
+            found: false,
+            last: None,
+            more: false,
+        }
+    }
+
+    fn ask(&mut self, cx: &mut Context<'_>) -> Step {
+        match cx.request(Request::List {
+            prefix: self.prefix.clone(),
+            after: self.last.clone(),
+            limit: LIST_PAGE,
+        }) {
+            Ok(()) => Step::Running,
+            Err(failure) => Step::failed(failure),
+        }
+    }
+
+    /// Whether the entry is the file named or below the directory named, not merely spelled alike.
+    fn covers(&self, path: &FilePath) -> bool {
+        match path.as_str().strip_prefix(self.prefix.as_str()) {
+            Some(rest) => {
+                self.prefix.is_empty()
+                    || self.prefix.ends_with('/')
+                    || rest.is_empty()
+                    || rest.starts_with('/')
+            }
+            None => false,
+        }
+    }
+
+    fn next(&mut self, cx: &mut Context<'_>) -> Step {
+        if self.more {
+            return self.ask(cx);
+        }
+        if self.found || self.prefix.is_empty() {
+            return Step::Done(Ok(()));
+        }
+        Step::failed(Failure::new(
+            Exit::NotFound,
+            format!(
+                "{}: there is no such file or directory on the server",
+                self.label()
+            ),
+        ))
+    }
+}
+
+impl Task for List {
+    fn label(&self) -> String {
+        if self.prefix.is_empty() {
+            "/".to_owned()
+        } else {
+            Safe(&self.prefix).to_string()
+        }
+    }
+
+    fn start(&mut self, cx: &mut Context<'_>) -> Step {
+        self.ask(cx)
+    }
+
+    fn handle_reply(&mut self, result: Result<Reply, Refusal>, cx: &mut Context<'_>) -> Step {
+        let (entries, more) = match result {
+            Ok(Reply::List { entries, more }) => (entries, more),
+            Ok(_) => return Step::failed(unexpected(&self.label())),
+            Err(refusal) => return Step::failed(Failure::refused(&self.label(), &refusal)),
+        };
+        // A server that repeats itself must not keep the client busy for ever.
+        let ascending = entries
+            .iter()
+            .try_fold(self.last.clone(), |last, entry| match last {
+                Some(last) if last >= entry.path => None,
+                _ => Some(Some(entry.path.clone())),
+            });
+        let Some(last) = ascending.filter(|_| !(more && entries.is_empty())) else {
+            return Step::failed(unexpected(&self.label()));
+        };
+        (self.last, self.more) = (last, more);
+        let mut text = String::new();
+        for entry in entries.iter().filter(|entry| self.covers(&entry.path)) {
+            let line = if self.json {
+                json_line(entry)
+            } else {
+                plain_line(entry)
+            };
+            text.push_str(&line);
+            text.push('\n');
+        }
+        if text.is_empty() {
+            return self.next(cx);
+        }
+        self.found = true;
+        cx.job(Job::Print(text.into_bytes()));
+        Step::Running
+    }
+
+    fn handle_output(&mut self, output: Output, cx: &mut Context<'_>) -> Step {
+        match output {
+            Output::Done(Ok(())) => self.next(cx),
+            Output::Done(Err(failure)) => Step::failed(failure),
+            _ => Step::failed(unexpected(&self.label())),
+        }
+    }
+}
+
+/// Size, time, version, owner, name.
+fn plain_line(entry: &ListEntry) -> String {
+    let time = entry.mtime.to_string();
+    let time = time
+        .split_once('.')
+        .map_or_else(|| time.clone(), |(seconds, _)| format!("{seconds}Z"));
+    format!(
+        "{:>14} {time} v{:<4} {:<12} {}",
+        entry.size,
+        entry.version,
+        entry.owner,
+        Safe(entry.path.as_str())
+    )
+}
+
+#[derive(Serialize)]
+struct JsonEntry<'a> {
+    path: &'a str,
+    size: u64,
+    mtime: String,
+    mode: String,
+    version: u64,
+    owner: String,
+    uid: String,
+    signer: String,
+    manifest: String,
+}
+
+/// One JSON object on a line; JSON's own escapes keep control characters out.
+fn json_line(entry: &ListEntry) -> String {
+    let object = JsonEntry {
+        path: entry.path.as_str(),
+        size: entry.size,
+        mtime: entry.mtime.to_string(),
+        mode: format!("{:04o}", entry.mode),
+        version: entry.version,
+        owner: entry.owner.to_string(),
+        uid: entry.uid.to_string(),
+        signer: entry.signer.to_string(),
+        manifest: entry.manifest.to_string(),
+    };
+    serde_json::to_string(&object).unwrap_or_default()
+}

@@ -1,0 +1,394 @@
+//! Uploads: one file, or a directory with all that is in it.
+
+use std::collections::VecDeque;
+use std::mem;
+use std::path::PathBuf;
+
+use towpath_protocol::{Chunk, Content, FilePath, Refusal, SignedManifest, TransferId, WriteError};
+
+use crate::escape::Safe;
+use crate::exit::{Exit, Failure};
+use crate::jobs::{Job, Output};
+use crate::limits::{BATCH_CHUNKS, MAX_RESIGN, READ_AHEAD_CHUNKS};
+use crate::meter::{Direction, Meter};
+use crate::source::Source;
+use crate::task::{Context, Step, Task, TransferEvent, unexpected};
+
+/// Puts one file.
+#[derive(Debug)]
+pub struct Put {
+    source: PathBuf,
+    path: FilePath,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    New,
+    /// A job opens the source.
+    Opening,
+    /// No stream is free.
+    Waiting(Source),
+    /// Data goes out.
+    Sending(Sending),
+    /// All is sent; a job signs.
+    Signing {
+        sent: Sent,
+    },
+    /// The server has the signature; it commits.
+    Committing {
+        sent: Sent,
+        signed: SignedManifest,
+    },
+    /// It is published; a job records that.
+    Recording,
+    Over,
+}
+
+#[derive(Debug)]
+struct Sending {
+    transfer: TransferId,
+    meter: Meter,
+    reader: Reader,
+    queue: VecDeque<Chunk>,
+    /// What is at the path, once the server said so.
+    accepted: Option<Option<SignedManifest>>,
+}
+
+#[derive(Debug)]
+enum Reader {
+    Idle(Source),
+    /// A job reads.
+    Busy,
+    /// The end is reached, and this is what was read.
+    Ended(Content),
+}
+
+/// A file of which every byte is sent.
+#[derive(Debug)]
+struct Sent {
+    transfer: TransferId,
+    meter: Meter,
+    content: Content,
+    signatures: u32,
+}
+
+impl Put {
+    /// Will put `source` (`-` is standard input) at `path`.
+    #[must_use]
+    pub fn new(source: PathBuf, path: FilePath) -> Self {
+        Self {
+            source,
+            path,
+            state: State::New,
+        }
+    }
+
+    fn ask(&mut self, source: Source, cx: &mut Context<'_>) -> Step {
+        match cx.put(&self.path, source.size_hint()) {
+            Ok(Some(transfer)) => {
+                cx.counters().want_bytes(source.size_hint());
+                self.state = State::Sending(Sending {
+                    transfer,
+                    meter: Meter::new(cx.now),
+                    reader: Reader::Idle(source),
+                    queue: VecDeque::new(),
+                    accepted: None,
+                });
+                self.pump(cx)
+            }
+            Ok(None) => {
+                self.state = State::Waiting(source);
+                Step::NoStream
+            }
+            Err(failure) => Step::failed(failure),
+        }
+    }
+
+    /// Sends what the peer has room for, reads more, and signs at the end.
+    fn pump(&mut self, cx: &mut Context<'_>) -> Step {
+        let State::Sending(sending) = &mut self.state else {
+            return Step::Running;
+        };
+        // Before the server has accepted there is nothing to write to.
+        while sending.accepted.is_some()
+            && let Some(chunk) = sending.queue.pop_front()
+        {
+            let length = chunk.len() as u64;
+            match cx.connection().write(sending.transfer, chunk) {
+                Ok(()) => {
+                    sending.meter.progress(length, cx.now);
+                    cx.counters().add_bytes(length);
+                }
+                Err(WriteError::Blocked(chunk)) => {
+                    sending.queue.push_front(chunk);
+                    break;
+                }
+                Err(WriteError::Unknown(_) | WriteError::TooLong(_)) => {
+                    // The refusal or the end of the connection that caused this is on its way here;
+                    // no chunk is too long.
+                    sending.queue.clear();
+                    return Step::Running;
+                }
+            }
+        }
+        match mem::replace(&mut sending.reader, Reader::Busy) {
+            Reader::Idle(source) if sending.queue.len() + BATCH_CHUNKS <= READ_AHEAD_CHUNKS => {
+                cx.job(Job::Read(source))
+            }
+            Reader::Ended(content) if sending.queue.is_empty() => match sending.accepted.take() {
+                Some(current) => {
+                    let sent = Sent {
+                        transfer: sending.transfer,
+                        meter: sending.meter.clone(),
+                        content,
+                        signatures: 0,
+                    };
+                    return self.sign(sent, current, cx);
+                }
+                None => sending.reader = Reader::Ended(content),
+            },
+            other => sending.reader = other,
+        }
+        Step::Running
+    }
+
+    fn sign(
+        &mut self,
+        mut sent: Sent,
+        current: Option<SignedManifest>,
+        cx: &mut Context<'_>,
+    ) -> Step {
+        if sent.signatures == MAX_RESIGN {
+            return self.fail(
+                Failure::new(
+                    Exit::Conflict,
+                    format!(
+                        "{}: others keep changing it; it was not published, put it again later",
+                        self.label()
+                    ),
+                ),
+                cx,
+            );
+        }
+        sent.signatures += 1;
+        cx.job(Job::SignFile {
+            path: self.path.clone(),
+            content: sent.content,
+            current,
+            login: cx.login.clone(),
+            again: sent.signatures > 1,
+        });
+        self.state = State::Signing { sent };
+        Step::Running
+    }
+
+    fn fail(&mut self, failure: Failure, cx: &mut Context<'_>) -> Step {
+        let transfer = match mem::replace(&mut self.state, State::Over) {
+            State::Sending(sending) => Some(sending.transfer),
+            State::Signing { sent } | State::Committing { sent, .. } => Some(sent.transfer),
+            State::New | State::Opening | State::Waiting(_) | State::Recording | State::Over => {
+                None
+            }
+        };
+        if let Some(transfer) = transfer {
+            cx.abort(transfer, "the client gave up");
+        }
+        Step::failed(failure)
+    }
+}
+
+impl Task for Put {
+    fn label(&self) -> String {
+        Safe(self.path.as_str()).to_string()
+    }
+
+    fn start(&mut self, cx: &mut Context<'_>) -> Step {
+        cx.counters().want_file();
+        cx.job(Job::OpenSource(self.source.clone()));
+        self.state = State::Opening;
+        Step::Running
+    }
+
+    fn retry(&mut self, cx: &mut Context<'_>) -> Step {
+        match mem::replace(&mut self.state, State::Over) {
+            State::Waiting(source) => self.ask(source, cx),
+            other => {
+                self.state = other;
+                Step::Running
+            }
+        }
+    }
+
+    fn handle_output(&mut self, output: Output, cx: &mut Context<'_>) -> Step {
+        match (mem::replace(&mut self.state, State::Over), output) {
+            (State::Opening, Output::Source(Ok(source))) => self.ask(source, cx),
+            (State::Opening, Output::Source(Err(failure))) => Step::failed(failure),
+            (
+                State::Sending(mut sending),
+                Output::Read {
+                    source,
+                    result: Ok((chunks, content)),
+                },
+            ) => {
+                sending.queue.extend(chunks);
+                sending.reader = content.map_or(Reader::Idle(source), Reader::Ended);
+                self.state = State::Sending(sending);
+                self.pump(cx)
+            }
+            (
+                state @ State::Sending(_),
+                Output::Read {
+                    result: Err(failure),
+                    ..
+                },
+            )
+            | (state @ State::Signing { .. }, Output::Signed(Err(failure))) => {
+                self.state = state;
+                self.fail(failure, cx)
+            }
+            (State::Signing { sent }, Output::Signed(Ok(signed))) => {
+                if let Err(e) = cx.connection().finish_put(sent.transfer, &signed) {
+                    return Step::failed(Failure::new(
+                        Exit::Unreachable,
+                        format!("{}: cannot be finished: {e}", self.label()),
+                    ));
+                }
+                self.state = State::Committing { sent, signed };
+                Step::Running
+            }
+            (State::Recording, Output::Done(result)) => {
+                cx.counters().end_file();
+                Step::Done(result)
+            }
+            (_, _) => Step::failed(unexpected(&self.label())),
+        }
+    }
+
+    fn handle_transfer(&mut self, event: TransferEvent, cx: &mut Context<'_>) -> Step {
+        match (mem::replace(&mut self.state, State::Over), event) {
+            (State::Sending(mut sending), TransferEvent::PutAccepted { current }) => {
+                sending.accepted = Some(current);
+                self.state = State::Sending(sending);
+                self.pump(cx)
+            }
+            (state, TransferEvent::Writable) => {
+                self.state = state;
+                self.pump(cx)
+            }
+            (State::Committing { sent, .. }, TransferEvent::ProofWanted { current }) => {
+                self.sign(sent, current, cx)
+            }
+            (State::Committing { mut sent, signed }, TransferEvent::Finished) => {
+                sent.meter.progress(0, cx.now);
+                cx.job(Job::Published {
+                    signed,
+                    report: Some(sent.meter.report(Direction::Put, self.path.as_str())),
+                });
+                self.state = State::Recording;
+                Step::Running
+            }
+            (_, TransferEvent::Refused(refusal)) => {
+                Step::failed(Failure::refused(self.path.as_str(), &refusal))
+            }
+            (state, _) => {
+                self.state = state;
+                self.fail(unexpected(&self.label()), cx)
+            }
+        }
+    }
+
+    fn handle_closed(&mut self, failure: &Failure, _cx: &mut Context<'_>) -> Step {
+        match &self.state {
+            State::Recording => Step::Running,
+            State::Committing { .. } => {
+                let unknown = "it may or may not have been published; `towpath ls` shows";
+                Step::failed(Failure::new(
+                    failure.exit,
+                    format!("{}: {}; {unknown}", self.label(), failure.message),
+                ))
+            }
+            _ => Step::failed(Failure::new(
+                failure.exit,
+                format!(
+                    "{}: {}; it was not published",
+                    self.label(),
+                    failure.message
+                ),
+            )),
+        }
+    }
+}
+
+/// Puts every regular file below a directory.
+#[derive(Debug)]
+pub struct PutTree {
+    root: PathBuf,
+    prefix: String,
+}
+
+impl PutTree {
+    /// Will put all below `root`, named `<prefix><path below root>`.
+    #[must_use]
+    pub fn new(root: PathBuf, prefix: String) -> Self {
+        Self { root, prefix }
+    }
+}
+
+impl Task for PutTree {
+    fn label(&self) -> String {
+        Safe(&self.root.display().to_string()).to_string()
+    }
+
+    fn start(&mut self, cx: &mut Context<'_>) -> Step {
+        cx.job(Job::Walk {
+            root: self.root.clone(),
+            prefix: self.prefix.clone(),
+        });
+        Step::Running
+    }
+
+    fn handle_output(&mut self, output: Output, cx: &mut Context<'_>) -> Step {
+        let tree = match output {
+            Output::Tree(Ok(tree)) => tree,
+            Output::Tree(Err(failure)) => return Step::failed(failure),
+            _ => return Step::failed(unexpected(&self.label())),
+        };
+        if tree.files.is_empty() && tree.unfit.is_empty() {
+            return Step::failed(Failure::local(format!("{} holds no file", self.label())));
+        }
+        for (source, path) in tree.files {
+            cx.spawn(Box::new(Put::new(source, path)));
+        }
+        for failure in tree.unfit {
+            cx.spawn(Box::new(Unfit(failure)));
+        }
+        Step::Done(Ok(()))
+    }
+
+    fn handle_reply(
+        &mut self,
+        _result: Result<towpath_protocol::Reply, Refusal>,
+        _cx: &mut Context<'_>,
+    ) -> Step {
+        Step::failed(unexpected(&self.label()))
+    }
+}
+
+/// Something in a tree that cannot be put: fails by itself, so that it is named and counted.
+#[derive(Debug)]
+struct Unfit(Failure);
+
+impl Task for Unfit {
+    fn label(&self) -> String {
+        self.0.message.clone()
+    }
+
+    fn start(&mut self, _cx: &mut Context<'_>) -> Step {
+        Step::failed(self.0.clone())
+    }
+
+    fn handle_output(&mut self, _output: Output, _cx: &mut Context<'_>) -> Step {
+        Step::failed(self.0.clone())
+    }
+}

@@ -1,0 +1,191 @@
+//! What rests on one stored file's manifest without its content: deleting it, and exporting its
+//! proof.
+
+use std::mem;
+use std::path::PathBuf;
+
+use towpath_protocol::{Content, FilePath, Refusal, Reply, Request, SignedManifest};
+
+use crate::escape::Safe;
+use crate::exit::{Exit, Failure};
+use crate::jobs::{Job, Output};
+use crate::task::{Context, Step, Task, unexpected};
+
+fn not_found(label: &str) -> Failure {
+    Failure::new(Exit::NotFound, format!("{label}: not on the server"))
+}
+
+/// The manifest at `path`, when there is a file.
+fn present(path: &FilePath, result: Result<Reply, Refusal>) -> Result<SignedManifest, Failure> {
+    let label = Safe(path.as_str()).to_string();
+    match result {
+        Ok(Reply::Stat {
+            current: Some(signed),
+        }) if signed.manifest().path != *path => Err(unexpected(&label)),
+        Ok(Reply::Stat {
+            current: Some(signed),
+        }) if signed.manifest().content != Content::Deleted => Ok(signed),
+        Ok(Reply::Stat { .. }) => Err(not_found(&label)),
+        Ok(_) => Err(unexpected(&label)),
+        Err(refusal) => Err(Failure::refused(path.as_str(), &refusal)),
+    }
+}
+
+/// Deletes one file: publishes a signed `deleted` manifest on top of the present one.
+#[derive(Debug)]
+pub struct Remove {
+    path: FilePath,
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Asking,
+    Signing,
+    Deleting(SignedManifest),
+    Recording,
+}
+
+impl Remove {
+    /// Will delete `path`.
+    #[must_use]
+    pub fn new(path: FilePath) -> Self {
+        Self {
+            path,
+            state: State::Asking,
+        }
+    }
+}
+
+impl Task for Remove {
+    fn label(&self) -> String {
+        Safe(self.path.as_str()).to_string()
+    }
+
+    fn start(&mut self, cx: &mut Context<'_>) -> Step {
+        match cx.request(Request::Stat {
+            path: self.path.clone(),
+        }) {
+            Ok(()) => Step::Running,
+            Err(failure) => Step::failed(failure),
+        }
+    }
+
+    fn handle_reply(&mut self, result: Result<Reply, Refusal>, cx: &mut Context<'_>) -> Step {
+        match mem::replace(&mut self.state, State::Recording) {
+            State::Asking => match present(&self.path, result) {
+                Ok(current) => {
+                    cx.job(Job::SignFile {
+                        path: self.path.clone(),
+                        content: Content::Deleted,
+                        current: Some(current),
+                        login: cx.login.clone(),
+                        again: false,
+                    });
+                    self.state = State::Signing;
+                    Step::Running
+                }
+                Err(failure) => Step::failed(failure),
+            },
+            State::Deleting(signed) => match result {
+                Ok(Reply::Deleted) => {
+                    cx.job(Job::Published {
+                        signed,
+                        report: None,
+                    });
+                    Step::Running
+                }
+                Ok(_) => Step::failed(unexpected(&self.label())),
+                Err(refusal) => Step::failed(Failure::refused(self.path.as_str(), &refusal)),
+            },
+            State::Signing | State::Recording => Step::failed(unexpected(&self.label())),
+        }
+    }
+
+    fn handle_output(&mut self, output: Output, cx: &mut Context<'_>) -> Step {
+        match (&self.state, output) {
+            (State::Signing, Output::Signed(Ok(signed))) => {
+                if let Err(failure) = cx.request(Request::Delete {
+                    signed: signed.clone(),
+                }) {
+                    return Step::failed(failure);
+                }
+                self.state = State::Deleting(signed);
+                Step::Running
+            }
+            (State::Signing, Output::Signed(Err(failure))) => Step::failed(failure),
+            (State::Recording, Output::Done(result)) => Step::Done(result),
+            (_, _) => Step::failed(unexpected(&self.label())),
+        }
+    }
+
+    fn handle_closed(&mut self, failure: &Failure, _cx: &mut Context<'_>) -> Step {
+        let message = match &self.state {
+            State::Recording => return Step::Running,
+            State::Deleting(_) => format!(
+                "{}: {}; it may or may not have been deleted; `towpath ls` shows",
+                self.label(),
+                failure.message
+            ),
+            State::Asking | State::Signing => {
+                format!("{}: {}; it was not deleted", self.label(), failure.message)
+            }
+        };
+        Step::failed(Failure::new(failure.exit, message))
+    }
+}
+
+/// Writes one file's proof of authorship to a directory.
+#[derive(Debug)]
+pub struct Export {
+    path: FilePath,
+    directory: PathBuf,
+}
+
+impl Export {
+    /// Will export the proof of `path` into `directory`.
+    #[must_use]
+    pub fn new(path: FilePath, directory: PathBuf) -> Self {
+        Self { path, directory }
+    }
+}
+
+impl Task for Export {
+    fn label(&self) -> String {
+        Safe(self.path.as_str()).to_string()
+    }
+
+    fn start(&mut self, cx: &mut Context<'_>) -> Step {
+        match cx.request(Request::Stat {
+            path: self.path.clone(),
+        }) {
+            Ok(()) => Step::Running,
+            Err(failure) => Step::failed(failure),
+        }
+    }
+
+    fn handle_reply(&mut self, result: Result<Reply, Refusal>, cx: &mut Context<'_>) -> Step {
+        match present(&self.path, result) {
+            Ok(signed) => {
+                cx.job(Job::Export {
+                    signed,
+                    directory: self.directory.clone(),
+                    store: cx.login.store,
+                });
+                Step::Running
+            }
+            Err(failure) => Step::failed(failure),
+        }
+    }
+
+    fn handle_output(&mut self, output: Output, _cx: &mut Context<'_>) -> Step {
+        match output {
+            Output::Done(result) => Step::Done(result),
+            _ => Step::failed(unexpected(&self.label())),
+        }
+    }
+
+    fn handle_closed(&mut self, failure: &Failure, _cx: &mut Context<'_>) -> Step {
+        Step::failed(failure.clone())
+    }
+}

@@ -1,0 +1,179 @@
+//! Whether the server is the one the person means.
+
+use towpath_protocol::ServerKey;
+
+use super::escape::Safe;
+use super::exit::{Exit, Failure};
+use super::home::Home;
+use super::known_servers::{KnownServers, ServerIdentity, Standing};
+use super::terminal::Terminal;
+
+/// How a server becomes trusted.
+#[derive(Clone, Debug)]
+pub struct TrustPolicy {
+    /// The addresses, as they are recorded.
+    pub aliases: Vec<String>,
+    /// The only key that is right (`--fingerprint`).
+    pub fingerprint: Option<ServerKey>,
+    /// Take an unknown server without asking (`--trust-first-use`).
+    pub first_use: bool,
+}
+
+/// Decides about `shown`, and records it when trusted.
+///
+/// # Errors
+/// A [`Failure`] with [`Exit::Untrusted`] when it contradicts the records or the fingerprint given,
+/// or nobody vouches for it.
+pub fn decide(
+    home: &Home,
+    policy: &TrustPolicy,
+    terminal: &Terminal,
+    shown: &ServerIdentity,
+) -> Result<(), Failure> {
+    let at = Safe(&policy.aliases.join(", ")).to_string();
+    if let Some(wanted) = policy.fingerprint.filter(|wanted| *wanted != shown.key) {
+        return Err(untrusted(format!(
+            "the server at {at} has the key {}, not {wanted} as --fingerprint says; nothing was sent to it",
+            shown.key
+        )));
+    }
+    let known = KnownServers::load(home)?;
+    let file = known.path().display().to_string();
+    match known.standing(shown, &policy.aliases) {
+        Standing::Known => KnownServers::remember(home, shown, &policy.aliases),
+        Standing::KeyChanged { recorded, line } => Err(untrusted(format!(
+            "THE SERVER'S KEY CHANGED. Store {} at {at} now shows the key {}, but {file}, line {line}, records {recorded}. Somebody may be between you and the server. Nothing was sent. \
+             Ask the server's administrator; only if they confirm the new key, remove that line and connect again",
+            shown.store, shown.key
+        ))),
+        Standing::OtherStore {
+            address,
+            recorded,
+            recorded_key,
+            line,
+        } => Err(untrusted(format!(
+            "ANOTHER SERVER ANSWERS at {address}: store {} with the key {}, but {file}, line {line}, records store {recorded} with the key {recorded_key}. Somebody may be between you and the server. \
+             Nothing was sent. Ask the server's administrator; only if they confirm that it was replaced, remove that line and connect again",
+            shown.store, shown.key
+        ))),
+        Standing::New => {
+            accept(policy, terminal, shown, &at)?;
+            KnownServers::remember(home, shown, &policy.aliases)
+        }
+    }
+}
+
+fn accept(
+    policy: &TrustPolicy,
+    terminal: &Terminal,
+    shown: &ServerIdentity,
+    at: &str,
+) -> Result<(), Failure> {
+    if policy.fingerprint.is_some() {
+        return Ok(());
+    }
+    if policy.first_use {
+        terminal.note(format_args!(
+            "first use: trusting the server at {at}, store {}, key {}",
+            shown.store, shown.key
+        ));
+        return Ok(());
+    }
+    if !terminal.is_interactive() {
+        return Err(untrusted(format!(
+            "the server at {at} is not known yet: store {}, key {}. Compare the key with what the server's administrator says, then give --fingerprint {} (or --trust-first-use to skip the comparison)",
+            shown.store, shown.key, shown.key
+        )));
+    }
+    let question = format!(
+        "The server at {at} is not known yet.\n  store {}\n  key   {}\nIs this the key that its administrator gave you?",
+        shown.store, shown.key
+    );
+    if terminal.confirm(&question)? {
+        Ok(())
+    } else {
+        Err(untrusted(format!(
+            "the server at {at} was not trusted; nothing was sent to it"
+        )))
+    }
+}
+
+fn untrusted(message: String) -> Failure {
+    Failure::new(Exit::Untrusted, message)
+}
+
+#[cfg(test)]
+mod tests {
+    use towpath_protocol::StoreId;
+
+    use super::*;
+    use crate::progress::Progress;
+
+    fn shown(store: u8, key: u8) -> ServerIdentity {
+        ServerIdentity {
+            store: StoreId::from_bytes([store; 16]),
+            key: ServerKey::from_bytes([key; 32]),
+        }
+    }
+
+    fn policy(alias: &str) -> TrustPolicy {
+        TrustPolicy {
+            aliases: vec![alias.to_owned()],
+            fingerprint: None,
+            first_use: false,
+        }
+    }
+
+    #[test]
+    fn without_a_person_an_unknown_server_needs_a_flag() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::open(Some(dir.path())).unwrap();
+        let terminal = Terminal::new(true, true, Progress::hidden());
+        let plain = policy("a:1");
+        let refused = decide(&home, &plain, &terminal, &shown(1, 1)).unwrap_err();
+        assert_eq!(refused.exit, Exit::Untrusted);
+        assert!(refused.message.contains(&shown(1, 1).key.to_string()));
+
+        let wrong = TrustPolicy {
+            fingerprint: Some(shown(1, 2).key),
+            ..plain.clone()
+        };
+        assert_eq!(
+            decide(&home, &wrong, &terminal, &shown(1, 1))
+                .unwrap_err()
+                .exit,
+            Exit::Untrusted
+        );
+        let right = TrustPolicy {
+            fingerprint: Some(shown(1, 1).key),
+            ..plain.clone()
+        };
+        decide(&home, &right, &terminal, &shown(1, 1)).unwrap();
+        decide(&home, &plain, &terminal, &shown(1, 1)).unwrap();
+    }
+
+    #[test]
+    fn no_flag_overrides_a_changed_key() {
+        let dir = tempfile::tempdir().unwrap();
+        let home = Home::open(Some(dir.path())).unwrap();
+        let terminal = Terminal::new(true, true, Progress::hidden());
+        let eager = TrustPolicy {
+            first_use: true,
+            ..policy("a:1")
+        };
+        decide(&home, &eager, &terminal, &shown(1, 1)).unwrap();
+        let insisting = TrustPolicy {
+            fingerprint: Some(shown(1, 2).key),
+            ..eager.clone()
+        };
+        for (policy, server) in [
+            (&eager, shown(1, 2)),
+            (&insisting, shown(1, 2)),
+            (&eager, shown(2, 1)),
+        ] {
+            let failure = decide(&home, policy, &terminal, &server).unwrap_err();
+            assert_eq!(failure.exit, Exit::Untrusted);
+            assert!(failure.message.contains("line 1"), "{failure}");
+        }
+    }
+}

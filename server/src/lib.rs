@@ -1,0 +1,24 @@
+//! The server: what `towpathd` does.
+//!
+//! A [`session::ServerSession`] joins one protocol connection to the store and the user registry.
+//! It has no threads and no clock: slow work (bcrypt, files) leaves it as [`jobs::Job`]s, and
+//! whoever drives the session runs them on [`jobs::Services`].
+
+#![forbid(unsafe_code)]
+
+pub mod admin;
+pub mod cli;
+mod download;
+pub mod home;
+pub mod identity;
+pub mod jobs;
+pub mod limits;
+pub mod places;
+mod refusals;
+pub mod run;
+pub mod session;
+pub mod throttle;
+mod upload;
+
+#[cfg(test)]
+mod tests;
