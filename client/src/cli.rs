@@ -4,7 +4,8 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use towpath_protocol::{Role, UserName};
+use towpath_protocol::Role;
+use towpath_protocol::signed::UserName;
 
 use super::limits::{DEFAULT_PARALLEL, MAX_PARALLEL};
 

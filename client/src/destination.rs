@@ -10,7 +10,7 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 
 use thiserror::Error;
-use towpath_protocol::{FilePath, PathError, UserName};
+use towpath_protocol::signed::{FilePath, PathError, UserName};
 
 use super::escape::Safe;
 use super::exit::{Exit, Failure};

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use towpath_protocol::{PublicKey, SigningKey};
+use towpath_protocol::signed::{PublicKey, SigningKey};
 use zeroize::Zeroizing;
 
 use super::exit::Failure;

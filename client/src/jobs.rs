@@ -8,9 +8,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use towpath_io_mio::Execute;
-use towpath_protocol::{
-    Chunk, Content, FilePath, KeyEntry, KeyStatement, Manifest, SignedManifest, SignedStatement,
-    SigningKey, StoreId, Timestamp, UserName,
+use towpath_protocol::KeyEntry;
+use towpath_protocol::channel::Chunk;
+use towpath_protocol::signed::{
+    Content, FilePath, KeyStatement, Manifest, SignedManifest, SignedStatement, SigningKey,
+    StoreId, Timestamp, UserName,
 };
 use zeroize::Zeroizing;
 

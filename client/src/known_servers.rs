@@ -8,7 +8,8 @@
 
 use std::path::{Path, PathBuf};
 
-use towpath_protocol::{ServerKey, StoreId};
+use towpath_protocol::channel::ServerKey;
+use towpath_protocol::signed::StoreId;
 
 use super::exit::{Exit, Failure};
 use super::home::{self, Home};

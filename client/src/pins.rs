@@ -19,7 +19,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::PathBuf;
 
-use towpath_protocol::{
+use towpath_protocol::signed::{
     FilePath, Fingerprint, Manifest, ManifestHash, SignedManifest, StoreId, UserId, UserName,
 };
 

@@ -5,7 +5,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use towpath_protocol::limits::MAX_PUBLIC_KEY_LINE_LEN;
-use towpath_protocol::{FilePath, NewPassword, PublicKey, Request};
+use towpath_protocol::signed::{FilePath, PublicKey};
+use towpath_protocol::{NewPassword, Request};
 
 use super::cli;
 use super::destination::{Destination, SCHEME};

@@ -5,7 +5,8 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write as _};
 use std::path::{Path, PathBuf};
 
-use towpath_protocol::{Content, Fingerprint, KeyAction, KeyEntry, SignedManifest, UserName};
+use towpath_protocol::KeyEntry;
+use towpath_protocol::signed::{Content, Fingerprint, KeyAction, SignedManifest, UserName};
 
 use super::escape::Safe;
 use super::exit::Failure;

@@ -5,8 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use towpath_io_mio::{Driver, LoopConfig, PathInfo, PathState};
+use towpath_protocol::Limits;
+use towpath_protocol::channel::tls_client_config;
 use towpath_protocol::client::{ClientConfig, Connection};
-use towpath_protocol::{Limits, SigningKey, UserName, tls_client_config};
+use towpath_protocol::signed::{SigningKey, UserName};
 use zeroize::Zeroizing;
 
 use super::carrier::{self, Route};

@@ -10,10 +10,10 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use towpath_io_mio::{Session, Ticket};
+use towpath_protocol::channel::{LinkChange, Transmit};
 use towpath_protocol::client::{Connection, Event};
-use towpath_protocol::{
-    CloseReason, Deadline, LinkChange, StoreId, TransferId, Transmit, UserName,
-};
+use towpath_protocol::signed::{StoreId, UserName};
+use towpath_protocol::{CloseReason, Deadline, TransferId};
 
 use super::exit::{Exit, Failure};
 use super::jobs::{Job, Output};

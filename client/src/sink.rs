@@ -13,7 +13,8 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg, OFlag};
-use towpath_protocol::{CHUNK_LEN, Chunk, Content, Manifest, ManifestHash};
+use towpath_protocol::channel::{CHUNK_LEN, Chunk};
+use towpath_protocol::signed::{Content, Manifest, ManifestHash};
 
 use super::escape::Safe;
 use super::exit::Failure;

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use nix::fcntl::OFlag;
-use towpath_protocol::{Blake3Hash, CHUNK_LEN, Chunk, Content, FilePath, Timestamp};
+use towpath_protocol::channel::{CHUNK_LEN, Chunk};
+use towpath_protocol::signed::{Blake3Hash, Content, FilePath, Timestamp};
 
 use super::escape::Safe;
 use super::exit::Failure;

@@ -9,11 +9,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use towpath_io_mio::Ticket;
+use towpath_protocol::channel::Chunk;
 use towpath_protocol::client::Connection;
-use towpath_protocol::{
-    Chunk, FilePath, ManifestHash, Refusal, RefusalCode, Reply, Request, RequestId, SignedManifest,
-    StoreId, TransferId, UsageError, UserId, UserName,
-};
+use towpath_protocol::signed::{FilePath, ManifestHash, SignedManifest, StoreId, UserId, UserName};
+use towpath_protocol::{Refusal, RefusalCode, Reply, Request, RequestId, TransferId, UsageError};
 
 use super::exit::{Exit, Failure};
 use super::jobs::{Job, Output};

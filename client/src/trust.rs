@@ -1,6 +1,6 @@
 //! Whether the server is the one the person means.
 
-use towpath_protocol::ServerKey;
+use towpath_protocol::channel::ServerKey;
 
 use super::escape::Safe;
 use super::exit::{Exit, Failure};
@@ -104,7 +104,7 @@ fn untrusted(message: String) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use towpath_protocol::StoreId;
+    use towpath_protocol::signed::StoreId;
 
     use super::*;
     use crate::progress::Progress;

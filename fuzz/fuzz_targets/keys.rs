@@ -4,7 +4,7 @@
 use libfuzzer_sys::fuzz_target;
 use ssh_key::Kdf;
 use towpath_fuzz::plain_and_armored;
-use towpath_protocol::{PublicKey, SigningKey};
+use towpath_protocol::signed::{PublicKey, SigningKey};
 
 /// The passphrase of the encrypted seeds.
 const PASSPHRASE: &str = "correct horse";

@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use towpath_protocol::{Manifest, SignedManifest, SigningKey};
+use towpath_protocol::signed::{Manifest, SignedManifest, SigningKey};
 
 fuzz_target!(|data: &[u8]| {
     let Ok(text) = str::from_utf8(data) else {

@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use towpath_fuzz::plain_and_armored;
-use towpath_protocol::{Namespace, PublicKey, SignatureError, signer_of};
+use towpath_protocol::signed::{Namespace, PublicKey, SignatureError, signer_of};
 
 fuzz_target!(|data: &[u8]| {
     for armored in plain_and_armored("SSH SIGNATURE", data) {

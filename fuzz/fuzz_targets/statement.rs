@@ -2,7 +2,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use towpath_protocol::{KeyStatement, SignedStatement};
+use towpath_protocol::signed::{KeyStatement, SignedStatement};
 
 fuzz_target!(|data: &[u8]| {
     let Ok(text) = str::from_utf8(data) else {

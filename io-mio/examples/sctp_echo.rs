@@ -20,7 +20,7 @@ use clap::{Parser, Subcommand};
 use common::{Ends, Outcome, describe, driver};
 use towpath_io_mio::limits::MAX_MESSAGE;
 use towpath_io_mio::{Session, Ticket};
-use towpath_protocol::{LinkChange, Transmit};
+use towpath_protocol::channel::{LinkChange, Transmit};
 
 /// SCTP echo server and client
 #[derive(Parser)]

@@ -19,7 +19,7 @@ use clap::{Parser, Subcommand};
 use common::{Ends, Outcome, describe, driver};
 use towpath_io_mio::limits::MAX_MESSAGE;
 use towpath_io_mio::{Session, Ticket};
-use towpath_protocol::{LinkChange, Transmit};
+use towpath_protocol::channel::{LinkChange, Transmit};
 
 /// SCTP throughput and stall
 #[derive(Parser)]

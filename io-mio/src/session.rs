@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Instant;
 
 use bytes::BytesMut;
-use towpath_protocol::{LinkChange, Transmit};
+use towpath_protocol::channel::{LinkChange, Transmit};
 
 /// Names one job of a session; chosen by the session and given back with the job's output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -15,7 +15,7 @@ use towpath_io_mio::limits::{MAX_MESSAGE, SEND_QUEUE_HARD};
 use towpath_io_mio::seqpacket::Seqpacket;
 use towpath_io_mio::udp::{UdpConfig, UdpSctp};
 use towpath_io_mio::{Carrier, CarrierIndex, Driver, LoopConfig, SessionId};
-use towpath_protocol::LinkChange;
+use towpath_protocol::channel::LinkChange;
 
 /// A place where a server listens, over one carrier or another.
 trait Place {

@@ -14,24 +14,25 @@ use rustls::sign::CertifiedKey;
 use rustls::time_provider::TimeProvider;
 use zeroize::Zeroizing;
 
+use crate::channel::chunk::{CHUNK_LEN, Chunk};
 use crate::channel::keys::{Direction, Root};
 use crate::channel::record::Algorithm;
 use crate::channel::server_tls_without_certificate;
+use crate::channel::streams::Streams;
 use crate::channel::tls::Established;
-use crate::chunk::{CHUNK_LEN, Chunk};
+use crate::channel::{Transmit, tls_client_config};
 use crate::client::{self, ClientConfig};
 use crate::limits::{Limits, MIN_WINDOW};
 use crate::server::{self, Identity, ServerConfig};
-use crate::transfer::Streams;
+use crate::signed::{
+    Blake3Hash, Content, FilePath, Manifest, SignedManifest, SigningKey, StoreId, Timestamp,
+    UserId, UserName,
+};
 use crate::wire::RecordKind;
-use crate::wire::again::{Decoded, From, decode};
 use crate::wire::control::split_frame;
 use crate::wire::record::{Open, TransferReply, encode_abort, encode_credit, encode_proof};
-use crate::{
-    Blake3Hash, Content, FilePath, Manifest, ProtocolError, Refusal, RefusalCode, Role,
-    SignedManifest, SigningKey, StoreId, Timestamp, TransferId, Transmit, UserId, UserName,
-    tls_client_config,
-};
+use crate::wire::round_trip::{Decoded, From, decode};
+use crate::{ProtocolError, Refusal, RefusalCode, Role, TransferId};
 
 const STORE: StoreId = StoreId::from_bytes([0x53; 16]);
 const STREAMS: u16 = 4;

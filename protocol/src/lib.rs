@@ -9,7 +9,7 @@
 //!   [`Reply`]).
 //! - Each transfer has a stream of its own, of AEAD records under keys exported from TLS, with
 //!   credit granted by its receiver: a slow transfer stops neither requests nor other transfers.
-//! - Every file comes with a [`SignedManifest`]: whoever uploads signs content, path and version,
+//! - Every file comes with a [`SignedManifest`](signed::SignedManifest): whoever uploads signs content, path and version,
 //!   and the signature outlives connection and server. Here it is verified before the application
 //!   sees it.
 //!
@@ -17,6 +17,8 @@
 //! use std::{sync::Arc, time::Instant};
 //! use bytes::BytesMut;
 //! use rustls::{pki_types::PrivateKeyDer, time_provider::DefaultTimeProvider};
+//! use towpath_protocol::channel::*;
+//! use towpath_protocol::signed::*;
 //! use towpath_protocol::*;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -88,62 +90,37 @@
 //!
 //! # What is where
 //! - [`client`] and [`server`]: the connections and their events, with the order of calls.
-//! - [`Manifest`], [`SignedManifest`], [`KeyStatement`], [`SigningKey`], [`PublicKey`]: what is
+//! - [`Manifest`](signed::Manifest), [`SignedManifest`](signed::SignedManifest), [`KeyStatement`](signed::KeyStatement), [`SigningKey`](signed::SigningKey), [`PublicKey`](signed::PublicKey): what is
 //!   signed, as OpenSSH signs it; usable by themselves.
-//! - [`FilePath`], [`UserName`], [`Role`]: parsed once, valid from then on.
-//! - [`Chunk`]: the buffer of a transfer, sealed and opened in place.
+//! - [`FilePath`](signed::FilePath), [`UserName`](signed::UserName), [`Role`]: parsed once, valid from then on.
+//! - [`Chunk`](channel::Chunk): the buffer of a transfer, sealed and opened in place.
 //! - [`Limits`] and [`limits`]: what may be tuned, what may not, and why.
 //!
 //! The wire format is in Towpath's `docs/PROTOCOL.md`, with test vectors.
 
 #![forbid(unsafe_code)]
 
-mod channel;
-mod chunk;
+pub mod channel;
 pub mod client;
-mod close;
-mod control;
+mod connection;
+mod error;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
-mod hex;
 mod ids;
-mod key;
 pub mod limits;
-mod link;
-mod login;
-mod manifest;
-mod name;
+mod request;
 mod role;
 pub mod server;
-mod session;
-mod sshsig;
-mod statement;
+pub mod signed;
 #[cfg(test)]
 mod tests;
-mod text;
-mod timestamp;
-mod transfer;
 mod wire;
 
-pub use channel::{
-    ALPN, ServerKey, ServerKeyError, TlsConfigError, tls_client_config, tls_server_config,
-};
-pub use chunk::{CHUNK_LEN, Chunk, TAILROOM};
-pub use close::{CloseCode, CloseReason, Deadline, ProtocolError, UsageError, WriteError};
-pub use control::{
+pub use error::{CloseCode, CloseReason, Deadline, ProtocolError, UsageError, WriteError};
+pub use ids::{RequestId, TransferId};
+pub use limits::Limits;
+pub use request::{
     KeyEntry, ListEntry, NewPassword, Refusal, RefusalCode, Reply, Request, UserEntry,
 };
-pub use hex::HexError;
-pub use ids::{RequestId, TransferId};
-pub use key::{Fingerprint, FingerprintError, KeyError, PublicKey, SigningKey};
-pub use limits::Limits;
-pub use link::{LinkChange, Transmit};
-pub use manifest::{
-    Blake3Hash, Content, Manifest, ManifestError, ManifestHash, SignedManifest, SignedManifestError,
-};
-pub use name::{FilePath, PathError, StoreId, UserId, UserName, UserNameError};
 pub use role::{Action, Role, RoleError};
-pub use sshsig::{Namespace, SignatureError, signer_of};
-pub use statement::{KeyAction, KeyStatement, SignedStatement, StatementError, StatementHash};
-pub use timestamp::{Timestamp, TimestampError};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::chunk::{CHUNK_LEN, HEADROOM, TAILROOM};
+use crate::channel::chunk::{CHUNK_LEN, HEADROOM, TAILROOM};
 
 // Formats: names, manifests, signatures, keys, statements.
 

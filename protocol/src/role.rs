@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::name::UserId;
+use crate::signed::name::UserId;
 
 /// The role of a user, which decides what the server lets them do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

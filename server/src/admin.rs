@@ -8,7 +8,9 @@ use std::fs;
 use std::io::{self, IsTerminal, Read};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
-use towpath_protocol::{KeyError, PublicKey, Role, ServerKey, StoreId, UserId, UserName};
+use towpath_protocol::Role;
+use towpath_protocol::channel::ServerKey;
+use towpath_protocol::signed::{KeyError, PublicKey, StoreId, UserId, UserName};
 use towpath_store::{
     KeyFileError, NewKey, NewUser, OpenError, Registry, RegistryError, StorageKey, Store, User,
 };

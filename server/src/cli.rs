@@ -7,7 +7,8 @@ use clap::{Args, Parser, Subcommand};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use towpath_protocol::{Role, UserName};
+use towpath_protocol::Role;
+use towpath_protocol::signed::UserName;
 
 const EXIT_CODES: &str = "Exit codes:
   0  done

@@ -5,7 +5,8 @@ use super::jobs::Job;
 use super::limits::BATCH_CHUNKS;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
-use towpath_protocol::{Chunk, FilePath};
+use towpath_protocol::channel::Chunk;
+use towpath_protocol::signed::FilePath;
 use towpath_store::Download;
 
 /// The server's end of a download.

@@ -10,10 +10,13 @@ use super::refusals::{commit_refusal, not_found, refuse, registry_refusal, store
 use super::throttle::Throttle;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use towpath_io_mio::Execute;
+use towpath_protocol::channel::Chunk;
 use towpath_protocol::limits::MAX_LIST_ENTRIES;
+use towpath_protocol::signed::{
+    Content, FilePath, ManifestHash, SignedManifest, SignedStatement, StoreId, UserId, UserName,
+};
 use towpath_protocol::{
-    Action, Chunk, Content, FilePath, ManifestHash, Refusal, RefusalCode, Reply, Request, Role,
-    SignedManifest, SignedStatement, StoreId, UserEntry, UserId, UserName,
+    Action, Refusal, RefusalCode, Reply, Request, Role, UserEntry,
     server::{ClaimedUser, Credential},
 };
 use towpath_store::{
@@ -412,7 +415,7 @@ impl Services {
             return Err(not_found(path));
         };
         // Resuming makes sense at a record of the very same file; else the download starts over.
-        let chunk = towpath_protocol::CHUNK_LEN as u64;
+        let chunk = towpath_protocol::channel::CHUNK_LEN as u64;
         let resumes =
             wanted == Some(signed.hash()) && offset <= size && offset.is_multiple_of(chunk);
         let offset = if resumes { offset } else { 0 };

@@ -1,7 +1,8 @@
 //! What a client is told when something is refused or fails; what is wrong with the server itself
 //! goes to the log alone.
 
-use towpath_protocol::{FilePath, Refusal, RefusalCode};
+use towpath_protocol::signed::FilePath;
+use towpath_protocol::{Refusal, RefusalCode};
 use towpath_store::{CommitError, RegistryError, StoreError};
 
 pub(super) fn refuse(code: RefusalCode, message: impl Into<String>) -> Refusal {

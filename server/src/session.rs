@@ -13,12 +13,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use towpath_io_mio::{Peer, Session, Ticket};
+use towpath_protocol::channel::{LinkChange, TlsConfigError, Transmit};
 use towpath_protocol::server::{
     self, ClaimedUser, Connection, Credential, Event, ServerConfig, Verdict,
 };
+use towpath_protocol::signed::{FilePath, SignedManifest};
 use towpath_protocol::{
-    FilePath, LinkChange, Refusal, RefusalCode, Reply, Request, RequestId, Role, SignedManifest,
-    TlsConfigError, TransferId, Transmit, UsageError,
+    Refusal, RefusalCode, Reply, Request, RequestId, Role, TransferId, UsageError,
 };
 
 /// A session of the server.

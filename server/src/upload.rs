@@ -4,7 +4,8 @@ use super::jobs::{Job, Me};
 use super::limits::BATCH_CHUNKS;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
-use towpath_protocol::{Chunk, FilePath, SignedManifest};
+use towpath_protocol::channel::Chunk;
+use towpath_protocol::signed::{FilePath, SignedManifest};
 use towpath_store::Upload;
 
 /// The server's end of an upload.

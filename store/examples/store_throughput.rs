@@ -14,8 +14,9 @@ use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use towpath_protocol::{
-    Blake3Hash, Chunk, Content, FilePath, Manifest, SignedManifest, SigningKey, Timestamp, UserId,
+use towpath_protocol::channel::Chunk;
+use towpath_protocol::signed::{
+    Blake3Hash, Content, FilePath, Manifest, SignedManifest, SigningKey, Timestamp, UserId,
     UserName,
 };
 use towpath_store::limits::CHUNK;

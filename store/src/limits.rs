@@ -3,7 +3,7 @@
 /// Plaintext bytes in one chunk of an `age` payload (age v1, "Payload").
 ///
 /// It is also the largest record of a transfer, so that record `i` is chunk `i`.
-pub const CHUNK: usize = towpath_protocol::CHUNK_LEN;
+pub const CHUNK: usize = towpath_protocol::channel::CHUNK_LEN;
 
 /// Length of a Poly1305 tag.
 pub const TAG: usize = 16;

@@ -8,8 +8,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use towpath_protocol::{
-    Blake3Hash, Chunk, Content, FilePath, Manifest, SignedManifest, SigningKey, Timestamp, UserId,
+use towpath_protocol::channel::Chunk;
+use towpath_protocol::signed::{
+    Blake3Hash, Content, FilePath, Manifest, SignedManifest, SigningKey, Timestamp, UserId,
     UserName,
 };
 use towpath_store::limits::CHUNK;

@@ -11,7 +11,8 @@ use std::thread::JoinHandle;
 use clap::Parser;
 use towpath_io_mio::Stopper;
 use towpath_io_mio::udp::Cables;
-use towpath_protocol::{Role, UserName};
+use towpath_protocol::Role;
+use towpath_protocol::signed::UserName;
 
 use super::DemoError;
 use super::figures::told;

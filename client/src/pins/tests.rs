@@ -1,4 +1,4 @@
-use towpath_protocol::{Blake3Hash, Content, SigningKey, Timestamp};
+use towpath_protocol::signed::{Blake3Hash, Content, SigningKey, Timestamp};
 
 use super::*;
 

@@ -1,4 +1,4 @@
-use towpath_protocol::{Blake3Hash, FilePath, StoreId, Timestamp, UserId, UserName};
+use towpath_protocol::signed::{Blake3Hash, FilePath, StoreId, Timestamp, UserId, UserName};
 
 use super::*;
 use crate::exit::Exit;
@@ -20,7 +20,7 @@ fn manifest(content: &[u8], mode: u32) -> Manifest {
         previous: None,
         uid: UserId::from_bytes([1; 16]),
         name: UserName::parse("alice").unwrap(),
-        key: towpath_protocol::Fingerprint::from_bytes([1; 32]),
+        key: towpath_protocol::signed::Fingerprint::from_bytes([1; 32]),
         signed_at: Timestamp::EPOCH,
     }
 }

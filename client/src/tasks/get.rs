@@ -4,10 +4,9 @@ use std::collections::VecDeque;
 use std::mem;
 use std::path::PathBuf;
 
-use towpath_protocol::{
-    CHUNK_LEN, Chunk, Content, FilePath, ListEntry, Refusal, RefusalCode, Reply, Request,
-    SignedManifest, TransferId,
-};
+use towpath_protocol::channel::{CHUNK_LEN, Chunk};
+use towpath_protocol::signed::{Content, FilePath, SignedManifest};
+use towpath_protocol::{ListEntry, Refusal, RefusalCode, Reply, Request, TransferId};
 
 use crate::escape::Safe;
 use crate::exit::{Exit, Failure};

@@ -1,8 +1,7 @@
 //! Questions about users and their keys.
 
-use towpath_protocol::{
-    KeyAction, KeyEntry, KeyStatement, PublicKey, Refusal, Reply, Request, UserName,
-};
+use towpath_protocol::signed::{KeyAction, KeyStatement, PublicKey, UserName};
+use towpath_protocol::{KeyEntry, Refusal, Reply, Request};
 
 use crate::exit::{Exit, Failure};
 use crate::jobs::{Job, Output};
@@ -144,7 +143,7 @@ impl AddKey {
             uid: cx.login.uid,
             name: cx.login.name.clone(),
             sequence,
-            previous: newest.map(towpath_protocol::SignedStatement::hash),
+            previous: newest.map(towpath_protocol::signed::SignedStatement::hash),
             action: KeyAction::Add,
             key: self.key,
         })

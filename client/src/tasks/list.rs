@@ -1,7 +1,8 @@
 //! Listings.
 
 use serde::Serialize;
-use towpath_protocol::{FilePath, ListEntry, Refusal, Reply, Request};
+use towpath_protocol::signed::FilePath;
+use towpath_protocol::{ListEntry, Refusal, Reply, Request};
 
 use crate::escape::Safe;
 use crate::exit::{Exit, Failure};

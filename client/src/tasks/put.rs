@@ -4,7 +4,9 @@ use std::collections::VecDeque;
 use std::mem;
 use std::path::PathBuf;
 
-use towpath_protocol::{Chunk, Content, FilePath, Refusal, SignedManifest, TransferId, WriteError};
+use towpath_protocol::channel::Chunk;
+use towpath_protocol::signed::{Content, FilePath, SignedManifest};
+use towpath_protocol::{Refusal, TransferId, WriteError};
 
 use crate::escape::Safe;
 use crate::exit::{Exit, Failure};

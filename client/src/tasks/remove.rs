@@ -4,7 +4,8 @@
 use std::mem;
 use std::path::PathBuf;
 
-use towpath_protocol::{Content, FilePath, Refusal, Reply, Request, SignedManifest};
+use towpath_protocol::signed::{Content, FilePath, SignedManifest};
+use towpath_protocol::{Refusal, Reply, Request};
 
 use crate::escape::Safe;
 use crate::exit::{Exit, Failure};

@@ -1,6 +1,7 @@
 //! Managing users: listing, adding and removing them, and changing their roles.
 
-use towpath_protocol::{Refusal, Reply, Request, Role, UserEntry, UserName};
+use towpath_protocol::signed::UserName;
+use towpath_protocol::{Refusal, Reply, Request, Role, UserEntry};
 
 use crate::exit::Failure;
 use crate::jobs::{Job, Output};

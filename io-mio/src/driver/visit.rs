@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use bytes::Bytes;
-use towpath_protocol::LinkChange;
+use towpath_protocol::channel::LinkChange;
 
 use super::{CarrierIndex, Driver, Entry, Link, Owner, SessionId};
 use crate::carrier::{AssociationId, CarrierEvent, CloseMode, Inbound, Peer, SendError};

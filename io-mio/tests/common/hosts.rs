@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, setns};
 use towpath_io_mio::{Carrier, Driver, PathInfo, PathState, SessionId};
-use towpath_protocol::LinkChange;
+use towpath_protocol::channel::LinkChange;
 
 use super::{Counters, Peer, Role, Server, client_loop, impatient, turn_until, wait_until};
 

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
 use towpath_io_mio::{Carrier, Driver, Execute, LoopConfig, Session, Stopper, Ticket};
-use towpath_protocol::{LinkChange, Transmit};
+use towpath_protocol::channel::{LinkChange, Transmit};
 
 /// How often a sink looks whether it may read again.
 const LOOK: Duration = Duration::from_millis(20);

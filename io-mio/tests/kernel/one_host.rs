@@ -11,7 +11,7 @@ use bytes::Bytes;
 use towpath_io_mio::kernel::{self, KernelConfig, KernelSctp};
 use towpath_io_mio::limits::MAX_MESSAGE;
 use towpath_io_mio::{Carrier, CarrierIndex, Driver, LoopConfig, PathState};
-use towpath_protocol::LinkChange;
+use towpath_protocol::channel::LinkChange;
 
 fn addresses(list: &[&str], port: u16) -> Vec<SocketAddr> {
     list.iter()

@@ -10,7 +10,7 @@ use crate::common::{Peer, Role, pattern, turn_until, wait_until};
 use towpath_io_mio::Carrier;
 use towpath_io_mio::kernel::{KernelConfig, KernelSctp};
 use towpath_io_mio::limits::{MAX_MESSAGE, SEND_QUEUE};
-use towpath_protocol::LinkChange;
+use towpath_protocol::channel::LinkChange;
 
 const KERNEL: Over = Over { listen, client };
 

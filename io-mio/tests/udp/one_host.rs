@@ -11,7 +11,7 @@ use crate::raw::Raw;
 use towpath_io_mio::limits::MAX_MESSAGE;
 use towpath_io_mio::udp::{Cables, UdpConfig, UdpSctp};
 use towpath_io_mio::{CloseMode, Driver, PathState, SessionId};
-use towpath_protocol::LinkChange;
+use towpath_protocol::channel::LinkChange;
 use towpath_sctp::CloseReason;
 
 const PORT: u16 = 9260;

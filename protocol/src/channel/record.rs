@@ -11,8 +11,8 @@ use chacha20poly1305::aead::{AeadInOut, KeyInit};
 use chacha20poly1305::{ChaCha20Poly1305, Tag};
 
 use super::keys::{Secret, TransferSecret};
-use crate::chunk::{CHUNK_LEN, Chunk, HEADROOM, TAILROOM};
-use crate::close::ProtocolError;
+use crate::channel::chunk::{CHUNK_LEN, Chunk, HEADROOM, TAILROOM};
+use crate::error::ProtocolError;
 use crate::limits::MAX_RECORD_LEN;
 use crate::wire::RecordKind;
 

@@ -14,7 +14,7 @@ use zeroize::{Zeroize, Zeroizing};
 use super::config::{ALPN, ServerKey};
 use super::keys::{EXPORTER_LABEL, Root, Secret};
 use super::record::Algorithm;
-use crate::close::ProtocolError;
+use crate::error::ProtocolError;
 use crate::limits::{MAX_REQUEST_LEN, TLS_MESSAGE_LEN};
 
 /// Label of the channel binding (RFC 9266 §2).

@@ -1,9 +1,9 @@
 //! What a client's connection tells its application.
 
-use crate::close::CloseReason;
-use crate::{
-    Chunk, Refusal, Reply, RequestId, Role, ServerKey, SignedManifest, StoreId, TransferId, UserId,
-};
+use crate::channel::{Chunk, ServerKey};
+use crate::error::CloseReason;
+use crate::signed::{SignedManifest, StoreId, UserId};
+use crate::{Refusal, Reply, RequestId, Role, TransferId};
 
 /// What happened, in order. [`Event::Closed`] is always the last.
 #[derive(Debug)]

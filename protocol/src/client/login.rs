@@ -8,11 +8,11 @@ use super::{Connection, Event};
 use crate::channel::ServerKey;
 use crate::channel::keys::Direction;
 use crate::channel::tls::Established;
-use crate::close::{ProtocolError, UsageError};
+use crate::error::{ProtocolError, UsageError};
 use crate::limits::MAX_PASSWORD_LEN;
-use crate::login::login_text;
+use crate::signed::login::login_text;
+use crate::signed::{Namespace, SigningKey, StoreId, UserName};
 use crate::wire::control::{ClientMessage, ServerMessage};
-use crate::{Namespace, SigningKey, StoreId, UserName};
 
 /// Where the dialogue is.
 pub(super) enum Stage {
@@ -216,9 +216,9 @@ impl Connection {
         store: StoreId,
         established: Established,
         now: Instant,
-    ) -> Result<Self, crate::TlsConfigError> {
+    ) -> Result<Self, crate::channel::TlsConfigError> {
         let mut connection = Self::new(config, now)?;
-        connection.handle_link(crate::LinkChange::Up { streams: u16::MAX }, now);
+        connection.handle_link(crate::channel::LinkChange::Up { streams: u16::MAX }, now);
         connection.session.set_deadline(None);
         connection.server = Some(Server {
             store,

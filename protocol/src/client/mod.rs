@@ -21,24 +21,25 @@ use bytes::BytesMut;
 
 use self::login::{Server, Stage};
 use self::transfer::Phase;
+use crate::channel::link::{LinkChange, Transmit};
 use crate::channel::tls::Tls;
-use crate::close::{CloseReason, ProtocolError, UsageError, WriteError};
-use crate::control::Asked;
+use crate::channel::{Chunk, TlsConfigError};
+use crate::connection::{Session, is_of};
+use crate::error::{CloseReason, ProtocolError, UsageError, WriteError};
 use crate::limits::{
     Limits, MAX_LOGIN_LEN, MAX_PASSWORD_LEN, MAX_PATH_LEN, MAX_PENDING_REQUESTS, MAX_REPLY_LEN,
     MAX_REQUEST_LEN,
 };
-use crate::link::{LinkChange, Transmit};
-use crate::session::{Session, is_of};
+use crate::request::Asked;
 use crate::wire::control::{ClientMessage, ServerMessage};
-use crate::{Chunk, Refusal, RefusalCode, Reply, Request, RequestId, TlsConfigError, TransferId};
+use crate::{Refusal, RefusalCode, Reply, Request, RequestId, TransferId};
 
 pub use event::Event;
 
 /// What a client's connection is made from.
 #[derive(Debug, Clone)]
 pub struct ClientConfig {
-    /// Of [`tls_client_config`](crate::tls_client_config).
+    /// Of [`tls_client_config`](crate::channel::tls_client_config).
     pub tls: Arc<rustls::ClientConfig>,
     /// What we allow the server, and how long we wait.
     pub limits: Limits,
@@ -62,7 +63,7 @@ impl Connection {
     /// A connection whose association is being established: begins with [`LinkChange::Up`].
     ///
     /// # Errors
-    /// When the TLS settings are not those of [`tls_client_config`](crate::tls_client_config) and
+    /// When the TLS settings are not those of [`tls_client_config`](crate::channel::tls_client_config) and
     /// rustls refuses them.
     pub fn new(config: ClientConfig, now: Instant) -> Result<Self, TlsConfigError> {
         let tls = Tls::client(config.tls)?;

@@ -4,14 +4,15 @@ use bytes::BytesMut;
 
 use super::login::Stage;
 use super::{Connection, Event};
-use crate::chunk::Chunk;
-use crate::close::{ProtocolError, UsageError};
+use crate::channel::chunk::Chunk;
+use crate::channel::streams::Incoming;
+use crate::connection::is_of;
+use crate::error::{ProtocolError, UsageError};
 use crate::limits::MIN_WINDOW;
-use crate::session::is_of;
-use crate::transfer::Incoming;
+use crate::signed::{Content, FilePath, ManifestHash, SignedManifest, StoreId};
 use crate::wire::RecordKind;
 use crate::wire::record::{Open, TransferReply, encode_proof};
-use crate::{Content, FilePath, ManifestHash, Refusal, SignedManifest, StoreId, TransferId};
+use crate::{Refusal, TransferId};
 
 /// What a transfer waits for.
 pub(super) enum Phase {

@@ -4,12 +4,11 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-use crate::close::CloseReason;
-use crate::control::escaped;
-use crate::{
-    Chunk, FilePath, ManifestHash, PublicKey, Refusal, Request, RequestId, Role, SignedManifest,
-    TransferId, UserId, UserName,
-};
+use crate::channel::Chunk;
+use crate::error::CloseReason;
+use crate::request::escaped;
+use crate::signed::{FilePath, ManifestHash, PublicKey, SignedManifest, UserId, UserName};
+use crate::{Refusal, Request, RequestId, Role, TransferId};
 
 /// What happened, in order. [`Event::Closed`] is always the last.
 #[expect(

@@ -6,12 +6,13 @@
 use std::time::Instant;
 
 use super::{ClaimedUser, Connection, Credential, Event, Ticket, Verdict};
+use crate::Role;
 use crate::channel::keys::Direction;
 use crate::channel::tls::Established;
-use crate::close::{CloseReason, Deadline, ProtocolError};
-use crate::login::login_text;
+use crate::error::{CloseReason, Deadline, ProtocolError};
+use crate::signed::login::login_text;
+use crate::signed::{Namespace, PublicKey, UserId, UserName, signer_of};
 use crate::wire::control::{ClientMessage, ServerMessage};
-use crate::{Namespace, PublicKey, Role, UserId, UserName, signer_of};
 
 /// Where the dialogue is.
 pub(super) enum Stage {
@@ -186,9 +187,9 @@ impl Connection {
         identity: Identity,
         established: Established,
         now: Instant,
-    ) -> Result<Self, crate::TlsConfigError> {
+    ) -> Result<Self, crate::channel::TlsConfigError> {
         let mut connection = Self::new(config, now)?;
-        connection.handle_link(crate::LinkChange::Up { streams: u16::MAX }, now);
+        connection.handle_link(crate::channel::LinkChange::Up { streams: u16::MAX }, now);
         connection.session.set_deadline(None);
         connection
             .session

@@ -20,16 +20,16 @@ use bytes::BytesMut;
 
 use self::login::Stage;
 use self::transfer::Phase;
+use crate::channel::link::{LinkChange, Transmit};
 use crate::channel::tls::Tls;
-use crate::close::{CloseReason, ProtocolError, UsageError, WriteError};
-use crate::control::Asked;
+use crate::channel::{Chunk, TlsConfigError};
+use crate::connection::Session;
+use crate::error::{CloseReason, ProtocolError, UsageError, WriteError};
 use crate::limits::{Limits, MAX_LOGIN_LEN, MAX_PENDING_REQUESTS, MAX_REPLY_LEN, MAX_REQUEST_LEN};
-use crate::link::{LinkChange, Transmit};
-use crate::session::Session;
+use crate::request::Asked;
+use crate::signed::StoreId;
 use crate::wire::control::{ClientMessage, ServerMessage};
-use crate::{
-    Chunk, Refusal, RefusalCode, Reply, Request, RequestId, StoreId, TlsConfigError, TransferId,
-};
+use crate::{Refusal, RefusalCode, Reply, Request, RequestId, TransferId};
 
 pub use event::{ClaimedUser, Credential, Event, Ticket, Verdict};
 pub use login::Identity;
@@ -37,7 +37,7 @@ pub use login::Identity;
 /// What a server's connection is made from.
 #[derive(Debug, Clone)]
 pub struct ServerConfig {
-    /// Of [`tls_server_config`](crate::tls_server_config).
+    /// Of [`tls_server_config`](crate::channel::tls_server_config).
     pub tls: Arc<rustls::ServerConfig>,
     /// The store that is served.
     pub store: StoreId,
@@ -61,7 +61,7 @@ impl Connection {
     /// A connection whose association is being established: begins with [`LinkChange::Up`].
     ///
     /// # Errors
-    /// When the TLS settings are not those of [`tls_server_config`](crate::tls_server_config) and
+    /// When the TLS settings are not those of [`tls_server_config`](crate::channel::tls_server_config) and
     /// rustls refuses them.
     pub fn new(config: ServerConfig, now: Instant) -> Result<Self, TlsConfigError> {
         let tls = Tls::server(config.tls)?;

@@ -3,12 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::pair::{Pair, chunks, path, signed, signed_on};
+use crate::channel::Chunk;
 use crate::client::Event as C;
 use crate::server::Event as S;
-use crate::{
-    Chunk, CloseReason, FilePath, ManifestHash, Refusal, RefusalCode, SignedManifest, TransferId,
-    WriteError,
-};
+use crate::signed::{FilePath, ManifestHash, SignedManifest};
+use crate::{CloseReason, Refusal, RefusalCode, TransferId, WriteError};
 
 /// Serves, uploads and downloads as fast as credit allows, and notes what happened.
 pub(crate) struct Apps {
@@ -122,7 +121,7 @@ impl Apps {
 
     /// Tells both ends that the link is gone.
     pub(crate) fn lose(&mut self) {
-        self.pair.link(crate::LinkChange::Lost);
+        self.pair.link(crate::channel::LinkChange::Lost);
         self.pair.collect();
         self.pair.to_client.streams.clear();
         self.pair.to_server.streams.clear();

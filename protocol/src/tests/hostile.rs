@@ -5,7 +5,8 @@ use proptest::prelude::*;
 
 use super::apps::Apps;
 use super::pair::{Dice, Host, Pair, content, path};
-use crate::{CloseReason, Limits, LinkChange, ProtocolError};
+use crate::channel::LinkChange;
+use crate::{CloseReason, Limits, ProtocolError};
 
 /// One thing done to one message.
 #[derive(Debug, Clone)]

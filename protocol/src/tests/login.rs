@@ -5,12 +5,11 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use super::pair::{Host, PASSWORD, Pair, STORE, accepted, alice};
+use crate::channel::LinkChange;
 use crate::client::Event as C;
 use crate::server::{ClaimedUser, Credential, Event as S, Verdict};
-use crate::{
-    CloseCode, CloseReason, Deadline, FilePath, Limits, LinkChange, ProtocolError, Reply, Request,
-    SigningKey, UsageError, UserName,
-};
+use crate::signed::{FilePath, SigningKey, UserName};
+use crate::{CloseCode, CloseReason, Deadline, Limits, ProtocolError, Reply, Request, UsageError};
 
 fn password(text: &str) -> Zeroizing<String> {
     Zeroizing::new(text.to_owned())
@@ -241,9 +240,10 @@ fn a_relayed_key_login_is_refused() {
     let mut back = Pair::new(8);
     back.greet("alice");
     front.client.login_key(&alice()).unwrap();
-    let relayed = front
-        .client
-        .signature_for(STORE, "alice", crate::Namespace::Login, &alice());
+    let relayed =
+        front
+            .client
+            .signature_for(STORE, "alice", crate::signed::Namespace::Login, &alice());
     back.client.send_raw_key(&relayed);
     back.run();
     assert!(matches!(
@@ -275,18 +275,18 @@ fn a_key_login_is_for_one_user_one_store_and_one_purpose() {
         // For another user.
         &|pair| {
             pair.client
-                .signature_for(STORE, "bob", crate::Namespace::Login, &alice())
+                .signature_for(STORE, "bob", crate::signed::Namespace::Login, &alice())
         },
         // For another store.
         &|pair| {
-            let other = crate::StoreId::from_bytes([1; 16]);
+            let other = crate::signed::StoreId::from_bytes([1; 16]);
             pair.client
-                .signature_for(other, "alice", crate::Namespace::Login, &alice())
+                .signature_for(other, "alice", crate::signed::Namespace::Login, &alice())
         },
         // For another purpose.
         &|pair| {
             pair.client
-                .signature_for(STORE, "alice", crate::Namespace::File, &alice())
+                .signature_for(STORE, "alice", crate::signed::Namespace::File, &alice())
         },
         // Of nothing at all.
         &|_| "-----BEGIN SSH SIGNATURE-----\nAAAA\n-----END SSH SIGNATURE-----\n".to_owned(),

@@ -5,13 +5,16 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::channel::{
+    Chunk, LinkChange, ServerKey, Transmit, tls_client_config, tls_server_config,
+};
 use crate::client::{self, ClientConfig};
 use crate::server::{self, ServerConfig};
-use crate::{
-    Blake3Hash, Chunk, Content, FilePath, Limits, LinkChange, Manifest, ManifestHash, Role,
-    ServerKey, SignedManifest, SigningKey, StoreId, Timestamp, Transmit, UserId, UserName,
-    tls_client_config, tls_server_config,
+use crate::signed::{
+    Blake3Hash, Content, FilePath, Manifest, ManifestHash, SignedManifest, SigningKey, StoreId,
+    Timestamp, UserId, UserName,
 };
+use crate::{Limits, Role};
 use bytes::{Bytes, BytesMut};
 use rustls::pki_types::{PrivateKeyDer, UnixTime};
 use rustls::time_provider::TimeProvider;
@@ -375,7 +378,7 @@ pub(crate) fn signed_on(name: &str, data: &[u8], previous: &SignedManifest) -> S
 }
 
 pub(crate) fn chunks(data: &[u8]) -> VecDeque<Chunk> {
-    data.chunks(crate::CHUNK_LEN)
+    data.chunks(crate::channel::CHUNK_LEN)
         .map(Chunk::from_slice)
         .collect()
 }

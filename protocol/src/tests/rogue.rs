@@ -6,17 +6,18 @@ use bytes::BytesMut;
 use zeroize::Zeroizing;
 
 use super::pair::{Host, PASSWORD, STORE, UID, accepted, client_tls, now};
+use crate::channel::chunk::Chunk;
 use crate::channel::keys::Direction;
+use crate::channel::streams::{Active, Incoming};
 use crate::channel::tls::{Established, Tls};
-use crate::chunk::Chunk;
+use crate::channel::{LinkChange, Transmit};
 use crate::client;
+use crate::connection::Session;
 use crate::limits::MAX_REPLY_LEN;
 use crate::server;
-use crate::session::Session;
-use crate::transfer::{Active, Incoming};
 use crate::wire::RecordKind;
 use crate::wire::control::{ClientMessage, ServerMessage};
-use crate::{CloseReason, Limits, LinkChange, Role, TransferId, Transmit};
+use crate::{CloseReason, Limits, Role, TransferId};
 
 pub(crate) struct Rogue {
     pub(crate) session: Session<(), ()>,
@@ -246,7 +247,7 @@ impl VersusClient {
         all.run();
         all.client.trust().unwrap();
         all.client
-            .login_user(&crate::UserName::parse("alice").unwrap())
+            .login_user(&crate::signed::UserName::parse("alice").unwrap())
             .unwrap();
         all.rogue.send(&ServerMessage::ask_credential(3));
         all.run();

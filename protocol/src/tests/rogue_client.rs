@@ -2,9 +2,10 @@
 
 use super::pair::{Host, Pair, client_tls, signed};
 use super::rogue::VersusServer;
+use crate::channel::LinkChange;
 use crate::server::Event;
 use crate::wire::control::{ClientMessage, Common, ServerMessage};
-use crate::{CloseReason, Limits, LinkChange, ProtocolError, RefusalCode, Request};
+use crate::{CloseReason, Limits, ProtocolError, RefusalCode, Request};
 
 /// The server closes for this reason, tells it, and says goodbye.
 pub(super) fn assert_fatal(mut all: VersusServer, error: ProtocolError, what: &str) {

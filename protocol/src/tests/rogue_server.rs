@@ -2,15 +2,13 @@
 
 use super::pair::{STORE, UID, alice, manifest, path, signed};
 use super::rogue::VersusClient;
-use crate::chunk::CHUNK_LEN;
+use crate::channel::chunk::CHUNK_LEN;
 use crate::client::Event;
+use crate::signed::{Content, SignedManifest, StoreId};
 use crate::wire::RecordKind as Kind;
 use crate::wire::control::ServerMessage;
 use crate::wire::record::{TransferReply, encode_credit};
-use crate::{
-    CloseReason, Content, ProtocolError, Refusal, RefusalCode, Reply, Request, Role,
-    SignedManifest, StoreId, TransferId,
-};
+use crate::{CloseReason, ProtocolError, Refusal, RefusalCode, Reply, Request, Role, TransferId};
 
 /// The client closes for this reason, tells it, and says goodbye.
 fn assert_fatal(mut all: VersusClient, error: ProtocolError, what: &str) {
@@ -303,7 +301,7 @@ fn commits_taken_back() {
         );
         all.run();
         all.client
-            .write(id, crate::Chunk::from_slice(b"data"))
+            .write(id, crate::channel::Chunk::from_slice(b"data"))
             .unwrap();
         all.client.finish_put(id, &signed("a", b"data")).unwrap();
         all.run();
@@ -323,7 +321,8 @@ fn commits_taken_back() {
     all.run();
     all.client
         .abort(id, Refusal::new(RefusalCode::Cancelled, "too late"));
-    all.client.handle_link(crate::LinkChange::Lost, all.now);
+    all.client
+        .handle_link(crate::channel::LinkChange::Lost, all.now);
     all.run();
     assert!(matches!(
         all.events[..],

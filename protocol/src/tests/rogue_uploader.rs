@@ -3,12 +3,13 @@
 use super::pair::{alice, manifest, path, signed};
 use super::rogue::VersusServer;
 use super::rogue_client::assert_fatal;
-use crate::chunk::{CHUNK_LEN, Chunk};
+use crate::channel::chunk::{CHUNK_LEN, Chunk};
+use crate::channel::streams::Incoming;
 use crate::server::Event;
-use crate::transfer::Incoming;
+use crate::signed::{SignedManifest, StoreId};
 use crate::wire::RecordKind as Kind;
 use crate::wire::record::{Open, encode_abort, encode_credit, encode_proof};
-use crate::{ProtocolError, Refusal, RefusalCode, SignedManifest, StoreId, TransferId};
+use crate::{ProtocolError, Refusal, RefusalCode, TransferId};
 
 fn get(window: u32) -> Chunk {
     Open::Get {
@@ -236,7 +237,7 @@ fn proofs_out_of_place() {
 /// A proof that is not good enough costs the transfer, not the connection.
 #[test]
 fn proofs_of_something_else() {
-    let of = |change: &dyn Fn(&mut crate::Manifest)| {
+    let of = |change: &dyn Fn(&mut crate::signed::Manifest)| {
         let mut manifest = manifest("a", b"data");
         change(&mut manifest);
         encode_proof(&SignedManifest::sign(manifest, &alice()).unwrap()).to_vec()
@@ -268,7 +269,7 @@ fn proofs_of_something_else() {
         ),
         (
             of(&|manifest| {
-                manifest.content = crate::Content::Deleted;
+                manifest.content = crate::signed::Content::Deleted;
                 manifest.version = 2;
                 manifest.previous = Some(signed("a", b"x").hash());
             }),

@@ -5,12 +5,11 @@ use proptest::prelude::*;
 
 use super::apps::Apps;
 use super::pair::{Pair, content, manifest, path, signed};
+use crate::channel::{Chunk, LinkChange};
 use crate::client::Event as C;
 use crate::server::Event as S;
-use crate::{
-    Chunk, CloseReason, Content, Limits, LinkChange, Refusal, RefusalCode, SignedManifest,
-    TransferId, UsageError, WriteError,
-};
+use crate::signed::{Content, SignedManifest};
+use crate::{CloseReason, Limits, Refusal, RefusalCode, TransferId, UsageError, WriteError};
 
 fn cancelled() -> Refusal {
     Refusal::new(RefusalCode::Cancelled, "had enough")
@@ -224,7 +223,7 @@ fn a_long_refusal_is_cut_between_characters() {
 fn a_proof_of_something_else_is_refused_but_not_fatal() {
     let other_store = {
         let mut manifest = manifest("a", b"data");
-        manifest.store = crate::StoreId::from_bytes([9; 16]);
+        manifest.store = crate::signed::StoreId::from_bytes([9; 16]);
         SignedManifest::sign(manifest, &super::pair::alice()).unwrap()
     };
     let tombstone = {
@@ -325,9 +324,9 @@ fn more_than_the_capacity_is_given_back() {
     pair.run();
     pair.server.accept_put(put, None).unwrap();
     pair.run();
-    let full = || Chunk::from_slice(&[1; crate::CHUNK_LEN]);
+    let full = || Chunk::from_slice(&[1; crate::channel::CHUNK_LEN]);
     let mut longer = full();
-    longer.resize(crate::CHUNK_LEN + 1);
+    longer.resize(crate::channel::CHUNK_LEN + 1);
     assert!(matches!(
         pair.client.write(put, longer),
         Err(WriteError::TooLong(_))
@@ -400,7 +399,7 @@ fn an_abort_overtakes_the_data_that_waits() {
     pair.run();
     for _ in 0..16 {
         pair.client
-            .write(put, Chunk::from_slice(&[1; crate::CHUNK_LEN]))
+            .write(put, Chunk::from_slice(&[1; crate::channel::CHUNK_LEN]))
             .unwrap();
     }
     pair.client.abort(put, cancelled());

@@ -10,12 +10,13 @@ use super::parts::{
     refuse_user, write_key_entry, write_list_entry, write_password, write_public_key,
     write_refusal, write_role, write_user_entry,
 };
-use crate::close::{CloseCode, ProtocolError};
+use crate::error::{CloseCode, ProtocolError};
 use crate::limits::{
     MAX_CLAIMED_NAME_LEN, MAX_LIST_ENTRIES, MAX_MESSAGE_LEN, MAX_PATH_LEN, MAX_SIGNATURE_LEN,
     PROTOCOL_VERSION,
 };
-use crate::{FilePath, NewPassword, Refusal, Reply, Request, Role, StoreId, UserId, UserName};
+use crate::signed::{FilePath, StoreId, UserId, UserName};
+use crate::{NewPassword, Refusal, Reply, Request, Role};
 
 mod kind {
     pub(super) const CLIENT_HELLO: u8 = 0x01;

@@ -2,7 +2,7 @@
 
 use zeroize::Zeroizing;
 
-use crate::close::ProtocolError;
+use crate::error::ProtocolError;
 
 /// Takes a message apart from the front.
 pub(super) struct Reader<'a> {

@@ -1,12 +1,12 @@
 //! The binary form of control messages and record bodies. Every decoder takes exactly one spelling
 //! of each value and nothing after it.
 
-#[cfg(any(test, feature = "fuzzing"))]
-pub(crate) mod again;
 pub(crate) mod control;
 mod cursor;
 mod parts;
 pub(crate) mod record;
+#[cfg(any(test, feature = "fuzzing"))]
+pub(crate) mod round_trip;
 #[cfg(test)]
 mod tests;
 

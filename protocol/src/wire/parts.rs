@@ -3,16 +3,16 @@
 use zeroize::Zeroizing;
 
 use super::cursor::{Reader, Writer};
-use crate::close::ProtocolError;
+use crate::error::ProtocolError;
 use crate::limits::{
     MAX_COMMENT_LEN, MAX_MESSAGE_LEN, MAX_PASSWORD_LEN, MAX_PATH_LEN, MAX_SIGNATURE_LEN,
     MAX_STATEMENT_LEN, MAX_USER_NAME_LEN, MODE_MASK,
 };
-use crate::{
-    FilePath, Fingerprint, KeyEntry, ListEntry, ManifestHash, PathError, PublicKey, Refusal,
-    RefusalCode, Role, SignedManifest, SignedManifestError, SignedStatement, StatementError,
-    Timestamp, UserEntry, UserId, UserName, UserNameError,
+use crate::signed::{
+    FilePath, Fingerprint, ManifestHash, PathError, PublicKey, SignedManifest, SignedManifestError,
+    SignedStatement, StatementError, Timestamp, UserId, UserName, UserNameError,
 };
+use crate::{KeyEntry, ListEntry, Refusal, RefusalCode, Role, UserEntry};
 
 /// Canonical text and armored signature, not yet verified.
 pub(crate) struct Signed<'a> {

@@ -4,9 +4,10 @@ use super::cursor::{Reader, Writer};
 use super::parts::{
     Signed, read_manifest, read_raw_path, read_refusal, refuse_path, write_refusal,
 };
-use crate::chunk::Chunk;
-use crate::close::ProtocolError;
-use crate::{FilePath, ManifestHash, Refusal, SignedManifest};
+use crate::Refusal;
+use crate::channel::chunk::Chunk;
+use crate::error::ProtocolError;
+use crate::signed::{FilePath, ManifestHash, SignedManifest};
 
 /// What a record is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

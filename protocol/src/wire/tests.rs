@@ -3,14 +3,12 @@
 
 use proptest::prelude::*;
 
-use super::again::{Decoded, From, decode, unframed};
 use super::control::{ClientMessage, Common, ServerMessage, split_frame};
 use super::record::{Open, TransferReply, decode_abort, decode_credit};
+use super::round_trip::{Decoded, From, decode, unframed};
 use crate::limits::MAX_REPLY_LEN;
-use crate::{
-    CloseCode, FilePath, ManifestHash, NewPassword, ProtocolError, PublicKey, Refusal, RefusalCode,
-    Reply, Request, Role, StoreId, Timestamp, UserId, UserName,
-};
+use crate::signed::{FilePath, ManifestHash, PublicKey, StoreId, Timestamp, UserId, UserName};
+use crate::{CloseCode, NewPassword, ProtocolError, Refusal, RefusalCode, Reply, Request, Role};
 
 /// Sender, name, and the message: a frame, or kind and body of a record.
 fn vectors() -> Vec<(From, String, Vec<u8>)> {

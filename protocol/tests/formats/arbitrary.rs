@@ -2,7 +2,7 @@
 
 use proptest::collection::{btree_set, vec};
 use proptest::prelude::*;
-use towpath_protocol::{
+use towpath_protocol::signed::{
     Blake3Hash, Content, FilePath, KeyAction, KeyStatement, Manifest, ManifestHash, SigningKey,
     StatementHash, StoreId, Timestamp, UserId, UserName,
 };

@@ -3,9 +3,10 @@
 
 use proptest::prelude::*;
 use proptest::sample::Index;
-use towpath_protocol::{
+use towpath_protocol::limits;
+use towpath_protocol::signed::{
     FilePath, Fingerprint, KeyAction, KeyStatement, Manifest, Namespace, PublicKey, SignedManifest,
-    SignedStatement, SigningKey, Timestamp, UserName, limits, signer_of,
+    SignedStatement, SigningKey, Timestamp, UserName, signer_of,
 };
 
 use crate::arbitrary::{
@@ -255,14 +256,14 @@ fn the_bounds_hold_the_longest_texts() {
     let hashes = (0..limits::MAX_KEPT_MANIFESTS as u64).map(|n| {
         let mut bytes = [0; 32];
         bytes[24..].copy_from_slice(&n.to_be_bytes());
-        towpath_protocol::ManifestHash::from_bytes(bytes)
+        towpath_protocol::signed::ManifestHash::from_bytes(bytes)
     });
     let mut statement = KeyStatement {
-        store: towpath_protocol::StoreId::from_bytes([1; 16]),
-        uid: towpath_protocol::UserId::from_bytes([1; 16]),
+        store: towpath_protocol::signed::StoreId::from_bytes([1; 16]),
+        uid: towpath_protocol::signed::UserId::from_bytes([1; 16]),
         name: UserName::parse(&"a".repeat(32)).unwrap(),
         sequence: u64::MAX,
-        previous: Some(towpath_protocol::StatementHash::from_bytes([1; 32])),
+        previous: Some(towpath_protocol::signed::StatementHash::from_bytes([1; 32])),
         action: KeyAction::Compromise {
             keep: hashes.collect(),
         },
@@ -272,24 +273,24 @@ fn the_bounds_hold_the_longest_texts() {
     assert!(text.len() <= limits::MAX_STATEMENT_LEN);
     assert_eq!(KeyStatement::parse(&text), Ok(statement.clone()));
     if let KeyAction::Compromise { keep } = &mut statement.action {
-        keep.push(towpath_protocol::ManifestHash::from_bytes([1; 32]));
+        keep.push(towpath_protocol::signed::ManifestHash::from_bytes([1; 32]));
     }
     assert!(KeyStatement::parse(&statement.emit()).is_err());
 }
 
 fn manifest_by_hand(key: &SigningKey) -> Manifest {
     Manifest {
-        store: towpath_protocol::StoreId::from_bytes([1; 16]),
+        store: towpath_protocol::signed::StoreId::from_bytes([1; 16]),
         path: FilePath::parse("a").unwrap(),
-        content: towpath_protocol::Content::File {
+        content: towpath_protocol::signed::Content::File {
             size: i64::MAX as u64,
-            hash: towpath_protocol::Blake3Hash::from_bytes([1; 32]),
+            hash: towpath_protocol::signed::Blake3Hash::from_bytes([1; 32]),
             mtime: Timestamp::MAX,
             mode: 0o777,
         },
         version: u64::MAX,
-        previous: Some(towpath_protocol::ManifestHash::from_bytes([1; 32])),
-        uid: towpath_protocol::UserId::from_bytes([1; 16]),
+        previous: Some(towpath_protocol::signed::ManifestHash::from_bytes([1; 32])),
+        uid: towpath_protocol::signed::UserId::from_bytes([1; 16]),
         name: UserName::parse(&"a".repeat(32)).unwrap(),
         key: key.public().fingerprint(),
         signed_at: Timestamp::MAX,
@@ -299,7 +300,7 @@ fn manifest_by_hand(key: &SigningKey) -> Manifest {
 /// Fields are public, so a caller can write nonsense into them; it is never signed.
 #[test]
 fn what_has_no_spelling_is_not_signed() {
-    use towpath_protocol::Content;
+    use towpath_protocol::signed::Content;
     let key = SigningKey::from_seed(&[1; 32]);
     let good = manifest_by_hand(&key);
     assert!(SignedManifest::sign(good.clone(), &key).is_ok());

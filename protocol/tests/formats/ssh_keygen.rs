@@ -6,7 +6,9 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
-use towpath_protocol::{KeyError, Namespace, PublicKey, SignatureError, SigningKey, signer_of};
+use towpath_protocol::signed::{
+    KeyError, Namespace, PublicKey, SignatureError, SigningKey, signer_of,
+};
 
 const MESSAGE: &[u8] = b"towpath manifest 1\nkind file\n";
 

@@ -6,10 +6,10 @@ use std::fs;
 use std::path::PathBuf;
 
 use serde_json::Value;
-use towpath_protocol::{
-    Action, FilePath, KeyStatement, Manifest, PathError, Role, SignedManifest, SignedStatement,
-    UserId, UserName,
+use towpath_protocol::signed::{
+    FilePath, KeyStatement, Manifest, PathError, SignedManifest, SignedStatement, UserId, UserName,
 };
+use towpath_protocol::{Action, Role};
 
 /// A vector file: `keyword: value` lines, an empty line, and the body byte for byte.
 struct Vector {

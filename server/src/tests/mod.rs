@@ -9,10 +9,10 @@ use std::fs;
 use std::time::Duration;
 use towpath_io_mio::Session;
 use towpath_protocol::client::Event;
-use towpath_protocol::{
-    FilePath, KeyAction, KeyStatement, NewPassword, Refusal, RefusalCode, Reply, Request, Role,
-    SignedStatement, SigningKey, UserName,
+use towpath_protocol::signed::{
+    FilePath, KeyAction, KeyStatement, SignedStatement, SigningKey, UserName,
 };
+use towpath_protocol::{NewPassword, Refusal, RefusalCode, Reply, Request, Role};
 
 fn code<T: std::fmt::Debug>(result: Result<T, Refusal>) -> RefusalCode {
     result.expect_err("this is to be refused").code
@@ -304,7 +304,7 @@ fn a_first_key_takes_a_password_and_a_second_one_a_key() {
     let refused = link.ask(statement(&second, server.store()));
     assert_eq!(code(refused), RefusalCode::Denied);
     let mut link = server.login(&alice);
-    let elsewhere = towpath_protocol::StoreId::from_bytes([9; 16]);
+    let elsewhere = towpath_protocol::signed::StoreId::from_bytes([9; 16]);
     let refused = link.ask(statement(&second, elsewhere));
     assert_eq!(code(refused), RefusalCode::BadManifest);
     link.ask(statement(&second, server.store())).unwrap();

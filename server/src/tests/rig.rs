@@ -13,13 +13,14 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use towpath_io_mio::{Execute, Peer, Session, Ticket};
+use towpath_protocol::channel::{Chunk, LinkChange, tls_client_config, tls_server_config};
 use towpath_protocol::client::{ClientConfig, Connection, Event};
 use towpath_protocol::server::ServerConfig;
-use towpath_protocol::{
-    Blake3Hash, Chunk, Content, FilePath, Limits, LinkChange, Manifest, Refusal, Reply, Request,
-    Role, SignedManifest, SigningKey, StoreId, Timestamp, TransferId, UserId, UserName,
-    tls_client_config, tls_server_config,
+use towpath_protocol::signed::{
+    Blake3Hash, Content, FilePath, Manifest, SignedManifest, SigningKey, StoreId, Timestamp,
+    UserId, UserName,
 };
+use towpath_protocol::{Limits, Refusal, Reply, Request, Role, TransferId};
 use towpath_store::{NewKey, NewUser, Registry, StorageKey, Store};
 use zeroize::Zeroizing;
 
@@ -237,7 +238,7 @@ impl Link {
             Event::Refused { refusal, .. } => return Err(refusal),
             other => panic!("not an answer to a put: {other:?}"),
         };
-        for piece in data.chunks(towpath_protocol::CHUNK_LEN) {
+        for piece in data.chunks(towpath_protocol::channel::CHUNK_LEN) {
             self.client
                 .write(transfer, Chunk::from_slice(piece))
                 .unwrap();

@@ -5,8 +5,9 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
-use towpath_protocol::{
-    PublicKey, Role, SignedStatement, StatementError, Timestamp, UserId, UserName,
+use towpath_protocol::Role;
+use towpath_protocol::signed::{
+    PublicKey, SignedStatement, StatementError, Timestamp, UserId, UserName,
 };
 
 use super::password::PasswordHash;

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use towpath_protocol::UserName;
+use towpath_protocol::signed::UserName;
 
 use super::PasswordError;
 use crate::limits::{MAX_BCRYPT_COST, MAX_COMMENT, MAX_KEYS, MIN_BCRYPT_COST};

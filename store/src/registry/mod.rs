@@ -21,9 +21,10 @@ mod tests;
 use std::path::Path;
 use std::time::SystemTime;
 
-use towpath_protocol::{
-    KeyAction, KeyEntry, PublicKey, Role, SignedStatement, Timestamp, UserId, UserName,
+use towpath_protocol::signed::{
+    KeyAction, PublicKey, SignedStatement, Timestamp, UserId, UserName,
 };
+use towpath_protocol::{KeyEntry, Role};
 
 pub use error::RegistryError;
 pub use password::PasswordError;

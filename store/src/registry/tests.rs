@@ -6,7 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use towpath_protocol::{KeyStatement, SigningKey, StoreId};
+use towpath_protocol::signed::{KeyStatement, SigningKey, StoreId};
 
 use super::*;
 

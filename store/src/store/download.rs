@@ -3,7 +3,8 @@
 use std::io;
 use std::sync::Arc;
 
-use towpath_protocol::{Chunk, Content, FilePath, SignedManifest, StoreId};
+use towpath_protocol::channel::Chunk;
+use towpath_protocol::signed::{Content, FilePath, SignedManifest, StoreId};
 
 use super::error::StoreError;
 use super::{Shared, stored_name};

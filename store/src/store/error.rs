@@ -3,7 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
-use towpath_protocol::SignedManifest;
+use towpath_protocol::signed::SignedManifest;
 
 use crate::age::KeyFileError;
 

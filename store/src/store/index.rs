@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
-use towpath_protocol::{Content, FilePath, ListEntry, SignedManifest};
+use towpath_protocol::ListEntry;
+use towpath_protocol::signed::{Content, FilePath, SignedManifest};
 
 use crate::limits::MAX_LIST;
 

@@ -21,7 +21,8 @@ mod tests;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use towpath_protocol::{FilePath, ListEntry, SignedManifest, StoreId};
+use towpath_protocol::ListEntry;
+use towpath_protocol::signed::{FilePath, SignedManifest, StoreId};
 
 pub use download::Download;
 pub use error::{CommitError, Mismatch, OpenError, StoreError};

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use towpath_protocol::Chunk;
+use towpath_protocol::channel::Chunk;
 
 use super::tests::{bytes, get, next, path, put};
 use super::*;

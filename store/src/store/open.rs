@@ -7,7 +7,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, RwLock};
 
-use towpath_protocol::{FilePath, StoreId};
+use towpath_protocol::signed::{FilePath, StoreId};
 
 use super::download::Stored;
 use super::error::{OpenError, StoreError};
@@ -340,7 +340,7 @@ impl Scan<'_> {
         }
     }
 
-    fn read(&self, name: &str) -> Result<towpath_protocol::SignedManifest, String> {
+    fn read(&self, name: &str) -> Result<towpath_protocol::signed::SignedManifest, String> {
         let path = name.strip_suffix(SUFFIX).unwrap_or(name);
         let path = FilePath::parse(path).map_err(|error| error.to_string())?;
         let file = self.files.open(name).map_err(|error| error.to_string())?;

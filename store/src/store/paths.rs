@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::sync::{Condvar, Mutex, PoisonError};
 
-use towpath_protocol::FilePath;
+use towpath_protocol::signed::FilePath;
 
 /// Lets one thread at a time publish at a path; others wait. Paths do not wait for each other.
 #[derive(Default)]

@@ -7,7 +7,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use towpath_protocol::{Content, SignedManifest};
+use towpath_protocol::signed::{Content, SignedManifest};
 
 use super::error::{CommitError, Mismatch, StoreError};
 use super::paths::ancestors;

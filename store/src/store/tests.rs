@@ -4,8 +4,9 @@ use std::fs;
 use std::os::unix::fs::{FileExt, symlink};
 use std::path::PathBuf;
 
-use towpath_protocol::{
-    Blake3Hash, Chunk, Content, FilePath, Manifest, SignedManifest, SigningKey, StoreId, Timestamp,
+use towpath_protocol::channel::Chunk;
+use towpath_protocol::signed::{
+    Blake3Hash, Content, FilePath, Manifest, SignedManifest, SigningKey, StoreId, Timestamp,
     UserId, UserName,
 };
 

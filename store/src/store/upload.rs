@@ -4,7 +4,8 @@ use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use towpath_protocol::{Blake3Hash, Chunk, FilePath, SignedManifest};
+use towpath_protocol::channel::Chunk;
+use towpath_protocol::signed::{Blake3Hash, FilePath, SignedManifest};
 
 use super::error::{CommitError, StoreError};
 use super::{PARTIAL, Shared, publish};

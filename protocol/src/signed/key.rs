@@ -13,7 +13,7 @@ use ssh_key::{Cipher, Kdf, LineEnding};
 use zeroize::Zeroizing;
 
 use crate::limits::{KDF_ROUNDS, MAX_KDF_ROUNDS, MAX_PRIVATE_KEY_LEN, MAX_PUBLIC_KEY_LINE_LEN};
-use crate::sshsig::{self, Namespace, SignatureError};
+use crate::signed::sshsig::{self, Namespace, SignatureError};
 
 /// Why a key was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]

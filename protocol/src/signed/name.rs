@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use unicode_normalization::is_nfc;
 
-use crate::hex::hex_type;
 use crate::limits::{MAX_PART_LEN, MAX_PATH_LEN, MAX_USER_NAME_LEN};
+use crate::signed::hex::hex_type;
 
 /// First part of the paths that the store keeps for itself.
 const RESERVED: &str = ".towpath";

@@ -59,7 +59,7 @@ macro_rules! hex_type {
 
         impl std::fmt::Display for $name {
             fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                $crate::hex::write(f, &self.0)
+                $crate::signed::hex::write(f, &self.0)
             }
         }
 
@@ -70,10 +70,10 @@ macro_rules! hex_type {
         }
 
         impl std::str::FromStr for $name {
-            type Err = $crate::hex::HexError;
+            type Err = $crate::signed::hex::HexError;
 
             fn from_str(text: &str) -> Result<Self, Self::Err> {
-                $crate::hex::parse(text).map(Self)
+                $crate::signed::hex::parse(text).map(Self)
             }
         }
     };

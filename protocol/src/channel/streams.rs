@@ -9,13 +9,13 @@ use std::collections::VecDeque;
 
 use bytes::BytesMut;
 
+use crate::channel::chunk::{CHUNK_LEN, Chunk};
 use crate::channel::keys::{Chain, Direction, Root};
+use crate::channel::link::Transmit;
 use crate::channel::record::{Algorithm, Opener, Sealer};
-use crate::chunk::{CHUNK_LEN, Chunk};
-use crate::close::{ProtocolError, WriteError};
+use crate::error::{ProtocolError, WriteError};
 use crate::ids::TransferId;
 use crate::limits::OUT_QUEUE_LEN;
-use crate::link::Transmit;
 use crate::wire::RecordKind;
 use crate::wire::record::{decode_abort, decode_credit, encode_abort, encode_credit};
 use crate::{Refusal, RefusalCode};

@@ -4,8 +4,8 @@ use std::fmt;
 
 use thiserror::Error;
 
-use crate::Chunk;
-use crate::control::escaped;
+use crate::channel::Chunk;
+use crate::request::escaped;
 
 /// Why a connection ended. The first reason is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -260,7 +260,7 @@ pub enum WriteError {
     /// There is no such transfer, it has ended, or this side is not to send data in it.
     #[error("no such transfer to write to")]
     Unknown(Chunk),
-    /// Longer than [`CHUNK_LEN`](crate::CHUNK_LEN): no record takes it.
+    /// Longer than [`CHUNK_LEN`](crate::channel::CHUNK_LEN): no record takes it.
     #[error("the chunk is longer than a record takes")]
     TooLong(Chunk),
 }

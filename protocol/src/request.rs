@@ -4,9 +4,10 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-use crate::{
-    FilePath, Fingerprint, ManifestHash, PublicKey, Role, SignedManifest, SignedStatement,
-    Timestamp, UserId, UserName,
+use crate::Role;
+use crate::signed::{
+    FilePath, Fingerprint, ManifestHash, PublicKey, SignedManifest, SignedStatement, Timestamp,
+    UserId, UserName,
 };
 
 /// A command of a client that is logged in. Whether the user may do it is for the server's

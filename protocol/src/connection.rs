@@ -6,14 +6,15 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
+use crate::TransferId;
 use crate::channel::keys::Direction;
+use crate::channel::link::{LinkChange, Transmit};
+use crate::channel::streams::Streams;
 use crate::channel::tls::{Established, Tls};
-use crate::close::{CloseCode, CloseReason, Deadline, ProtocolError};
+use crate::error::{CloseCode, CloseReason, Deadline, ProtocolError};
 use crate::limits::{CONTROL_QUEUE_LEN, EVENT_QUEUE_LEN, Limits, MAX_RECORD_LEN};
-use crate::link::{LinkChange, Transmit};
-use crate::transfer::Streams;
+use crate::signed::SignedManifest;
 use crate::wire::control::{Common, frame_len, split_frame};
-use crate::{SignedManifest, TransferId};
 
 /// The common part of a connection with events `E` and transfers in phase `P`.
 pub(crate) struct Session<E, P> {
@@ -345,8 +346,8 @@ fn control(payload: Bytes) -> Transmit {
 /// Whether a manifest is of this store and path.
 pub(crate) fn is_of(
     signed: &SignedManifest,
-    store: crate::StoreId,
-    path: &crate::FilePath,
+    store: crate::signed::StoreId,
+    path: &crate::signed::FilePath,
 ) -> bool {
     let manifest = signed.manifest();
     manifest.store == store && &manifest.path == path

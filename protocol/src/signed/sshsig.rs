@@ -3,8 +3,8 @@
 use sha2::{Digest, Sha512};
 use ssh_key::{Algorithm, HashAlg, LineEnding, Signature, SshSig};
 
-use crate::key::PublicKey;
 use crate::limits::MAX_SIGNATURE_LEN;
+use crate::signed::key::PublicKey;
 
 /// What a signature is for. A signature for one purpose is worth nothing for another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -143,7 +143,7 @@ pub(crate) fn signed_data(namespace: Namespace, message: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::key::SigningKey;
+    use crate::signed::key::SigningKey;
 
     #[test]
     fn a_signature_is_for_one_message_key_and_purpose() {

@@ -3,13 +3,13 @@
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
-use crate::hex::hex_type;
-use crate::key::{Fingerprint, PublicKey, SigningKey};
 use crate::limits::{MAX_FILE_SIZE, MAX_MANIFEST_LEN, MODE_MASK};
-use crate::name::{FilePath, PathError, StoreId, UserId, UserName};
-use crate::sshsig::{Namespace, SignatureError, signer_of};
-use crate::text::{BadLine, Lines, number, or_none};
-use crate::timestamp::Timestamp;
+use crate::signed::canonical::{BadLine, Lines, number, or_none};
+use crate::signed::hex::hex_type;
+use crate::signed::key::{Fingerprint, PublicKey, SigningKey};
+use crate::signed::name::{FilePath, PathError, StoreId, UserId, UserName};
+use crate::signed::sshsig::{Namespace, SignatureError, signer_of};
+use crate::signed::timestamp::Timestamp;
 
 hex_type!(
     /// The BLAKE3 hash of a file's content, as `b3sum` prints it: 64 hexadecimal digits as text.

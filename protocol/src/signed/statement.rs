@@ -2,13 +2,13 @@
 
 use std::fmt::{self, Write as _};
 
-use crate::hex::hex_type;
-use crate::key::{PublicKey, SigningKey};
 use crate::limits::{MAX_KEPT_MANIFESTS, MAX_STATEMENT_LEN};
-use crate::manifest::ManifestHash;
-use crate::name::{StoreId, UserId, UserName};
-use crate::sshsig::{Namespace, SignatureError, signer_of};
-use crate::text::{BadLine, Lines, number, or_none};
+use crate::signed::canonical::{BadLine, Lines, number, or_none};
+use crate::signed::hex::hex_type;
+use crate::signed::key::{PublicKey, SigningKey};
+use crate::signed::manifest::ManifestHash;
+use crate::signed::name::{StoreId, UserId, UserName};
+use crate::signed::sshsig::{Namespace, SignatureError, signer_of};
 
 hex_type!(
     /// The BLAKE3 hash of a statement's canonical text, by which the next statement names it: 64
