@@ -186,7 +186,7 @@ impl Destination {
 
     /// Whether both destinations mean the same login on the same server.
     #[must_use]
-    pub fn same_server(&self, other: &Destination) -> bool {
+    pub fn same_server(&self, other: &Self) -> bool {
         self.user == other.user && self.addresses == other.addresses
     }
 }

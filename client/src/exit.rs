@@ -41,39 +41,39 @@ pub enum Exit {
 
 impl Exit {
     /// Every way to end, in the order of the codes.
-    pub const ALL: [Exit; 13] = [
-        Exit::Success,
-        Exit::Partial,
-        Exit::Usage,
-        Exit::Denied,
-        Exit::LoginRefused,
-        Exit::Untrusted,
-        Exit::Verification,
-        Exit::NotFound,
-        Exit::Unreachable,
-        Exit::Local,
-        Exit::Conflict,
-        Exit::Server,
-        Exit::Interrupted,
+    pub const ALL: [Self; 13] = [
+        Self::Success,
+        Self::Partial,
+        Self::Usage,
+        Self::Denied,
+        Self::LoginRefused,
+        Self::Untrusted,
+        Self::Verification,
+        Self::NotFound,
+        Self::Unreachable,
+        Self::Local,
+        Self::Conflict,
+        Self::Server,
+        Self::Interrupted,
     ];
 
     /// The process's exit code.
     #[must_use]
     pub fn code(self) -> u8 {
         match self {
-            Exit::Success => 0,
-            Exit::Partial => 1,
-            Exit::Usage => 2,
-            Exit::Denied => 3,
-            Exit::LoginRefused => 4,
-            Exit::Untrusted => 5,
-            Exit::Verification => 6,
-            Exit::NotFound => 7,
-            Exit::Unreachable => 8,
-            Exit::Local => 9,
-            Exit::Conflict => 10,
-            Exit::Server => 11,
-            Exit::Interrupted => 130,
+            Self::Success => 0,
+            Self::Partial => 1,
+            Self::Usage => 2,
+            Self::Denied => 3,
+            Self::LoginRefused => 4,
+            Self::Untrusted => 5,
+            Self::Verification => 6,
+            Self::NotFound => 7,
+            Self::Unreachable => 8,
+            Self::Local => 9,
+            Self::Conflict => 10,
+            Self::Server => 11,
+            Self::Interrupted => 130,
         }
     }
 
@@ -81,21 +81,21 @@ impl Exit {
     #[must_use]
     pub fn meaning(self) -> &'static str {
         match self {
-            Exit::Success => "everything was done",
-            Exit::Partial => {
+            Self::Success => "everything was done",
+            Self::Partial => {
                 "several things were asked for and some failed (each is named on standard error)"
             }
-            Exit::Usage => "the command line does not make sense",
-            Exit::Denied => "refused: the user's role does not allow it",
-            Exit::LoginRefused => "login refused",
-            Exit::Untrusted => "the server is not trusted, or its key changed",
-            Exit::Verification => "verification failed: content, signature, signer or version",
-            Exit::NotFound => "no such file or user on the server",
-            Exit::Unreachable => "the server cannot be reached, or the connection was lost",
-            Exit::Local => "a local file, directory or terminal failed",
-            Exit::Conflict => "somebody else changed the file meanwhile",
-            Exit::Server => "the server could not do it (space, load, size or a fault)",
-            Exit::Interrupted => "interrupted",
+            Self::Usage => "the command line does not make sense",
+            Self::Denied => "refused: the user's role does not allow it",
+            Self::LoginRefused => "login refused",
+            Self::Untrusted => "the server is not trusted, or its key changed",
+            Self::Verification => "verification failed: content, signature, signer or version",
+            Self::NotFound => "no such file or user on the server",
+            Self::Unreachable => "the server cannot be reached, or the connection was lost",
+            Self::Local => "a local file, directory or terminal failed",
+            Self::Conflict => "somebody else changed the file meanwhile",
+            Self::Server => "the server could not do it (space, load, size or a fault)",
+            Self::Interrupted => "interrupted",
         }
     }
 
@@ -103,7 +103,7 @@ impl Exit {
     #[must_use]
     pub fn table() -> String {
         let mut text = String::from("Exit codes:\n");
-        for exit in Exit::ALL {
+        for exit in Self::ALL {
             text.push_str(&format!("  {:>3}  {}\n", exit.code(), exit.meaning()));
         }
         text
@@ -112,11 +112,11 @@ impl Exit {
     /// The code for several results: the common one when all failed alike, [`Exit::Partial`] when
     /// some succeeded or they differ.
     #[must_use]
-    pub fn of_all(succeeded: u64, failures: &BTreeSet<Exit>) -> Exit {
+    pub fn of_all(succeeded: u64, failures: &BTreeSet<Self>) -> Self {
         match failures.first() {
-            None => Exit::Success,
+            None => Self::Success,
             Some(&only) if succeeded == 0 && failures.len() == 1 => only,
-            Some(_) => Exit::Partial,
+            Some(_) => Self::Partial,
         }
     }
 }

@@ -17,8 +17,8 @@ pub enum Direction {
 impl fmt::Display for Direction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Direction::Put => "put",
-            Direction::Get => "get",
+            Self::Put => "put",
+            Self::Get => "get",
         })
     }
 }

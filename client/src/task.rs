@@ -44,7 +44,7 @@ pub enum Step {
 impl Step {
     /// Ended with `failure`.
     pub fn failed(failure: Failure) -> Self {
-        Step::Done(Err(failure))
+        Self::Done(Err(failure))
     }
 }
 

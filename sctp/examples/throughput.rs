@@ -74,7 +74,7 @@ impl Run {
         let mut client = Endpoint::new(host("10.0.0.1:9899", None)?, [1; 32], now);
         let server = Endpoint::new(host("10.0.0.2:9899", Some(PORT))?, [2; 32], now);
         let handle = client.connect(&["10.0.0.2:9899".parse()?], PORT, now)?;
-        Ok(Run {
+        Ok(Self {
             hosts: [client, server],
             handle,
             buffer: Vec::new(),

@@ -68,7 +68,7 @@ impl Loop {
         };
         let seed = std::array::from_fn(|_| entropy());
         let endpoint = Endpoint::new(config, seed, Instant::now());
-        Ok(Loop {
+        Ok(Self {
             endpoint,
             sockets,
             buffer: Vec::new(),

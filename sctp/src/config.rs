@@ -75,7 +75,7 @@ pub struct Config {
 
 impl Default for Config {
     fn default() -> Self {
-        Config {
+        Self {
             streams: 64,
             max_inbound_streams: 1_024,
             receive_window: 512 * 1_024,
@@ -167,7 +167,7 @@ pub struct EndpointConfig {
 
 impl Default for EndpointConfig {
     fn default() -> Self {
-        EndpointConfig {
+        Self {
             listen: None,
             addresses: Vec::new(),
             shard: Shard::default(),

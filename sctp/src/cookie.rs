@@ -94,7 +94,7 @@ impl std::fmt::Debug for Secret {
 impl Secrets {
     pub(crate) fn new(mut rng: Rng, now: Instant) -> Self {
         let current = Secret(rng.secret());
-        Secrets {
+        Self {
             rng,
             epoch: now,
             rotated: now,

@@ -31,7 +31,7 @@ pub struct PathId {
 impl PathId {
     /// A path. IPv4 addresses mapped into IPv6 are unmapped, so that both spellings name one path.
     pub fn new(local: SocketAddr, remote: SocketAddr) -> Self {
-        PathId {
+        Self {
             local: canonical(local),
             remote: canonical(remote),
         }

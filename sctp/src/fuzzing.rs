@@ -100,7 +100,7 @@ impl Talk {
             association,
             ..EndpointConfig::default()
         };
-        Talk {
+        Self {
             endpoint: Endpoint::new(config, [7; 32], now),
             now,
             local,

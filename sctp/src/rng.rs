@@ -13,7 +13,7 @@ pub(crate) struct Rng {
 
 impl Rng {
     pub(crate) fn new(seed: [u8; 32]) -> Self {
-        Rng {
+        Self {
             key: seed,
             block: [0; 32],
             used: 32,
@@ -31,7 +31,7 @@ impl Rng {
     /// A generator of its own, so that the order in which its numbers are drawn does not affect
     /// ours.
     pub(crate) fn fork(&mut self) -> Self {
-        Rng::new(self.take())
+        Self::new(self.take())
     }
 
     /// A fresh 256-bit secret.

@@ -43,7 +43,7 @@ impl Transfer {
             .connect(&addresses(server), PORT, now)
             .expect("begins");
         let traffic = Traffic::uniform(count, 4, 16_384);
-        Transfer {
+        Self {
             world,
             traffic,
             client,
@@ -56,7 +56,7 @@ impl Transfer {
     /// Goes on for a span, or until everything has arrived. Gives the longest wait within it.
     fn go(&mut self, span: Duration) -> Duration {
         self.stall = Duration::ZERO;
-        let Transfer {
+        let Self {
             world,
             traffic,
             client,

@@ -104,19 +104,19 @@ impl AdminError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            AdminError::NotEmpty(_)
-            | AdminError::NoServer { .. }
-            | AdminError::Exposed { .. }
-            | AdminError::Config(_)
-            | AdminError::Identity(_)
-            | AdminError::StorageKey(_)
-            | AdminError::Store(_) => 3,
-            AdminError::Io { .. }
-            | AdminError::NoUser(_)
-            | AdminError::NoPassword(_)
-            | AdminError::Key { .. }
-            | AdminError::PrivateKey(_)
-            | AdminError::Registry(_) => 1,
+            Self::NotEmpty(_)
+            | Self::NoServer { .. }
+            | Self::Exposed { .. }
+            | Self::Config(_)
+            | Self::Identity(_)
+            | Self::StorageKey(_)
+            | Self::Store(_) => 3,
+            Self::Io { .. }
+            | Self::NoUser(_)
+            | Self::NoPassword(_)
+            | Self::Key { .. }
+            | Self::PrivateKey(_)
+            | Self::Registry(_) => 1,
         }
     }
 }

@@ -174,8 +174,8 @@ enum CommandError {
 impl CommandError {
     fn exit_code(&self) -> u8 {
         match self {
-            CommandError::Admin(error) => error.exit_code(),
-            CommandError::Run(error) => error.exit_code(),
+            Self::Admin(error) => error.exit_code(),
+            Self::Run(error) => error.exit_code(),
         }
     }
 }

@@ -33,8 +33,8 @@ enum Stage {
 
 impl Outgoing {
     /// A download of `path`, whose opening is under way.
-    pub(super) fn new(path: FilePath, now: Instant) -> Outgoing {
-        Outgoing {
+    pub(super) fn new(path: FilePath, now: Instant) -> Self {
+        Self {
             path,
             stage: Stage::Working,
             ready: VecDeque::new(),

@@ -20,8 +20,8 @@ pub struct Home {
 
 impl Home {
     /// The server directory at `root`; nothing is read yet.
-    pub fn new(root: &Path) -> Home {
-        Home {
+    pub fn new(root: &Path) -> Self {
+        Self {
             root: root.to_owned(),
         }
     }
@@ -138,8 +138,8 @@ pub struct Config {
 }
 
 impl Default for Config {
-    fn default() -> Config {
-        Config {
+    fn default() -> Self {
+        Self {
             listen: Vec::new(),
             port: DEFAULT_PORT,
             carrier: CarrierChoice::Auto,

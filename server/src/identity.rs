@@ -82,7 +82,7 @@ impl Identity {
     ///
     /// # Errors
     /// When one is missing, is not PEM, holds nothing of its kind, or others can read the key.
-    pub fn load(home: &Home) -> Result<Identity, IdentityError> {
+    pub fn load(home: &Home) -> Result<Self, IdentityError> {
         let path = home.certificate();
         let text = fs::read(&path).map_err(io_error(&path))?;
         let chain = CertificateDer::pem_slice_iter(&text)
@@ -103,7 +103,7 @@ impl Identity {
         let text = Zeroizing::new(fs::read(&path).map_err(io_error(&path))?);
         let key = PrivateKeyDer::from_pem_slice(&text)
             .map_err(|error| bad(&path, format!("not a PEM private key: {error}")))?;
-        Ok(Identity { chain, key })
+        Ok(Self { chain, key })
     }
 }
 

@@ -131,8 +131,8 @@ pub enum CommitOutcome {
 
 impl Services {
     /// The services over an open store and registry.
-    pub fn new(store: Store, registry: Registry) -> Services {
-        Services {
+    pub fn new(store: Store, registry: Registry) -> Self {
+        Self {
             store,
             registry,
             throttle: Mutex::new(Throttle::new()),

@@ -16,11 +16,11 @@ pub enum Network {
 }
 
 impl From<Option<IpAddr>> for Network {
-    fn from(address: Option<IpAddr>) -> Network {
+    fn from(address: Option<IpAddr>) -> Self {
         match address.map(|a| a.to_canonical()) {
-            Some(IpAddr::V4(a)) => Network::V4(a.to_bits()),
-            Some(IpAddr::V6(a)) => Network::V6((a.to_bits() >> 64) as u64),
-            None => Network::Local,
+            Some(IpAddr::V4(a)) => Self::V4(a.to_bits()),
+            Some(IpAddr::V6(a)) => Self::V6((a.to_bits() >> 64) as u64),
+            None => Self::Local,
         }
     }
 }
@@ -41,8 +41,8 @@ pub struct Place {
 
 impl Places {
     /// At most `most` places for each network; peers without an address are not counted.
-    pub fn new(most: usize) -> Arc<Places> {
-        Arc::new(Places {
+    pub fn new(most: usize) -> Arc<Self> {
+        Arc::new(Self {
             taken: Mutex::new(BTreeMap::new()),
             most,
         })

@@ -98,9 +98,9 @@ impl RunError {
     #[must_use]
     pub fn exit_code(&self) -> u8 {
         match self {
-            RunError::Setup(error) => error.exit_code(),
-            RunError::Tls(_) | RunError::Recipient { .. } | RunError::Log(_) => 3,
-            RunError::Listen { .. } | RunError::NoSctp(_) | RunError::Loop(_) => 1,
+            Self::Setup(error) => error.exit_code(),
+            Self::Tls(_) | Self::Recipient { .. } | Self::Log(_) => 3,
+            Self::Listen { .. } | Self::NoSctp(_) | Self::Loop(_) => 1,
         }
     }
 }
@@ -142,7 +142,7 @@ impl Server {
     ///
     /// # Errors
     /// When a part of the directory is missing, damaged or in use.
-    pub fn open(dir: &Path) -> Result<Server, RunError> {
+    pub fn open(dir: &Path) -> Result<Self, RunError> {
         let home = Home::new(dir);
         let registry = admin::open_registry(dir)?;
         let config = home.load_config().map_err(AdminError::from)?;
@@ -157,7 +157,7 @@ impl Server {
             store: store.id(),
             limits: Limits::default(),
         };
-        Ok(Server {
+        Ok(Self {
             config,
             services: Arc::new(Services::new(store, registry)),
             session,
@@ -222,7 +222,7 @@ impl Listening {
     /// # Errors
     /// When the event loop itself fails.
     pub fn run(self) -> Result<(), RunError> {
-        let Listening {
+        let Self {
             mut driver,
             services,
             session,

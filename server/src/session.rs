@@ -85,11 +85,11 @@ impl ServerSession {
         peer: Peer,
         place: Place,
         now: Instant,
-    ) -> Result<ServerSession, TlsConfigError> {
+    ) -> Result<Self, TlsConfigError> {
         let connection = Connection::new(config.clone(), now)?;
         let network = place.network();
         tracing::info!(%peer, "connected");
-        Ok(ServerSession {
+        Ok(Self {
             connection,
             services,
             peer,
@@ -464,15 +464,15 @@ impl ServerSession {
 impl Transfer {
     fn path(&self) -> &FilePath {
         match self {
-            Transfer::In(incoming) => incoming.path(),
-            Transfer::Out(outgoing) => outgoing.path(),
+            Self::In(incoming) => incoming.path(),
+            Self::Out(outgoing) => outgoing.path(),
         }
     }
 
     fn verb(&self) -> &'static str {
         match self {
-            Transfer::In(_) => "put",
-            Transfer::Out(_) => "get",
+            Self::In(_) => "put",
+            Self::Out(_) => "get",
         }
     }
 }

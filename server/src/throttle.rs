@@ -28,8 +28,8 @@ struct Table<K> {
 }
 
 impl<K: Ord + Clone> Table<K> {
-    fn new(free: u32, longest: Duration) -> Table<K> {
-        Table {
+    fn new(free: u32, longest: Duration) -> Self {
+        Self {
             attempts: BTreeMap::new(),
             free,
             longest,
@@ -99,15 +99,15 @@ pub struct Throttle {
 }
 
 impl Default for Throttle {
-    fn default() -> Throttle {
-        Throttle::new()
+    fn default() -> Self {
+        Self::new()
     }
 }
 
 impl Throttle {
     /// Nobody has tried yet.
-    pub fn new() -> Throttle {
-        Throttle {
+    pub fn new() -> Self {
+        Self {
             pairs: Table::new(limits::THROTTLE_FREE, limits::THROTTLE_LONGEST),
             networks: Table::new(limits::THROTTLE_FREE_NETWORK, limits::THROTTLE_LONGEST),
             users: Table::new(limits::THROTTLE_FREE_USER, limits::THROTTLE_LONGEST_USER),

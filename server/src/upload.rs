@@ -33,8 +33,8 @@ enum Stage {
 
 impl Incoming {
     /// An upload to `path`, whose opening is under way.
-    pub(super) fn new(path: FilePath, now: Instant) -> Incoming {
-        Incoming {
+    pub(super) fn new(path: FilePath, now: Instant) -> Self {
+        Self {
             path,
             stage: Stage::Working,
             pending: VecDeque::new(),

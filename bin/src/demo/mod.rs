@@ -70,9 +70,9 @@ pub(crate) enum DemoError {
 }
 
 impl DemoError {
-    fn io(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> DemoError {
+    fn io(path: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let path = path.into();
-        |source| DemoError::Io { path, source }
+        |source| Self::Io { path, source }
     }
 }
 

@@ -64,7 +64,7 @@ pub(super) struct Person {
 }
 
 impl Stage {
-    pub(super) fn new() -> Result<Stage, DemoError> {
+    pub(super) fn new() -> Result<Self, DemoError> {
         let dir = tempfile::Builder::new()
             .prefix("towpath-demo-")
             .tempdir()
@@ -73,7 +73,7 @@ impl Stage {
             "A server and its clients in this process, over SCTP in user space: no kernel module, no privilege.\nEverything happens in {}, which is removed at the end.",
             dir.path().display()
         );
-        Ok(Stage { dir, server: None })
+        Ok(Self { dir, server: None })
     }
 
     pub(super) fn path(&self, name: &str) -> PathBuf {

@@ -35,7 +35,7 @@ impl Local {
     }
 
     /// An address that a person has chosen.
-    pub(super) fn chosen(address: IpAddr, hosts: &[Local]) -> Self {
+    pub(super) fn chosen(address: IpAddr, hosts: &[Self]) -> Self {
         let known = hosts.iter().find(|local| local.address.ip() == address);
         known
             .cloned()

@@ -9,9 +9,9 @@
 //! ```
 //! d is the direction in one byte, s the stream in 2, g the generation in 4 and b = record number
 //! >> 20 in 8, all big-endian; the hash is SHA-256 (RFC 5869 §2.3; the exporter's output is
-//! uniform, so §3.3 lets Extract be skipped). The root is zeroised once the chains of all agreed
-//! streams exist, a chain once the next one does: whoever reads the memory of an endpoint cannot
-//! open the transfers that ended before.
+//! > > uniform, so §3.3 lets Extract be skipped). The root is zeroised once the chains of all agreed
+//! > > streams exist, a chain once the next one does: whoever reads the memory of an endpoint cannot
+//! > > open the transfers that ended before.
 
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Prk};
 use zeroize::Zeroizing;

@@ -48,7 +48,7 @@ impl Association {
             deadline: now + config.rto_initial,
         };
         let local_tsn = rng.next_u32();
-        let mut association = Association::new(
+        let mut association = Self::new(
             config,
             rng,
             ports,
@@ -91,7 +91,7 @@ impl Association {
             }
         }
         let state = State::Established;
-        let mut association = Association::new(
+        let mut association = Self::new(
             config,
             rng,
             ports,
@@ -126,7 +126,7 @@ impl Association {
         paths: Vec<Path>,
         locals: Arc<[SocketAddr]>,
     ) -> Self {
-        Association {
+        Self {
             local_tie: rng.next_u32() | 1,
             peer_tie: rng.next_u32() | 1,
             rng,

@@ -56,7 +56,7 @@ impl Endpoint {
         let mut rng = Rng::new(seed);
         let secrets = Secrets::new(rng.fork(), now);
         let throttle = Throttle::new(config.stateless_replies, &mut rng, now);
-        Endpoint {
+        Self {
             config: Arc::new(config.association.clamped()),
             listen: config.listen,
             addresses: config.addresses.into(),

@@ -24,7 +24,7 @@ impl Throttle {
     /// Allows `rate` answers a second to each source, and as many at once.
     pub(crate) fn new(rate: u32, rng: &mut Rng, now: Instant) -> Self {
         let rate = rate.max(1);
-        Throttle {
+        Self {
             key: rng.next_u64(),
             rate,
             buckets: vec![

@@ -144,7 +144,7 @@ pub struct UnknownAction {
 impl UnknownAction {
     /// For a chunk type.
     pub fn for_chunk(kind: u8) -> Self {
-        UnknownAction {
+        Self {
             proceed: kind & 0x80 != 0,
             report: kind & 0x40 != 0,
         }
@@ -152,7 +152,7 @@ impl UnknownAction {
 
     /// For a parameter type.
     pub fn for_parameter(kind: u16) -> Self {
-        UnknownAction {
+        Self {
             proceed: kind & 0x8000 != 0,
             report: kind & 0x4000 != 0,
         }

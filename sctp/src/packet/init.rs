@@ -124,7 +124,7 @@ pub struct InitAddresses {
 
 impl Default for InitAddresses {
     fn default() -> Self {
-        InitAddresses {
+        Self {
             list: [IpAddr::V4(Ipv4Addr::UNSPECIFIED); MAX_ADDRESSES],
             len: 0,
         }
@@ -151,7 +151,7 @@ impl std::ops::Deref for InitAddresses {
 
 impl FromIterator<IpAddr> for InitAddresses {
     fn from_iter<T: IntoIterator<Item = IpAddr>>(addresses: T) -> Self {
-        let mut list = InitAddresses::default();
+        let mut list = Self::default();
         addresses.into_iter().for_each(|address| list.push(address));
         list
     }

@@ -13,7 +13,7 @@ pub(crate) struct Congestion {
 impl Congestion {
     /// For a path whose largest DATA chunk (PMDCS) is `chunk` bytes (§7.2.1).
     pub(crate) fn new(chunk: usize, v4: bool) -> Self {
-        Congestion {
+        Self {
             cwnd: initial(chunk, v4),
             ssthresh: usize::MAX,
             partial: 0,

@@ -80,7 +80,7 @@ pub(crate) enum Heartbeat {
 impl Path {
     pub(crate) fn new(id: PathId, state: PathState, config: &Config, now: Instant) -> Self {
         let mtu = Mtu::new(config);
-        Path {
+        Self {
             id,
             state,
             errors: 0,

@@ -43,7 +43,7 @@ enum Search {
 
 impl Mtu {
     pub(crate) fn new(config: &Config) -> Self {
-        Mtu {
+        Self {
             base: config.initial_mtu,
             max: config.max_mtu,
             current: config.initial_mtu,

@@ -22,7 +22,7 @@ struct Smoothed {
 
 impl Rtt {
     pub(crate) fn new(config: &Config) -> Self {
-        Rtt {
+        Self {
             smoothed: None,
             rto: config.rto_initial,
             min: config.rto_min,

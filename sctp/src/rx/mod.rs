@@ -76,7 +76,7 @@ pub(crate) enum Received {
 impl Rx {
     /// For a peer whose first TSN is `initial` and that may send on `inbound` streams.
     pub(crate) fn new(initial: u32, inbound: u16, config: &Config) -> Self {
-        Rx {
+        Self {
             cumulative: seq::initial(initial) - 1,
             ranges: Ranges::default(),
             reassembly: Reassembly::new(config.max_message),

@@ -14,7 +14,7 @@ pub(crate) struct Order {
 
 impl Order {
     pub(crate) fn new(streams: u16) -> Self {
-        Order {
+        Self {
             next: vec![0; usize::from(streams)],
             waiting: BTreeMap::new(),
         }

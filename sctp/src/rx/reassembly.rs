@@ -46,7 +46,7 @@ impl Run {
     }
 
     /// Joins two neighbouring runs; the shorter list of pieces moves.
-    fn join(mut self, mut right: Run) -> Run {
+    fn join(mut self, mut right: Self) -> Self {
         if self.pieces.len() < right.pieces.len() {
             while let Some(piece) = self.pieces.pop_back() {
                 right.pieces.push_front(piece);
@@ -55,7 +55,7 @@ impl Run {
         } else {
             self.pieces.append(&mut right.pieces);
         }
-        Run {
+        Self {
             last: right.last,
             ends: right.ends,
             len: self.len + right.len,
@@ -88,7 +88,7 @@ impl Run {
 
 impl Reassembly {
     pub(crate) fn new(max_message: usize) -> Self {
-        Reassembly {
+        Self {
             runs: BTreeMap::new(),
             max_message,
             hint: 0,

@@ -16,7 +16,7 @@ pub(crate) struct Window {
 
 impl Window {
     pub(crate) fn new(size: usize, max: usize) -> Self {
-        Window {
+        Self {
             size,
             max,
             since: None,

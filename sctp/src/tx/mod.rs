@@ -99,7 +99,7 @@ impl Sent {
 
 impl Tx {
     pub(crate) fn new(initial: u32, window: u32) -> Self {
-        Tx {
+        Self {
             queue: SendQueue::new(RoundRobin::default()),
             base: seq::initial(initial),
             ring: VecDeque::new(),

@@ -48,7 +48,7 @@ pub(crate) struct Fragment {
 
 impl<S: Scheduler> SendQueue<S> {
     pub(crate) fn new(scheduler: S) -> Self {
-        SendQueue {
+        Self {
             scheduler,
             streams: Vec::new(),
             current: None,

@@ -56,7 +56,7 @@ impl Peer {
             association,
             ..config
         };
-        Peer {
+        Self {
             server: Endpoint::new(config, [9; 32], now),
             now,
             path: PathId::new(address("10.0.0.1:9899"), address(SERVER)),

@@ -64,7 +64,7 @@ impl Usrsctp {
             .spawn()
             .expect("the peer starts");
         let lines = BufReader::new(child.stdout.take().expect("its output is piped"));
-        let mut peer = Usrsctp { child, lines };
+        let mut peer = Self { child, lines };
         if arguments[0] == "listen" {
             assert_eq!(peer.line(), "ready");
         }
@@ -121,7 +121,7 @@ impl Host {
             ..EndpointConfig::default()
         };
         let endpoint = Endpoint::new(config, [std::process::id() as u8; 32], Instant::now());
-        Host {
+        Self {
             endpoint,
             sockets,
             cut: None,
@@ -181,7 +181,7 @@ impl Host {
         }
     }
 
-    fn until(&mut self, what: &str, mut done: impl FnMut(&mut Host) -> bool) {
+    fn until(&mut self, what: &str, mut done: impl FnMut(&mut Self) -> bool) {
         let start = Instant::now();
         while !done(self) {
             assert!(start.elapsed() < LIMIT, "{what} takes too long");

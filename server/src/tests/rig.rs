@@ -43,7 +43,7 @@ pub(super) struct Person {
 }
 
 impl Server {
-    pub(super) fn new() -> Server {
+    pub(super) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let home = Home::new(dir.path());
         Identity::create(&home).unwrap();
@@ -60,7 +60,7 @@ impl Server {
             store: store.id(),
             limits: Limits::default(),
         };
-        Server {
+        Self {
             home,
             services: Arc::new(Services::new(store, registry)),
             config,

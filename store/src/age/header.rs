@@ -54,7 +54,7 @@ impl Header {
     pub(crate) fn new<'a>(
         key: &FileKey,
         recipients: impl IntoIterator<Item = &'a Recipient>,
-    ) -> Result<Header, getrandom::Error> {
+    ) -> Result<Self, getrandom::Error> {
         let mut text = String::new();
         for recipient in recipients {
             let secret = random_secret()?;
@@ -69,7 +69,7 @@ impl Header {
             body[FILE_KEY..].copy_from_slice(&tag);
             stanza::emit(&mut text, &[X25519, &base64(share.as_bytes())], &body);
         }
-        Ok(Header { recipients: text })
+        Ok(Self { recipients: text })
     }
 
     /// The header's bytes with this proof, which [`fits`](Proof::fits); of the same length for

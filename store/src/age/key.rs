@@ -40,14 +40,14 @@ pub struct RecipientError;
 impl FromStr for Recipient {
     type Err = RecipientError;
 
-    fn from_str(text: &str) -> Result<Recipient, RecipientError> {
+    fn from_str(text: &str) -> Result<Self, RecipientError> {
         // Recipients are lower case, identities upper case: the other case is legal Bech32 but
         // nothing that age prints.
         if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
             return Err(RecipientError);
         }
         bech32::decode(RECIPIENT, text)
-            .map(|bytes| Recipient(PublicKey::from(*bytes)))
+            .map(|bytes| Self(PublicKey::from(*bytes)))
             .ok_or(RecipientError)
     }
 }
@@ -59,16 +59,16 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    fn new(secret: StaticSecret) -> Identity {
+    fn new(secret: StaticSecret) -> Self {
         let recipient = Recipient(PublicKey::from(&secret));
-        Identity { secret, recipient }
+        Self { secret, recipient }
     }
 
-    fn parse(text: &str) -> Option<Identity> {
+    fn parse(text: &str) -> Option<Self> {
         if text.bytes().any(|byte| byte.is_ascii_lowercase()) {
             return None;
         }
-        bech32::decode(SECRET, text).map(|bytes| Identity::new(StaticSecret::from(*bytes)))
+        bech32::decode(SECRET, text).map(|bytes| Self::new(StaticSecret::from(*bytes)))
     }
 
     pub(crate) fn secret(&self) -> &StaticSecret {
@@ -127,9 +127,9 @@ impl StorageKey {
     /// # Panics
     /// When the system has no randomness: there is no key to go on with.
     #[must_use]
-    pub fn generate() -> StorageKey {
+    pub fn generate() -> Self {
         let secret = random_secret().expect("a system that runs this has getrandom(2)");
-        StorageKey {
+        Self {
             current: Identity::new(secret),
             older: Vec::new(),
         }
@@ -139,7 +139,7 @@ impl StorageKey {
     ///
     /// # Errors
     /// [`KeyFileError`]: unreadable, malformed, or with rights for others than its owner.
-    pub fn load(path: &Path) -> Result<StorageKey, KeyFileError> {
+    pub fn load(path: &Path) -> Result<Self, KeyFileError> {
         let io = |error| KeyFileError::Io {
             path: path.into(),
             error,
@@ -204,7 +204,7 @@ impl StorageKey {
 
     /// A second one, for a store that is opened again.
     #[cfg(test)]
-    pub(crate) fn copy(&self) -> StorageKey {
+    pub(crate) fn copy(&self) -> Self {
         parse_key_file(&self.emit()).expect("what was written is read")
     }
 

@@ -12,9 +12,9 @@ pub(crate) struct Payload {
 
 impl Payload {
     /// Derives the payload key from the file key and the nonce that follows the header.
-    pub(crate) fn new(key: &FileKey, nonce: &[u8; PAYLOAD_NONCE]) -> Payload {
+    pub(crate) fn new(key: &FileKey, nonce: &[u8; PAYLOAD_NONCE]) -> Self {
         let key = derive(&**key, nonce, b"payload");
-        Payload {
+        Self {
             cipher: ChaCha20Poly1305::new((&*key).into()),
         }
     }

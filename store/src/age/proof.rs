@@ -60,7 +60,7 @@ impl Proof {
     }
 
     /// Opens a body; `None` when it was changed or is not laid out as above.
-    pub(super) fn open(key: &FileKey, mut body: Vec<u8>) -> Option<Proof> {
+    pub(super) fn open(key: &FileKey, mut body: Vec<u8>) -> Option<Self> {
         if body.len() != BODY {
             return None;
         }
@@ -72,7 +72,7 @@ impl Proof {
             .ok()?;
         let (manifest, rest) = split_part(text)?;
         let (signature, padding) = split_part(rest)?;
-        padding.iter().all(|&byte| byte == 0).then(|| Proof {
+        padding.iter().all(|&byte| byte == 0).then(|| Self {
             manifest: manifest.into(),
             signature: signature.into(),
         })

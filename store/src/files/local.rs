@@ -24,13 +24,13 @@ pub(crate) struct LocalFiles {
 
 impl LocalFiles {
     /// Opens the directory at `path`, which may itself be reached through links.
-    pub(crate) fn open(path: &Path) -> io::Result<LocalFiles> {
+    pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let root = open(
             path,
             OFlag::O_DIRECTORY | OFlag::O_RDONLY | OFlag::O_CLOEXEC,
             Mode::empty(),
         )?;
-        Ok(LocalFiles { root })
+        Ok(Self { root })
     }
 
     /// Opens a directory below the root, each part on its own, so that no link is followed on the

@@ -66,9 +66,9 @@ impl MemoryFiles {
 
     /// The disk as the next process finds it when this one was killed: what was not synced is seen,
     /// but still not safe.
-    pub(crate) fn after_kill(&self) -> MemoryFiles {
+    pub(crate) fn after_kill(&self) -> Self {
         let disk = self.disk();
-        MemoryFiles(Arc::new(Mutex::new(Disk {
+        Self(Arc::new(Mutex::new(Disk {
             inodes: disk.inodes.clone(),
             names: disk.names.clone(),
             durable: disk.durable.clone(),
@@ -77,7 +77,7 @@ impl MemoryFiles {
     }
 
     /// A disk as this one may be found after a crash; which of the possible ones, `seed` tells.
-    pub(crate) fn after_crash(&self, seed: u64) -> MemoryFiles {
+    pub(crate) fn after_crash(&self, seed: u64) -> Self {
         let disk = self.disk();
         let mut random = Random(seed);
         let mut directories: BTreeMap<&str, bool> = BTreeMap::new();
@@ -128,7 +128,7 @@ impl MemoryFiles {
             }
         };
         let inodes = disk.inodes.iter().map(survive).collect();
-        MemoryFiles(Arc::new(Mutex::new(Disk {
+        Self(Arc::new(Mutex::new(Disk {
             inodes,
             durable: names.clone(),
             names,

@@ -21,9 +21,9 @@ struct Open {
 }
 
 impl LogFile {
-    pub(super) fn open(path: &Path) -> io::Result<LogFile> {
+    pub(super) fn open(path: &Path) -> io::Result<Self> {
         let file = append_to(path)?;
-        Ok(LogFile {
+        Ok(Self {
             path: path.into(),
             open: Mutex::new(Open { file, lost: 0 }),
         })

@@ -82,7 +82,7 @@ pub(super) struct Line {
 }
 
 impl Line {
-    pub(super) fn new(time: OffsetDateTime, level: Level) -> Line {
+    pub(super) fn new(time: OffsetDateTime, level: Level) -> Self {
         let format = format_description!(
             "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z"
         );
@@ -90,7 +90,7 @@ impl Line {
         let time = time
             .format(format)
             .unwrap_or_else(|_| time.unix_timestamp().to_string());
-        Line {
+        Self {
             start: format!("{time} {level:5} "),
             message: String::new(),
             fields: Fields::default(),

@@ -51,12 +51,12 @@ impl ServerLog {
     ///
     /// # Errors
     /// [`LogError::Io`].
-    pub fn open(path: &Path) -> Result<ServerLog, LogError> {
+    pub fn open(path: &Path) -> Result<Self, LogError> {
         let file = LogFile::open(path).map_err(|error| LogError::Io {
             path: path.into(),
             error,
         })?;
-        Ok(ServerLog { file })
+        Ok(Self { file })
     }
 
     /// Makes it the process's subscriber for events up to `level`.

@@ -36,16 +36,16 @@ pub(super) enum Fault {
 }
 
 impl From<serde_json::Error> for Fault {
-    fn from(error: serde_json::Error) -> Fault {
+    fn from(error: serde_json::Error) -> Self {
         let text = error.to_string();
         let place = format!(" at line {} column {}", error.line(), error.column());
         let reason = text.strip_suffix(&place).unwrap_or(&text).to_owned();
-        Fault::At(error.line(), error.column(), reason)
+        Self::At(error.line(), error.column(), reason)
     }
 }
 
 impl Users {
-    pub(super) fn parse(bytes: &[u8]) -> Result<Users, Fault> {
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self, Fault> {
         // The version first: a later one may have fields that this one does not know.
         let head: Head = serde_json::from_slice(bytes)?;
         if head.format != FORMAT {
@@ -55,7 +55,7 @@ impl Users {
             return Err(Fault::Version(head.version));
         }
         let document: Document = serde_json::from_slice(bytes)?;
-        let users = Users {
+        let users = Self {
             users: document.users.into_iter().map(User::from).collect(),
             retired: document
                 .retired
@@ -199,7 +199,7 @@ impl TryFrom<StatementText> for StatementRecord {
 
 impl From<StatementRecord> for StatementText {
     fn from(record: StatementRecord) -> Self {
-        StatementText {
+        Self {
             text: record.0.text().to_owned(),
             signature: record.0.signature().to_owned(),
         }
@@ -207,8 +207,8 @@ impl From<StatementRecord> for StatementText {
 }
 
 impl From<KeyRecord> for UserKey {
-    fn from(record: KeyRecord) -> UserKey {
-        UserKey {
+    fn from(record: KeyRecord) -> Self {
+        Self {
             key: record.key,
             comment: record.comment,
             added: record.added,
@@ -218,8 +218,8 @@ impl From<KeyRecord> for UserKey {
 }
 
 impl From<&UserKey> for KeyRecord {
-    fn from(key: &UserKey) -> KeyRecord {
-        KeyRecord {
+    fn from(key: &UserKey) -> Self {
+        Self {
             key: key.key,
             comment: key.comment.clone(),
             added: key.added,
@@ -229,8 +229,8 @@ impl From<&UserKey> for KeyRecord {
 }
 
 impl From<UserRecord> for User {
-    fn from(record: UserRecord) -> User {
-        User {
+    fn from(record: UserRecord) -> Self {
+        Self {
             name: record.name,
             uid: record.uid,
             role: record.role,
@@ -242,8 +242,8 @@ impl From<UserRecord> for User {
 }
 
 impl From<&User> for UserRecord {
-    fn from(user: &User) -> UserRecord {
-        UserRecord {
+    fn from(user: &User) -> Self {
+        Self {
             name: user.name.clone(),
             uid: user.uid,
             role: user.role,
@@ -255,14 +255,14 @@ impl From<&User> for UserRecord {
 }
 
 impl From<RetiredRecord> for RetiredUser {
-    fn from(RetiredRecord { uid, name, removed }: RetiredRecord) -> RetiredUser {
-        RetiredUser { uid, name, removed }
+    fn from(RetiredRecord { uid, name, removed }: RetiredRecord) -> Self {
+        Self { uid, name, removed }
     }
 }
 
 impl From<&RetiredUser> for RetiredRecord {
-    fn from(retired: &RetiredUser) -> RetiredRecord {
-        RetiredRecord {
+    fn from(retired: &RetiredUser) -> Self {
+        Self {
             uid: retired.uid,
             name: retired.name.clone(),
             removed: retired.removed,

@@ -36,7 +36,7 @@ struct Cached {
 }
 
 impl RegistryFile {
-    pub(super) fn at(path: &Path) -> Result<RegistryFile, RegistryError> {
+    pub(super) fn at(path: &Path) -> Result<Self, RegistryError> {
         let io = |error| RegistryError::Io {
             path: path.into(),
             error,
@@ -53,11 +53,11 @@ impl RegistryFile {
             .ok_or_else(not_a_file)?;
         let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty());
         let files = LocalFiles::open(dir.unwrap_or(Path::new("."))).map_err(io)?;
-        Ok(RegistryFile::on(Arc::new(files), name, path))
+        Ok(Self::on(Arc::new(files), name, path))
     }
 
-    pub(super) fn on(files: Arc<dyn Files>, name: &str, path: &Path) -> RegistryFile {
-        RegistryFile {
+    pub(super) fn on(files: Arc<dyn Files>, name: &str, path: &Path) -> Self {
+        Self {
             files,
             name: name.to_owned(),
             path: path.into(),

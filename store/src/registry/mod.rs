@@ -165,7 +165,7 @@ impl Registry {
     ///
     /// # Errors
     /// [`RegistryError`]: missing, readable by others, malformed, of another version.
-    pub fn open(path: &Path) -> Result<Registry, RegistryError> {
+    pub fn open(path: &Path) -> Result<Self, RegistryError> {
         Self::open_with_cost(path, DEFAULT_BCRYPT_COST)
     }
 
@@ -174,16 +174,16 @@ impl Registry {
     ///
     /// # Errors
     /// As [`Registry::open`], and [`RegistryError::Cost`].
-    pub fn open_with_cost(path: &Path, cost: u32) -> Result<Registry, RegistryError> {
+    pub fn open_with_cost(path: &Path, cost: u32) -> Result<Self, RegistryError> {
         Self::with_file(RegistryFile::at(path)?, cost)
     }
 
-    fn with_file(file: RegistryFile, cost: u32) -> Result<Registry, RegistryError> {
+    fn with_file(file: RegistryFile, cost: u32) -> Result<Self, RegistryError> {
         if !(MIN_BCRYPT_COST..=MAX_BCRYPT_COST).contains(&cost) {
             return Err(RegistryError::Cost);
         }
         file.load()?;
-        Ok(Registry { file, cost })
+        Ok(Self { file, cost })
     }
 
     /// The user of that name. While the file cannot be read, as it was before.

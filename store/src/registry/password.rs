@@ -48,14 +48,14 @@ pub(super) struct PasswordHashError;
 impl FromStr for PasswordHash {
     type Err = PasswordHashError;
 
-    fn from_str(text: &str) -> Result<PasswordHash, PasswordHashError> {
+    fn from_str(text: &str) -> Result<Self, PasswordHashError> {
         let parts: bcrypt::HashParts = text.parse().map_err(|_| PasswordHashError)?;
         let cost = parts.get_cost();
         if !(MIN_BCRYPT_COST..=MAX_BCRYPT_COST).contains(&cost) {
             return Err(PasswordHashError);
         }
         let text = text.to_owned();
-        Ok(PasswordHash { text, cost })
+        Ok(Self { text, cost })
     }
 }
 
@@ -76,9 +76,9 @@ impl PasswordHash {
     ///
     /// # Errors
     /// When the system has no randomness, or `cost` is outside its bounds.
-    pub(super) fn new(password: &[u8], cost: u32) -> Result<PasswordHash, bcrypt::BcryptError> {
+    pub(super) fn new(password: &[u8], cost: u32) -> Result<Self, bcrypt::BcryptError> {
         let text = bcrypt::non_truncating_hash(password, cost)?;
-        Ok(PasswordHash { text, cost })
+        Ok(Self { text, cost })
     }
 
     pub(super) fn cost(&self) -> u32 {

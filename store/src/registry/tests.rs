@@ -19,12 +19,12 @@ pub(super) struct Bench {
 }
 
 impl Bench {
-    pub(super) fn new() -> Bench {
+    pub(super) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("users.json");
         Registry::create(&path).unwrap();
         let registry = Registry::open_with_cost(&path, COST).unwrap();
-        Bench { dir, registry }
+        Self { dir, registry }
     }
 
     fn path(&self) -> PathBuf {

@@ -39,8 +39,8 @@ struct Bench {
 }
 
 impl Bench {
-    fn new() -> Bench {
-        let bench = Bench {
+    fn new() -> Self {
+        let bench = Self {
             files: MemoryFiles::default(),
             key: StorageKey::generate(),
         };

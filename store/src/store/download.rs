@@ -25,7 +25,7 @@ pub struct Download {
 }
 
 impl Download {
-    pub(super) fn open(shared: &Arc<Shared>, path: &FilePath) -> Result<Download, StoreError> {
+    pub(super) fn open(shared: &Arc<Shared>, path: &FilePath) -> Result<Self, StoreError> {
         if let Some(download) = Self::attempt(shared, path)? {
             return Ok(download);
         }
@@ -38,7 +38,7 @@ impl Download {
     }
 
     /// `None` when the file on the disk is whole but not the version of the index.
-    fn attempt(shared: &Shared, path: &FilePath) -> Result<Option<Download>, StoreError> {
+    fn attempt(shared: &Shared, path: &FilePath) -> Result<Option<Self>, StoreError> {
         let signed = {
             let index = shared.index();
             if index.is_uncertain(path) {
@@ -62,7 +62,7 @@ impl Download {
             return Err(StoreError::NotFound);
         };
         stored.check_len(size)?;
-        Ok(Some(Download {
+        Ok(Some(Self {
             file,
             payload: stored.payload,
             signed,
@@ -168,7 +168,7 @@ pub(super) struct Stored {
 
 impl Stored {
     /// Reads header and nonce.
-    pub(super) fn read(file: &dyn OpenFile, key: &StorageKey) -> Result<Stored, StoreError> {
+    pub(super) fn read(file: &dyn OpenFile, key: &StorageKey) -> Result<Self, StoreError> {
         let io = StoreError::io("reading a stored file");
         let len = file.len().map_err(&io)?;
         let mut bytes = vec![0; MAX_HEADER];
@@ -178,7 +178,7 @@ impl Stored {
             .get(opened.len..)
             .and_then(|rest| rest.first_chunk::<PAYLOAD_NONCE>());
         let nonce = nonce.ok_or(StoreError::Corrupt("it was cut"))?;
-        Ok(Stored {
+        Ok(Self {
             manifest: opened.proof.manifest,
             signature: opened.proof.signature,
             payload: Payload::new(&opened.key, nonce),

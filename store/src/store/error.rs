@@ -42,17 +42,17 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    pub(super) fn io(action: &'static str) -> impl Fn(io::Error) -> StoreError {
+    pub(super) fn io(action: &'static str) -> impl Fn(io::Error) -> Self {
         move |error| match error.kind() {
             io::ErrorKind::StorageFull
             | io::ErrorKind::QuotaExceeded
-            | io::ErrorKind::FileTooLarge => StoreError::NoSpace,
-            _ => StoreError::Io { action, error },
+            | io::ErrorKind::FileTooLarge => Self::NoSpace,
+            _ => Self::Io { action, error },
         }
     }
 
-    pub(super) fn random(error: getrandom::Error) -> StoreError {
-        StoreError::Io {
+    pub(super) fn random(error: getrandom::Error) -> Self {
+        Self::Io {
             action: "getting random bytes",
             error: error.into(),
         }

@@ -77,7 +77,7 @@ impl Store {
         root: &Path,
         key: StorageKey,
         recipients: Vec<Recipient>,
-    ) -> Result<(Store, OpenReport), OpenError> {
+    ) -> Result<(Self, OpenReport), OpenError> {
         let files = LocalFiles::open(root).map_err(|error| OpenError::Io {
             path: root.into(),
             error,
@@ -273,17 +273,14 @@ impl Description {
         format!("{FORMAT}\nid {}\nrecipient {}\n", self.id, self.recipient)
     }
 
-    fn parse(text: &str) -> Option<Description> {
+    fn parse(text: &str) -> Option<Self> {
         let mut lines = text.strip_suffix('\n')?.split('\n');
         if lines.next()? != FORMAT {
             return None;
         }
         let id = lines.next()?.strip_prefix("id ")?.parse().ok()?;
         let recipient = lines.next()?.strip_prefix("recipient ")?.parse().ok()?;
-        lines
-            .next()
-            .is_none()
-            .then_some(Description { id, recipient })
+        lines.next().is_none().then_some(Self { id, recipient })
     }
 }
 

@@ -23,12 +23,12 @@ pub(super) struct Bench {
 const SECRET: &str = "AGE-SECRET-KEY";
 
 impl Bench {
-    pub(super) fn new() -> Bench {
+    pub(super) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         let key = StorageKey::generate();
         key.save_new(&dir.path().join("storage.key")).unwrap();
         Store::init(&dir.path().join("files"), &key).unwrap();
-        let mut bench = Bench {
+        let mut bench = Self {
             dir,
             store: None,
             report: OpenReport::default(),

@@ -47,7 +47,7 @@ enum State {
 }
 
 impl Upload {
-    pub(super) fn begin(shared: &Arc<Shared>, path: &FilePath) -> Result<Upload, StoreError> {
+    pub(super) fn begin(shared: &Arc<Shared>, path: &FilePath) -> Result<Self, StoreError> {
         if shared.read_only.load(Ordering::Acquire) {
             return Err(StoreError::ReadOnly);
         }
@@ -69,7 +69,7 @@ impl Upload {
             .files
             .create(&name)
             .map_err(StoreError::io("making the file of an upload"))?;
-        let upload = Upload(Box::new(Partial {
+        let upload = Self(Box::new(Partial {
             shared: Arc::clone(shared),
             path: path.clone(),
             name,
@@ -122,7 +122,7 @@ impl Upload {
     /// # Errors
     /// With [`CommitError::Conflict`] the upload comes back for a manifest on top of the current
     /// one; with any other error it is gone.
-    pub fn commit(mut self, signed: &SignedManifest) -> Result<(), (CommitError, Option<Upload>)> {
+    pub fn commit(mut self, signed: &SignedManifest) -> Result<(), (CommitError, Option<Self>)> {
         match publish::upload(&mut self.0, signed) {
             Ok(()) => Ok(()),
             Err(error @ CommitError::Conflict { .. }) => Err((error, Some(self))),

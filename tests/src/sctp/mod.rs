@@ -51,7 +51,7 @@ impl World {
     /// An empty world over a perfect network.
     pub fn new(seed: u64) -> Self {
         let now = Instant::now();
-        World {
+        Self {
             nodes: Vec::new(),
             network: Network::new(seed),
             now,
@@ -170,7 +170,7 @@ impl World {
 
     /// Steps until `done` says so, at most for `limit` of virtual time, after which it is then.
     /// Says whether it did.
-    pub fn run(&mut self, limit: Duration, mut done: impl FnMut(&mut World) -> bool) -> bool {
+    pub fn run(&mut self, limit: Duration, mut done: impl FnMut(&mut Self) -> bool) -> bool {
         let end = self.now + limit;
         self.drain();
         loop {

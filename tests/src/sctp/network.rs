@@ -28,7 +28,7 @@ pub struct Link {
 
 impl Default for Link {
     fn default() -> Self {
-        Link {
+        Self {
             delay: Duration::from_millis(5),
             jitter: Duration::ZERO,
             loss: 0,
@@ -58,7 +58,7 @@ pub struct Network {
 
 impl Network {
     pub(super) fn new(seed: u64) -> Self {
-        Network {
+        Self {
             link: Link::default(),
             links: BTreeMap::new(),
             busy: BTreeMap::new(),

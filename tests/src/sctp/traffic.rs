@@ -40,12 +40,12 @@ impl Traffic {
                 (stream, unordered, 1 + network.below(bound as u64) as usize)
             })
             .collect();
-        Traffic::of(messages, streams)
+        Self::of(messages, streams)
     }
 
     /// `count` ordered messages of one size, spread over the streams.
     pub fn uniform(count: usize, streams: u16, size: usize) -> Self {
-        Traffic::of(
+        Self::of(
             (0..count)
                 .map(|n| ((n % usize::from(streams)) as u16, false, size))
                 .collect(),
@@ -54,7 +54,7 @@ impl Traffic {
     }
 
     fn of(messages: Vec<(u16, bool, usize)>, streams: u16) -> Self {
-        Traffic {
+        Self {
             flow: Flow {
                 messages,
                 sent: 0,
