@@ -38,12 +38,11 @@ use std::io::IsTerminal;
 use std::sync::Arc;
 
 use clap::{CommandFactory, FromArgMatches};
+use exit::{Exit, Failure};
 use nix::sys::stat::{Mode, umask};
+use progress::Progress;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
-
-use exit::{Exit, Failure};
-use progress::Progress;
 use terminal::Terminal;
 
 /// Runs `towpath` and ends the process; `demo` is what `towpath demo` does, true if all of it

@@ -11,6 +11,7 @@ use std::os::fd::AsFd;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
+pub(crate) use delegate::carrier_by_endpoint;
 
 use crate::carrier::{
     AssociationId, Carrier, CarrierEvent, CloseMode, Inbound, LostReason, PathInfo, Peer,
@@ -19,8 +20,6 @@ use crate::carrier::{
 use crate::limits::{
     ACCEPT_BACKOFF, ACCEPT_BATCH, COPY_BELOW, SEND_QUEUE, SEND_QUEUE_HARD, SEND_RETRY,
 };
-
-pub(crate) use delegate::carrier_by_endpoint;
 
 /// One association's socket: message boundaries kept, never blocking.
 pub(crate) trait MessageSocket: AsFd + Send {

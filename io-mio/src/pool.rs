@@ -176,9 +176,10 @@ fn message(panic: &(dyn std::any::Any + Send)) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::carrier::WAKER;
-    use std::time::Duration;
 
     struct Doubler(Mutex<Vec<u32>>);
 

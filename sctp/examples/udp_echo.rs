@@ -14,10 +14,11 @@
     reason = "an example has to get its clock from somewhere"
 )]
 
-use bytes::Bytes;
 use std::io::{self, ErrorKind};
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
+
+use bytes::Bytes;
 use towpath_sctp::{AssociationHandle, Config, Endpoint, EndpointConfig, Event, PathId, SendError};
 
 const PORT: u16 = 9_260;

@@ -1,8 +1,9 @@
 //! Which addresses may be used, and which go together (RFC 9260 §5.1.2, §8.4).
 
+use std::net::{IpAddr, SocketAddr};
+
 use crate::event::PathId;
 use crate::packet::InitAddresses;
-use std::net::{IpAddr, SocketAddr};
 
 /// How far an address reaches. A peer that reaches us from a wide scope has no business naming
 /// narrow addresses.

@@ -1,8 +1,9 @@
 //! What an application may tune, with defaults that serve a LAN and a WAN (RFC 9260 §15, §16).
 
-use crate::limits::{BASE_MTU, MAX_MTU, MAX_SACK_DELAY, MAX_SEGMENTS, MIN_MTU, MIN_RECEIVE_WINDOW};
 use std::net::SocketAddr;
 use std::time::Duration;
+
+use crate::limits::{BASE_MTU, MAX_MTU, MAX_SACK_DELAY, MAX_SEGMENTS, MIN_MTU, MIN_RECEIVE_WINDOW};
 
 /// Parameters of associations.
 ///

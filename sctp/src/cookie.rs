@@ -5,14 +5,16 @@
 //! code covers the SCTP ports too, which are not in it. It names the address to which the INIT ACK
 //! went, the only one that a COOKIE ECHO proves to be the peer's.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+use subtle::ConstantTimeEq;
+
 use crate::limits::{MAX_COOKIE, SECRET_LIFE};
 use crate::packet::InitAddresses;
 use crate::rng::Rng;
-use hmac::{Hmac, KeyInit, Mac};
-use sha2::Sha256;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::time::{Duration, Instant};
-use subtle::ConstantTimeEq;
 
 const MAC_LEN: usize = 16;
 

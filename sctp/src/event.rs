@@ -1,8 +1,9 @@
 //! What an endpoint hands to its caller: events, messages, packets to send, figures.
 
-use bytes::BytesMut;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
+
+use bytes::BytesMut;
 
 /// Names an association of one endpoint; never issued twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

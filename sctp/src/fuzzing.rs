@@ -1,10 +1,12 @@
 //! Conversations made of arbitrary bytes, for fuzz targets and property tests.
 
-use crate::packet::{Chunk, Data, GapBlock, Header, Init, Packet, Writer};
-use crate::{AssociationHandle, Config, Endpoint, EndpointConfig, Event, PathId, SendError};
-use bytes::Bytes;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::packet::{Chunk, Data, GapBlock, Header, Init, Packet, Writer};
+use crate::{AssociationHandle, Config, Endpoint, EndpointConfig, Event, PathId, SendError};
 
 const PORT: u16 = 9_260;
 const PEER_PORT: u16 = 41_000;
@@ -315,8 +317,9 @@ impl Talk {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
     use std::path::PathBuf;
+
+    use proptest::prelude::*;
 
     /// What fuzzing has found, and what it starts from, on every run.
     #[test]

@@ -1,8 +1,9 @@
 //! Set-up, transfer and shutdown, packet by packet.
 
-use bytes::Bytes;
 use std::net::SocketAddr;
 use std::time::Duration;
+
+use bytes::Bytes;
 use towpath_sctp::packet::{Chunk, Packet};
 use towpath_sctp::{
     AssociationHandle, CloseReason, Config, EndpointConfig, Event, PathId, PathState, Shard,

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::time::Duration;
+
 use towpath_sctp::{AssociationHandle, EndpointConfig, Event, PathState, PathStatistics};
 use towpath_tests::sctp::{Traffic, World};
 

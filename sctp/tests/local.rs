@@ -1,9 +1,10 @@
 //! What a carrier tells an endpoint beside datagrams: its addresses as they come, paths in order,
 //! the end of listening.
 
-use bytes::Bytes;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
+
+use bytes::Bytes;
 use towpath_sctp::{
     AssociationHandle, CloseReason, ConnectError, EndpointConfig, Event, PathId, PathState,
 };

@@ -6,6 +6,7 @@
 
 use std::net::SocketAddr;
 use std::time::Duration;
+
 use towpath_sctp::{AssociationHandle, CloseReason, Config, EndpointConfig, Event};
 use towpath_tests::sctp::{Traffic, World};
 

@@ -1,13 +1,11 @@
 //! What an administrator does at the server itself: make the directory, manage its users.
 
-use super::home::{ConfigError, Home};
-use super::identity::{Identity, IdentityError};
-use super::limits;
 use std::fmt;
 use std::fs;
 use std::io::{self, IsTerminal, Read};
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
 use towpath_protocol::Role;
 use towpath_protocol::channel::ServerKey;
 use towpath_protocol::signed::{KeyError, PublicKey, StoreId, UserId, UserName};
@@ -15,6 +13,10 @@ use towpath_store::{
     KeyFileError, NewKey, NewUser, OpenError, Registry, RegistryError, StorageKey, Store, User,
 };
 use zeroize::Zeroizing;
+
+use super::home::{ConfigError, Home};
+use super::identity::{Identity, IdentityError};
+use super::limits;
 
 /// Where a new user's password comes from; never from the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]

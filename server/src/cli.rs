@@ -1,14 +1,16 @@
 //! The command line of `towpathd`.
 
-use super::admin::{self, AdminError, Password};
-use super::home::CarrierChoice;
-use super::run::{self, Listen, Network, RunError};
-use clap::{Args, Parser, Subcommand};
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
 use towpath_protocol::Role;
 use towpath_protocol::signed::UserName;
+
+use super::admin::{self, AdminError, Password};
+use super::home::CarrierChoice;
+use super::run::{self, Listen, Network, RunError};
 
 const EXIT_CODES: &str = "Exit codes:
   0  done
@@ -182,8 +184,9 @@ impl CommandError {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use clap::CommandFactory;
+
+    use super::*;
 
     #[test]
     fn the_command_line_is_well_formed() {

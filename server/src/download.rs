@@ -1,13 +1,15 @@
 //! One file going out: records wait here for the client's credit while a worker reads the next
 //! ones.
 
-use super::jobs::Job;
-use super::limits::BATCH_CHUNKS;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
+
 use towpath_protocol::channel::Chunk;
 use towpath_protocol::signed::FilePath;
 use towpath_store::Download;
+
+use super::jobs::Job;
+use super::limits::BATCH_CHUNKS;
 
 /// The server's end of a download.
 ///

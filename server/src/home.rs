@@ -1,13 +1,15 @@
 //! The server's directory: where each of its files lies, and its configuration.
 
-use super::limits;
-use clap::ValueEnum;
-use serde::Deserialize;
 use std::fs;
 use std::io::Read;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
+
+use clap::ValueEnum;
+use serde::Deserialize;
 use towpath_io_mio::udp::UDP_PORT;
+
+use super::limits;
 
 /// Port of Towpath over SCTP where none is configured.
 pub const DEFAULT_PORT: u16 = 9260;

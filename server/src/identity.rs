@@ -1,13 +1,15 @@
 //! The server's TLS identity: `cert.pem` and `key.pem`, made at first run or brought by the
 //! organisation.
 
-use super::home::Home;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+
+use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use zeroize::Zeroizing;
+
+use super::home::Home;
 
 /// A certificate chain and its private key.
 pub struct Identity {

@@ -5,10 +5,8 @@
 //! removed user takes effect on open sessions; what is published is checked once more under the
 //! registry's lock.
 
-use super::limits;
-use super::refusals::{commit_refusal, not_found, refuse, registry_refusal, store_refusal};
-use super::throttle::Throttle;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+
 use towpath_io_mio::Execute;
 use towpath_protocol::channel::Chunk;
 use towpath_protocol::limits::MAX_LIST_ENTRIES;
@@ -23,6 +21,10 @@ use towpath_store::{
     CommitError, Download, NewKey, NewUser, OnBehalf, Registry, RegistryError, Store, Upload, User,
     UserKey,
 };
+
+use super::limits;
+use super::refusals::{commit_refusal, not_found, refuse, registry_refusal, store_refusal};
+use super::throttle::Throttle;
 
 /// What all sessions of a server share.
 pub struct Services {

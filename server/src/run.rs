@@ -1,18 +1,12 @@
 //! `towpathd run`: opens the server directory, listens, and serves until told to stop.
 
-use super::admin::{self, AdminError};
-use super::home::{CarrierChoice, Config, Home};
-use super::identity::Identity;
-use super::jobs::Services;
-use super::limits;
-use super::places::Places;
-use super::session::ServerSession;
-use rustls::time_provider::DefaultTimeProvider;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
+
+use rustls::time_provider::DefaultTimeProvider;
 use towpath_io_mio::udp::{Cables, UdpConfig, UdpSctp};
 use towpath_io_mio::{Carrier, Driver, LoopConfig, Peer, Stopper, kernel, seqpacket};
 use towpath_protocol::Limits;
@@ -21,6 +15,14 @@ use towpath_protocol::server::ServerConfig;
 use towpath_store::log::{LogError, ServerLog};
 use towpath_store::{Recipient, StorageKey, Store};
 use tracing::level_filters::LevelFilter;
+
+use super::admin::{self, AdminError};
+use super::home::{CarrierChoice, Config, Home};
+use super::identity::Identity;
+use super::jobs::Services;
+use super::limits;
+use super::places::Places;
+use super::session::ServerSession;
 
 /// Where to listen.
 #[derive(Debug, Clone)]

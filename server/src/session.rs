@@ -2,16 +2,12 @@
 //!
 //! Nothing here blocks: what takes time is a job, and its output comes back by ticket.
 
-use super::download::Outgoing;
-use super::jobs::{CommitOutcome, Job, Me, Output, Services};
-use super::limits;
-use super::places::{Network, Place};
-use super::upload::Incoming;
-use bytes::BytesMut;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
 use towpath_io_mio::{Peer, Session, Ticket};
 use towpath_protocol::channel::{LinkChange, TlsConfigError, Transmit};
 use towpath_protocol::server::{
@@ -21,6 +17,12 @@ use towpath_protocol::signed::{FilePath, SignedManifest};
 use towpath_protocol::{
     Refusal, RefusalCode, Reply, Request, RequestId, Role, TransferId, UsageError,
 };
+
+use super::download::Outgoing;
+use super::jobs::{CommitOutcome, Job, Me, Output, Services};
+use super::limits;
+use super::places::{Network, Place};
+use super::upload::Incoming;
 
 /// A session of the server.
 pub struct ServerSession {

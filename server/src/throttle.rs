@@ -5,10 +5,11 @@
 //! an IPv6 /64. Logins by key are never delayed, so nobody can keep an administrator out by failing
 //! in their name.
 
-use super::limits;
-use super::places::Network;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
+
+use super::limits;
+use super::places::Network;
 
 /// What one user, network or pair of both has done.
 #[derive(Debug, Clone, Copy)]
@@ -140,8 +141,9 @@ impl Throttle {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::net::IpAddr;
+
+    use super::*;
 
     fn net(last: u8) -> Network {
         Network::from(Some(IpAddr::from([10, 0, 0, last])))

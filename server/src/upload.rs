@@ -1,12 +1,14 @@
 //! One file coming in: records wait here while a worker seals and writes earlier ones.
 
-use super::jobs::{Job, Me};
-use super::limits::BATCH_CHUNKS;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
+
 use towpath_protocol::channel::Chunk;
 use towpath_protocol::signed::{FilePath, SignedManifest};
 use towpath_store::Upload;
+
+use super::jobs::{Job, Me};
+use super::limits::BATCH_CHUNKS;
 
 /// The server's end of an upload.
 ///

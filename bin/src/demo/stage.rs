@@ -9,20 +9,20 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use clap::Parser;
-use towpath_io_mio::Stopper;
-use towpath_io_mio::udp::Cables;
-use towpath_protocol::Role;
-use towpath_protocol::signed::UserName;
-
-use super::DemoError;
-use super::figures::told;
 use towpath_client as client;
 use towpath_client::cli::Cli;
 use towpath_client::exit::Exit;
 use towpath_client::terminal::Terminal;
+use towpath_io_mio::Stopper;
+use towpath_io_mio::udp::Cables;
+use towpath_protocol::Role;
+use towpath_protocol::signed::UserName;
 use towpath_server::admin::{self, Password};
 use towpath_server::home::{CarrierChoice, Home};
 use towpath_server::run::{Listen, Network, RunError, Server};
+
+use super::DemoError;
+use super::figures::told;
 
 /// The addresses that the server listens at.
 const ADDRESSES: [&str; 2] = ["127.0.0.1", "127.0.0.2"];

@@ -6,11 +6,11 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use towpath_client::exit::Exit;
 use towpath_protocol::Role;
 
 use super::stage::{Person, Stage};
 use super::{CUT, DemoError, LARGE, SMALL_FILES, Size};
-use towpath_client::exit::Exit;
 
 /// How long a step that waits for another thread waits at the most.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -1,8 +1,9 @@
 //! An endpoint over sockets that do what the test says.
 
-use super::*;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::{Arc, Mutex};
+
+use super::*;
 
 /// What the sockets of a test say and hear.
 #[derive(Default)]

@@ -9,9 +9,10 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use network::Kernel;
+
 use crate::endpoint::{Endpoint, carrier_by_endpoint};
 use crate::limits;
-use network::Kernel;
 
 /// How the kernel's SCTP is set up.
 ///

@@ -17,15 +17,14 @@ use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
+use association::Association;
+pub use cables::Cables;
+use socket::ReceiveBuffers;
+use sockets::Sockets;
 use towpath_sctp::{AssociationHandle, Config, Endpoint, EndpointConfig};
 
 use crate::carrier::{AssociationId, CarrierEvent};
 use crate::limits;
-use association::Association;
-use socket::ReceiveBuffers;
-use sockets::Sockets;
-
-pub use cables::Cables;
 
 /// The UDP port of SCTP (RFC 6951 §5.1).
 pub const UDP_PORT: u16 = 9899;

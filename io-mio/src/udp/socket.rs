@@ -386,9 +386,10 @@ fn set_buffers(socket: &OwnedFd) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::cell::Cell;
     use std::time::Duration;
+
+    use super::*;
 
     /// How many more datagrams or trains the kernel takes; no end by default.
     pub(super) struct Room(Cell<usize>);

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crate::common::{Peer, Role, Server, client_loop, pattern, turn_until, wait_until};
 use bytes::Bytes;
 use towpath_io_mio::kernel::{self, KernelConfig, KernelSctp};
 use towpath_io_mio::limits::MAX_MESSAGE;
 use towpath_io_mio::{Carrier, CarrierIndex, Driver, LoopConfig, PathState};
 use towpath_protocol::channel::LinkChange;
+
+use crate::common::{Peer, Role, Server, client_loop, pattern, turn_until, wait_until};
 
 fn addresses(list: &[&str], port: u16) -> Vec<SocketAddr> {
     list.iter()

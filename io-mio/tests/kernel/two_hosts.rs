@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use crate::common::hosts::{self, Hosts, Over, cut, left, run};
-use crate::common::{Peer, Role, pattern, turn_until, wait_until};
 use towpath_io_mio::Carrier;
 use towpath_io_mio::kernel::{KernelConfig, KernelSctp};
 use towpath_io_mio::limits::{MAX_MESSAGE, SEND_QUEUE};
 use towpath_protocol::channel::LinkChange;
+
+use crate::common::hosts::{self, Hosts, Over, cut, left, run};
+use crate::common::{Peer, Role, pattern, turn_until, wait_until};
 
 const KERNEL: Over = Over { listen, client };
 

@@ -6,13 +6,14 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::common::{Peer, Role, Server, client_loop, impatient, pattern, turn_until, wait_until};
-use crate::raw::Raw;
 use towpath_io_mio::limits::MAX_MESSAGE;
 use towpath_io_mio::udp::{Cables, UdpConfig, UdpSctp};
 use towpath_io_mio::{CloseMode, Driver, PathState, SessionId};
 use towpath_protocol::channel::LinkChange;
 use towpath_sctp::CloseReason;
+
+use crate::common::{Peer, Role, Server, client_loop, impatient, pattern, turn_until, wait_until};
+use crate::raw::Raw;
 
 const PORT: u16 = 9260;
 

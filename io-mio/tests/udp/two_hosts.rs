@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crate::common::hosts::{self, Hosts, Over, cut, left, run};
-use crate::common::{Peer, Role, Server, client_loop, impatient, pattern, turn_until};
 use nix::unistd::geteuid;
 use towpath_io_mio::limits::{MAX_MESSAGE, SEND_QUEUE};
 use towpath_io_mio::udp::{UDP_PORT, UdpConfig, UdpSctp};
 use towpath_io_mio::{Carrier, Driver, PathState, SessionId};
+
+use crate::common::hosts::{self, Hosts, Over, cut, left, run};
+use crate::common::{Peer, Role, Server, client_loop, impatient, pattern, turn_until};
 
 const UDP: Over = Over { listen, client };
 

@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::BytesMut;
+pub use event::Event;
 
 use self::login::{Server, Stage};
 use self::transfer::Phase;
@@ -33,8 +34,6 @@ use crate::limits::{
 use crate::request::Asked;
 use crate::wire::control::{ClientMessage, ServerMessage};
 use crate::{Refusal, RefusalCode, Reply, Request, RequestId, TransferId};
-
-pub use event::Event;
 
 /// What a client's connection is made from.
 #[derive(Debug, Clone)]

@@ -17,6 +17,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::BytesMut;
+pub use event::{ClaimedUser, Credential, Event, Ticket, Verdict};
+pub use login::Identity;
 
 use self::login::Stage;
 use self::transfer::Phase;
@@ -30,9 +32,6 @@ use crate::request::Asked;
 use crate::signed::StoreId;
 use crate::wire::control::{ClientMessage, ServerMessage};
 use crate::{Refusal, RefusalCode, Reply, Request, RequestId, TransferId};
-
-pub use event::{ClaimedUser, Credential, Event, Ticket, Verdict};
-pub use login::Identity;
 
 /// What a server's connection is made from.
 #[derive(Debug, Clone)]

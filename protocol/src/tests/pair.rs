@@ -5,6 +5,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bytes::{Bytes, BytesMut};
+use rustls::pki_types::{PrivateKeyDer, UnixTime};
+use rustls::time_provider::TimeProvider;
+use zeroize::Zeroizing;
+
 use crate::channel::{
     Chunk, LinkChange, ServerKey, Transmit, tls_client_config, tls_server_config,
 };
@@ -15,10 +20,6 @@ use crate::signed::{
     Timestamp, UserId, UserName,
 };
 use crate::{Limits, Role};
-use bytes::{Bytes, BytesMut};
-use rustls::pki_types::{PrivateKeyDer, UnixTime};
-use rustls::time_provider::TimeProvider;
-use zeroize::Zeroizing;
 
 pub(crate) const STORE: StoreId = StoreId::from_bytes([0x53; 16]);
 pub(crate) const UID: UserId = UserId::from_bytes([0xA1; 16]);

@@ -1,5 +1,7 @@
 //! Packets that belong to an association, chunk by chunk.
 
+use std::time::{Duration, Instant};
+
 use super::{Association, Control, Report, State, WindowProbe};
 use crate::event::{CloseReason, Event, PathId};
 use crate::limits::{MAX_HEARTBEAT_INFO, MAX_REPORTED};
@@ -7,7 +9,6 @@ use crate::packet::{Cause, Causes, Chunk, Chunks, Data, Sack, UnknownAction};
 use crate::path::PathIndex;
 use crate::rx::Received;
 use crate::tx::Acknowledged;
-use std::time::{Duration, Instant};
 
 /// Round trip assumed for the receive window before one has been measured.
 const ASSUMED_RTT: Duration = Duration::from_millis(100);

@@ -7,6 +7,14 @@ mod setup;
 mod shutdown;
 mod timers;
 
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+pub(crate) use setup::{Accepted, pairs};
+
 use crate::cookie::Ports;
 use crate::event::{
     CloseReason, Datagram, Event, Message, PathId, PathState, PathStatistics, SendError,
@@ -18,13 +26,6 @@ use crate::rng::Rng;
 use crate::rx::Rx;
 use crate::tx::Tx;
 use crate::{Config, UnknownAssociation};
-use bytes::Bytes;
-use std::collections::VecDeque;
-use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-pub(crate) use setup::{Accepted, pairs};
 
 #[derive(Debug)]
 pub(crate) struct Association {

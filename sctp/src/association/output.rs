@@ -1,13 +1,14 @@
 //! Packets that are ready to be sent (RFC 9260 §6.1, §6.10).
 
+use std::net::IpAddr;
+use std::time::Instant;
+
 use super::paths::INFO_LEN;
 use super::{Association, Control, Report, State, WindowProbe};
 use crate::event::Transmit;
 use crate::limits::{INIT_LEN, MAX_TRAIN, MIN_FRAGMENT};
 use crate::packet::{Cause, DATA_HEADER, HEADER_LEN, Header, Writer, padded};
 use crate::path::{Heartbeat, PathIndex};
-use std::net::IpAddr;
-use std::time::Instant;
 
 impl Association {
     /// Fills `buffer`, which is empty, with the next datagram or train of datagrams.

@@ -1,14 +1,15 @@
 //! Which path carries what: verification, heartbeats, failure, return, new addresses (RFC 9260
 //! §5.4, §6.4, §8.2, §8.3; RFC 7829; RFC 6951 §5.4).
 
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
 use super::{Association, State, pairs};
 use crate::address::scope;
 use crate::event::{CloseReason, PathId, PathState};
 use crate::limits::MAX_PATHS;
 use crate::packet::{Parameter, Parameters, parameter};
 use crate::path::{Heartbeat, Path, PathIndex};
-use std::net::SocketAddr;
-use std::time::{Duration, Instant};
 
 /// Bytes of our heartbeat information: the path's index and a nonce.
 pub(super) const INFO_LEN: usize = 12;

@@ -1,5 +1,10 @@
 //! Set-up: the initiator's side, and what a listener's cookie becomes (RFC 9260 §5).
 
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
 use super::{Association, Attempt, Control, Report, State, WindowProbe};
 use crate::Config;
 use crate::address::{acceptable, common_prefix};
@@ -13,10 +18,6 @@ use crate::path::Path;
 use crate::rng::Rng;
 use crate::rx::Rx;
 use crate::tx::Tx;
-use std::collections::VecDeque;
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Instant;
 
 /// What a valid cookie proves, and how it came back.
 #[derive(Debug)]

@@ -1,9 +1,10 @@
 //! The orderly end (RFC 9260 §9.2).
 
+use std::time::Instant;
+
 use super::{Association, Attempt, Control, Report, State};
 use crate::event::{CloseReason, Event};
 use crate::path::PathIndex;
-use std::time::Instant;
 
 impl Association {
     /// Begins the orderly end: what is queued still goes out. Before the association is up, it is

@@ -1,11 +1,12 @@
 //! What happens when time passes (RFC 9260 §5.1, §6.3.3, §9.2).
 
+use std::time::Instant;
+
 use super::{Association, Control, State, WindowProbe};
 use crate::event::{CloseReason, PathState};
 use crate::limits::MTU_BLACK_HOLE;
 use crate::packet::Cause;
 use crate::path::{Heartbeat, PathIndex};
-use std::time::Instant;
 
 impl Association {
     /// When [`handle_timeout`](Self::handle_timeout) is due.

@@ -1,11 +1,12 @@
 //! What a carrier alone knows: which addresses are ours now, over which paths to begin, what still
 //! waits to go out.
 
+use std::net::SocketAddr;
+use std::time::Instant;
+
 use super::Endpoint;
 use crate::address::scope;
 use crate::event::{AssociationHandle, ConnectError, PathId, UnknownAssociation};
-use std::net::SocketAddr;
-use std::time::Instant;
 
 impl Endpoint {
     /// Replaces our own transport addresses, for associations that begin from now on; those that

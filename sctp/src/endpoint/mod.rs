@@ -5,6 +5,16 @@ mod stateless;
 mod table;
 mod throttle;
 
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use stateless::Arrival;
+use table::Table;
+use throttle::Throttle;
+
 use crate::address::scope;
 use crate::association::{Association, pairs};
 use crate::cookie::{Ports, Secrets};
@@ -16,14 +26,6 @@ use crate::limits::{MAX_PATHS, SECRET_LIFE};
 use crate::packet::{Chunk, Packet};
 use crate::rng::Rng;
 use crate::{Config, EndpointConfig, Shard};
-use bytes::Bytes;
-use stateless::Arrival;
-use std::collections::VecDeque;
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Instant;
-use table::Table;
-use throttle::Throttle;
 
 /// An SCTP endpoint: takes datagrams and time in, hands datagrams, events and messages out.
 ///

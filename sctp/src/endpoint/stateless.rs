@@ -1,5 +1,9 @@
 //! Packets that belong to no association yet, or to none at all (RFC 9260 §5.1, §5.2, §8.4).
 
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
 use super::Endpoint;
 use crate::address::{acceptable, advertised};
 use crate::association::{Accepted, Association};
@@ -10,9 +14,6 @@ use crate::limits::{
     OVERHEAD_V4, OVERHEAD_V6,
 };
 use crate::packet::{Cause, Chunk, Header, Init, InitAddresses, Packet, Writer, write_addresses};
-use std::net::IpAddr;
-use std::sync::Arc;
-use std::time::Instant;
 
 /// A packet and where it came from.
 #[derive(Clone, Copy)]

@@ -1,13 +1,14 @@
 //! The associations of an endpoint, found by handle, by verification tag, by address and by
 //! deadline.
 
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::IpAddr;
+use std::time::Instant;
+
 use crate::association::Association;
 use crate::cookie::Ports;
 use crate::event::{AssociationHandle, CloseReason, Datagram, Event, Message};
 use crate::limits::MAX_RETIRED_TAGS;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::IpAddr;
-use std::time::Instant;
 
 #[derive(Debug, Default)]
 pub(crate) struct Table {

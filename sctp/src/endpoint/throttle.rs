@@ -1,9 +1,10 @@
 //! How often a source is answered before it has an association.
 
-use crate::limits::THROTTLE_BUCKETS;
-use crate::rng::Rng;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
+
+use crate::limits::THROTTLE_BUCKETS;
+use crate::rng::Rng;
 
 /// Token buckets in a table of fixed size. Sources are spread over it by a keyed mix, so that
 /// nobody can aim at another's bucket.

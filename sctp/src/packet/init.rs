@@ -1,8 +1,9 @@
 //! INIT and INIT ACK (RFC 9260 §3.3.2, §3.3.3).
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
 use super::{Parameter, Parameters, UnknownAction, be16, be32, parameter};
 use crate::limits::{MAX_ADDRESSES, MAX_REPORTS};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Bytes of the fixed fields.
 const FIXED: usize = 16;

@@ -1,6 +1,8 @@
-use super::*;
-use proptest::prelude::*;
 use std::net::{IpAddr, Ipv4Addr};
+
+use proptest::prelude::*;
+
+use super::*;
 
 const HEADER: Header = Header {
     source_port: 5_000,

@@ -1,10 +1,11 @@
 //! Writing packets into a caller's buffer.
 
+use std::net::IpAddr;
+
 use super::chunk::{
     DATA_HEADER, FLAG_BEGIN, FLAG_END, FLAG_IMMEDIATE, FLAG_REFLECTED, FLAG_UNORDERED, kind,
 };
 use super::{Cause, Data, GapBlock, HEADER_LEN, Header, Init, checksum, padded, parameter};
-use std::net::IpAddr;
 
 /// Appends one packet to a buffer, chunk by chunk.
 ///

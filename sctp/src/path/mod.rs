@@ -4,6 +4,9 @@ mod congestion;
 mod mtu;
 mod rtt;
 
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
 pub(crate) use congestion::Congestion;
 pub(crate) use mtu::Mtu;
 pub(crate) use rtt::Rtt;
@@ -11,8 +14,6 @@ pub(crate) use rtt::Rtt;
 use crate::packet::HEADER_LEN;
 use crate::seq::Tsn;
 use crate::{Config, PathId, PathState, PathStatistics};
-use std::collections::VecDeque;
-use std::time::{Duration, Instant};
 
 /// Where a path stands among those of its association.
 pub(crate) type PathIndex = usize;

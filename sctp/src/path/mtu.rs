@@ -1,8 +1,9 @@
 //! How large a packet may be on a path, found by padded heartbeats (RFC 8899, RFC 4820).
 
+use std::time::Instant;
+
 use crate::Config;
 use crate::limits::{MTU_PROBES, MTU_RAISE};
-use std::time::Instant;
 
 /// SCTP packet sizes worth trying, in bytes: what common links leave of a packet after IP and UDP
 /// headers.
@@ -155,9 +156,10 @@ impl Mtu {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::testing::start;
-    use std::time::Duration;
 
     /// Probes until the search rests, over a path that carries packets of `carries` bytes.
     fn search(mtu: &mut Mtu, carries: usize, mut now: Instant) -> Instant {

@@ -1,7 +1,8 @@
 //! Round-trip time and retransmission timeout of a path (RFC 9260 §6.3).
 
-use crate::Config;
 use std::time::Duration;
+
+use crate::Config;
 
 /// The finest difference worth telling apart (the G of RFC 9260 §6.3.1).
 const GRANULARITY: Duration = Duration::from_micros(10);

@@ -6,17 +6,19 @@ mod ranges;
 mod reassembly;
 mod window;
 
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use order::Order;
+use ranges::Ranges;
+use reassembly::Reassembly;
+use window::Window;
+
 use crate::Config;
 use crate::event::Message;
 use crate::limits::{FRAGMENT_OVERHEAD, MAX_DUPLICATES, MAX_TSN_AHEAD, WINDOW_SLACK};
 use crate::packet::{Data, GapBlock};
 use crate::seq::{self, Tsn};
-use order::Order;
-use ranges::Ranges;
-use reassembly::Reassembly;
-use std::collections::VecDeque;
-use std::time::{Duration, Instant};
-use window::Window;
 
 #[derive(Debug)]
 pub(crate) struct Rx {

@@ -1,8 +1,9 @@
 //! Delivery in the order of each stream (RFC 9260 §6.6).
 
+use std::collections::{BTreeMap, VecDeque};
+
 use super::Complete;
 use crate::seq;
-use std::collections::{BTreeMap, VecDeque};
 
 #[derive(Debug)]
 pub(crate) struct Order {

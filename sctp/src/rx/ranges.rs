@@ -1,8 +1,9 @@
 //! A set of TSNs as ranges.
 
+use std::collections::BTreeMap;
+
 use crate::limits::MAX_RECEIVED_RANGES;
 use crate::seq::Tsn;
-use std::collections::BTreeMap;
 
 /// Received TSNs above the cumulative point: first to last of each range, ranges never touching.
 #[derive(Debug, Default)]
@@ -70,9 +71,11 @@ impl Ranges {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use proptest::prelude::*;
     use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
 
     proptest! {
         #[test]

@@ -5,13 +5,15 @@
 //! in sequence is appended to its message's buffer, one that comes early is kept apart until the
 //! message is whole.
 
+use std::collections::{BTreeMap, VecDeque};
+
+use bytes::BytesMut;
+
 use super::Complete;
 use crate::event::Message;
 use crate::limits::FRAGMENT_OVERHEAD;
 use crate::packet::Data;
 use crate::seq::Tsn;
-use bytes::BytesMut;
-use std::collections::{BTreeMap, VecDeque};
 
 const TOO_LONG: &str = "sent a message that is too long";
 

@@ -1,6 +1,7 @@
+use proptest::prelude::*;
+
 use super::*;
 use crate::testing::start;
-use proptest::prelude::*;
 
 fn data(tsn: u32, stream: u16, ssn: u16, flags: &str, payload: &'static [u8]) -> Data<'static> {
     Data {

@@ -4,17 +4,18 @@ mod queue;
 mod sack;
 mod scheduler;
 
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Instant;
+
+use bytes::Bytes;
 pub(crate) use queue::{Fragment, SendQueue};
 pub(crate) use sack::Acknowledged;
+use scheduler::RoundRobin;
 
 use crate::limits::MAX_OUTSTANDING;
 use crate::packet::{DATA_HEADER, Data, padded};
 use crate::path::{Path, PathIndex};
 use crate::seq::{self, Tsn};
-use bytes::Bytes;
-use scheduler::RoundRobin;
-use std::collections::{BTreeSet, VecDeque};
-use std::time::Instant;
 
 /// Less of the peer's window than this is not worth a fragment (silly window syndrome, §6.1 A).
 const SILLY: usize = 1_024;

@@ -1,12 +1,14 @@
 //! Messages that wait to be sent, cut into fragments when a packet has room (RFC 9260 §6.5, §6.6,
 //! §6.9).
 
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
 use super::SILLY;
 use super::scheduler::{RoundRobin, Scheduler};
 use crate::limits::{MAX_STREAM_BACKLOG, MIN_FRAGMENT};
 use crate::packet::DATA_HEADER;
-use bytes::Bytes;
-use std::collections::VecDeque;
 
 #[derive(Debug)]
 pub(crate) struct SendQueue<S = RoundRobin> {

@@ -3,12 +3,13 @@
 //! Work is proportional to what a SACK changes: chunks that it newly acknowledges or takes back,
 //! and its own blocks.
 
+use std::time::Instant;
+
 use super::{SILLY, Sent, SentState, Tx};
 use crate::limits::{MAX_GAP_BLOCKS, MAX_PATHS, RENEGE_ALLOWANCE};
 use crate::packet::Sack;
 use crate::path::Path;
 use crate::seq::{self, Tsn};
-use std::time::Instant;
 
 /// What a SACK acknowledged.
 #[derive(Debug, Default)]
@@ -355,9 +356,11 @@ fn for_difference(a: &[(Tsn, Tsn)], b: &[(Tsn, Tsn)], floor: Tsn, mut visit: imp
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use proptest::prelude::*;
     use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
 
     fn ranges(set: &BTreeSet<Tsn>) -> Vec<(Tsn, Tsn)> {
         let mut out: Vec<(Tsn, Tsn)> = Vec::new();

@@ -1,10 +1,12 @@
 //! Peers with an association that abuse it: acknowledgements, windows, fragments, floods.
 
-use crate::peer::Peer;
-use bytes::Bytes;
 use std::time::Duration;
+
+use bytes::Bytes;
 use towpath_sctp::packet::{Chunk, Data, Packet, kind};
 use towpath_sctp::{CloseReason, Config, EndpointConfig, Event, SendError};
+
+use crate::peer::Peer;
 
 /// A peer to which the server has sent `packets` packets' worth, up to its congestion window.
 fn with_data(bytes: usize) -> Peer {

@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
+
 use towpath_sctp::packet::{Chunk, Data, GapBlock, Header, Init, Packet, Writer};
 use towpath_sctp::{
     AssociationHandle, CloseReason, Config, Endpoint, EndpointConfig, Event, PathId,

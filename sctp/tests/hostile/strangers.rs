@@ -1,11 +1,13 @@
 //! Those who have no association: floods, amplification, addresses that are not theirs.
 
-use crate::peer::{OUR_TAG, PORT, Peer, address};
-use proptest::prelude::*;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
+
+use proptest::prelude::*;
 use towpath_sctp::packet::{Chunk, Data, Init, Packet, kind};
 use towpath_sctp::{CloseReason, EndpointConfig, PathId};
+
+use crate::peer::{OUR_TAG, PORT, Peer, address};
 
 const HEADERS_V4: usize = 28;
 const HEADERS_V6: usize = 48;

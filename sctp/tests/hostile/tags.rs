@@ -1,10 +1,12 @@
 //! Tags, cookies, restarts: who may speak for an association.
 
-use crate::peer::{OUR_TAG, Peer, address};
-use bytes::Bytes;
 use std::time::Duration;
+
+use bytes::Bytes;
 use towpath_sctp::packet::{Cause, Init};
 use towpath_sctp::{CloseReason, PathId};
+
+use crate::peer::{OUR_TAG, Peer, address};
 
 fn init(tag: u32) -> Init<'static> {
     Init::new(tag, 100_000, 10, 10, 5_000)

@@ -8,13 +8,14 @@
 //! `TOWPATH_USRSCTP=require` is set.
 #![expect(clippy::disallowed_methods, reason = "real sockets want real time")]
 
-use bytes::Bytes;
 use std::io::{BufRead, BufReader, ErrorKind};
 use std::net::{SocketAddr, UdpSocket};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
+
+use bytes::Bytes;
 use towpath_sctp::{
     AssociationHandle, CloseReason, Config, Endpoint, EndpointConfig, Event, PathId, SendError,
 };

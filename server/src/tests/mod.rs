@@ -2,17 +2,19 @@
 
 mod rig;
 
-use super::limits;
-use crate::jobs::Me;
-use rig::{PASSWORD, Person, Server, sign};
 use std::fs;
 use std::time::Duration;
+
+use rig::{PASSWORD, Person, Server, sign};
 use towpath_io_mio::Session;
 use towpath_protocol::client::Event;
 use towpath_protocol::signed::{
     FilePath, KeyAction, KeyStatement, SignedStatement, SigningKey, UserName,
 };
 use towpath_protocol::{NewPassword, Refusal, RefusalCode, Reply, Request, Role};
+
+use super::limits;
+use crate::jobs::Me;
 
 fn code<T: std::fmt::Debug>(result: Result<T, Refusal>) -> RefusalCode {
     result.expect_err("this is to be refused").code

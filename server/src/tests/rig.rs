@@ -1,17 +1,13 @@
 //! A server session and a client's connection back to back: no sockets, no threads, time moved by
 //! hand.
 
-use crate::home::Home;
-use crate::identity::Identity;
-use crate::jobs::{Job, Services};
-use crate::places::Places;
-use crate::session::ServerSession;
-use bytes::BytesMut;
-use rustls::time_provider::DefaultTimeProvider;
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+
+use bytes::BytesMut;
+use rustls::time_provider::DefaultTimeProvider;
 use towpath_io_mio::{Execute, Peer, Session, Ticket};
 use towpath_protocol::channel::{Chunk, LinkChange, tls_client_config, tls_server_config};
 use towpath_protocol::client::{ClientConfig, Connection, Event};
@@ -23,6 +19,12 @@ use towpath_protocol::signed::{
 use towpath_protocol::{Limits, Refusal, Reply, Request, Role, TransferId};
 use towpath_store::{NewKey, NewUser, Registry, StorageKey, Store};
 use zeroize::Zeroizing;
+
+use crate::home::Home;
+use crate::identity::Identity;
+use crate::jobs::{Job, Services};
+use crate::places::Places;
+use crate::session::ServerSession;
 
 pub(super) const PASSWORD: &str = "correct horse";
 

@@ -100,8 +100,9 @@ pub(super) fn decode(hrp: &str, text: &str) -> Option<Zeroizing<[u8; 32]>> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
 
     /// Printed by `age-keygen` 1.1.1.
     #[test]

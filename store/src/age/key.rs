@@ -268,8 +268,9 @@ pub(super) fn parse_key_file(text: &str) -> Result<StorageKey, (usize, &'static 
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
 
     #[test]
     fn a_saved_key_loads_again() {

@@ -17,9 +17,9 @@ pub(crate) use header::{Header, HeaderError};
 pub use key::{KeyFileError, Recipient, RecipientError, StorageKey};
 pub(crate) use payload::{Payload, chunks, sealed_len};
 pub(crate) use proof::Proof;
+use zeroize::Zeroizing;
 
 use crate::limits::FILE_KEY;
-use zeroize::Zeroizing;
 
 /// The symmetric key of one file, from which the header MAC, the payload key and the key of the
 /// proof are derived.

@@ -7,7 +7,6 @@
 //! `nonce(24) ‖ XChaCha20-Poly1305(sealed text) ‖ tag(16)`.
 
 use chacha20poly1305::{AeadInOut, KeyInit, Tag, XChaCha20Poly1305, XNonce};
-
 use towpath_protocol::limits::{MAX_MANIFEST_LEN, MAX_SIGNATURE_LEN};
 
 use super::{FileKey, derive};
@@ -95,8 +94,9 @@ fn nonce_of(bytes: &[u8]) -> XNonce {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
 
     proptest! {
         #[test]

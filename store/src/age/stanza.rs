@@ -151,8 +151,9 @@ impl<'a> Lines<'a> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
 
     fn header(stanzas: &str) -> Vec<u8> {
         format!("age-encryption.org/v1\n{stanzas}--- {}\n", base64(&[0; 32])).into_bytes()

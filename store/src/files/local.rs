@@ -224,8 +224,9 @@ fn from_stat(stat: &FileStat) -> Stat {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::os::unix::fs::{PermissionsExt, symlink};
+
+    use super::*;
 
     fn files() -> (tempfile::TempDir, LocalFiles) {
         let dir = tempfile::tempdir().unwrap();

@@ -10,17 +10,15 @@ mod line;
 use std::io;
 use std::path::Path;
 
+use file::LogFile;
+pub use line::{Escaped, Value};
+use line::{Fields, Line};
 use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Subscriber};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
-
-pub use line::{Escaped, Value};
-
-use file::LogFile;
-use line::{Fields, Line};
 
 /// A layer that writes events to a file, which it opens again when it was renamed away (as
 /// `logrotate` does).

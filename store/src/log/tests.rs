@@ -1,8 +1,9 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
-use super::*;
 use proptest::prelude::*;
+
+use super::*;
 
 /// What events leave in the file, without the times.
 fn logged(emit: impl FnOnce()) -> String {

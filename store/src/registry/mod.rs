@@ -21,18 +21,17 @@ mod tests;
 use std::path::Path;
 use std::time::SystemTime;
 
+use document::{Users, comment_is_fine};
+pub use error::RegistryError;
+use file::RegistryFile;
+pub use password::PasswordError;
+use password::PasswordHash;
 use towpath_protocol::signed::{
     KeyAction, PublicKey, SignedStatement, Timestamp, UserId, UserName,
 };
 use towpath_protocol::{KeyEntry, Role};
 
-pub use error::RegistryError;
-pub use password::PasswordError;
-
 use crate::limits::{DEFAULT_BCRYPT_COST, MAX_BCRYPT_COST, MAX_KEYS, MIN_BCRYPT_COST};
-use document::{Users, comment_is_fine};
-use file::RegistryFile;
-use password::PasswordHash;
 
 /// The registry, shared between threads. Every call may read the disk; those that change it and
 /// [`Registry::verify_password`] belong on a worker.

@@ -111,8 +111,9 @@ fn missing(done: Option<u32>, wanted: u32) -> std::ops::Range<u32> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::time::{Duration, Instant};
+
+    use super::*;
 
     #[test]
     fn lengths_and_nul() {

@@ -21,18 +21,17 @@ mod tests;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
-use towpath_protocol::ListEntry;
-use towpath_protocol::signed::{FilePath, SignedManifest, StoreId};
-
 pub use download::Download;
 pub use error::{CommitError, Mismatch, OpenError, StoreError};
+use index::Index;
 pub use open::OpenReport;
+use paths::{DurableDirs, PathLocks};
+use towpath_protocol::ListEntry;
+use towpath_protocol::signed::{FilePath, SignedManifest, StoreId};
 pub use upload::Upload;
 
 use crate::age::{Recipient, StorageKey};
 use crate::files::{Files, Guard};
-use index::Index;
-use paths::{DurableDirs, PathLocks};
 
 /// What the server keeps, open for one process; shared between threads.
 ///

@@ -69,8 +69,9 @@ pub(super) fn ancestors(name: &str) -> impl Iterator<Item = &str> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
 
     #[test]
     fn ancestors_come_outermost_first() {

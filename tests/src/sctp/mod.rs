@@ -7,14 +7,14 @@ mod arrows;
 mod network;
 mod traffic;
 
-pub use arrows::describe;
-pub use network::{Link, Network};
-pub use traffic::{Flow, Traffic};
-
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
+
+pub use arrows::describe;
+pub use network::{Link, Network};
 use towpath_sctp::{AssociationHandle, Endpoint, EndpointConfig, Event, PathId, Transmit};
+pub use traffic::{Flow, Traffic};
 
 /// A host: an endpoint, its events, and what a NAT in front of it makes of its addresses.
 #[derive(Debug)]

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
+
 use towpath_sctp::PathId;
 
 /// What one direction between two addresses does to packets.

@@ -1,9 +1,11 @@
 //! Messages that prove by themselves that they arrived once, whole, and in order.
 
-use super::Network;
-use bytes::Bytes;
 use std::collections::BTreeSet;
+
+use bytes::Bytes;
 use towpath_sctp::{AssociationHandle, Endpoint, SendError};
+
+use super::Network;
 
 /// What one side has to send.
 #[derive(Debug, Clone)]

@@ -1,7 +1,8 @@
 //! The layouts, checked against the structures as the header declares them.
 
-use super::*;
 use std::mem::{offset_of, size_of};
+
+use super::*;
 
 /// The structures as the header declares them, to check sizes and offsets against.
 #[repr(C, packed)]
