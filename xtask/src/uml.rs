@@ -67,6 +67,7 @@ impl Guest<'_> {
             // The only console is our log file; no terminal windows, no input.
             .args(["con=null", "con0=fd:0,fd:1"])
             .env("TMPDIR", memory_directory(self.work)?)
+            .env("LD_PRELOAD", xstate_library(self.work)?)
             .env("PATH", tools::path_variable())
             .stdin(Stdio::null())
             .stdout(log)
@@ -119,6 +120,19 @@ fn file_error(path: &Path, source: std::io::Error) -> UmlError {
         path: path.to_owned(),
         source,
     }
+}
+
+/// Compiles what lets user-mode Linux run on processors with more register state than it knows.
+fn xstate_library(work: &Path) -> Result<PathBuf, UmlError> {
+    let library = work.join("uml_xstate.so");
+    let mut compile = Command::new("cc");
+    compile
+        .args(["-O2", "-std=gnu11", "-Wall", "-Wextra", "-Werror"])
+        .args(["-shared", "-fPIC", "-o"])
+        .arg(&library)
+        .arg(process::workspace().join("xtask/src/uml_xstate.c"));
+    process::run(&mut compile)?;
+    Ok(library)
 }
 
 /// A kernel command line is split at spaces.
