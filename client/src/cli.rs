@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use towpath_protocol::Role;
 use towpath_protocol::signed::UserName;
 
-use super::limits::{DEFAULT_PARALLEL, MAX_PARALLEL};
+use crate::limits::{DEFAULT_PARALLEL, MAX_PARALLEL};
 
 /// Secure file transfer that survives the loss of a network path.
 ///

@@ -6,7 +6,7 @@ use std::io;
 
 use towpath_protocol::{Refusal, RefusalCode};
 
-use super::escape::Safe;
+use crate::escape::Safe;
 
 /// Why a command ended as it did, as the exit code says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

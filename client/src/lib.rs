@@ -2,37 +2,25 @@
 //!
 //! [`main`] reads the command line ([`cli`]), turns it into tasks ([`plan`]) and runs them over one
 //! connection ([`run`]). The [`session`] is driven by the event loop and never waits; slow work
-//! leaves it as [`jobs`]: files, keys, and questions to the person at the [`terminal`].
+//! leaves it as [`session::jobs`]: files, keys, and questions to the person at the [`terminal`].
 //!
-//! Invariants: nothing about the user leaves before the server is trusted ([`trust`]); nothing
-//! appears under a file's own name before size, hash, signature and pins are verified ([`sink`],
-//! [`pins`]); text from elsewhere is escaped before it is shown ([`escape`]).
+//! Invariants: nothing about the user leaves before the server is trusted ([`local::trust`]); nothing
+//! appears under a file's own name before size, hash, signature and pins are verified ([`local::download`],
+//! [`local::pins`]); text from elsewhere is escaped before it is shown ([`escape`]).
 
 #![forbid(unsafe_code)]
 
-pub mod carrier;
 pub mod cli;
-pub mod destination;
 pub mod escape;
 pub mod exit;
-pub mod home;
-pub mod identity;
-pub mod jobs;
-pub mod known_servers;
 pub mod limits;
-pub mod meter;
-pub mod pins;
+pub mod local;
 pub mod plan;
-pub mod progress;
-pub mod proof;
 pub mod run;
 pub mod session;
-pub mod sink;
-pub mod source;
-pub mod task;
-pub mod tasks;
 pub mod terminal;
-pub mod trust;
+pub mod transport;
+pub mod url;
 
 use std::io::IsTerminal;
 use std::sync::Arc;
@@ -40,10 +28,10 @@ use std::sync::Arc;
 use clap::{CommandFactory, FromArgMatches};
 use exit::{Exit, Failure};
 use nix::sys::stat::{Mode, umask};
-use progress::Progress;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 use terminal::Terminal;
+use terminal::progress::Progress;
 
 /// Runs `towpath` and ends the process; `demo` is what `towpath demo` does, true if all of it
 /// worked.

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-/// Port of a destination that names none.
+/// Port of a URL that names none.
 pub const DEFAULT_PORT: u16 = 9260;
 
-/// Addresses that one destination may name or resolve to: what an SCTP association carries here.
+/// Addresses that one URL may name or resolve to: what an SCTP association carries here.
 pub const MAX_ADDRESSES: usize = 8;
 
 /// Transfers that run at once when the person does not say: enough to hide the round trip of small

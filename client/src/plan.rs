@@ -8,48 +8,45 @@ use towpath_protocol::limits::MAX_PUBLIC_KEY_LINE_LEN;
 use towpath_protocol::signed::{FilePath, PublicKey};
 use towpath_protocol::{NewPassword, Request};
 
-use super::cli;
-use super::destination::{Destination, SCHEME};
-use super::escape::Safe;
-use super::exit::Failure;
-use super::sink::Target;
-use super::source::STANDARD;
-use super::task::Task;
-use super::tasks;
-use super::terminal::{Terminal, read_secret};
+use crate::cli;
+use crate::escape::Safe;
+use crate::exit::Failure;
+use crate::local::download::Target;
+use crate::local::upload::STANDARD;
+use crate::session::task::Task;
+use crate::session::tasks;
+use crate::terminal::{Terminal, read_secret};
+use crate::url::{SCHEME, Url};
 
 /// The tasks of a command and the server they are for.
 #[derive(Debug)]
 pub struct Work {
     /// The server.
-    pub server: Destination,
+    pub server: Url,
     /// In the order in which they begin.
     pub tasks: VecDeque<Box<dyn Task>>,
 }
 
-/// Reads a destination.
+/// Parses a URL.
 ///
 /// # Errors
 /// A usage [`Failure`] naming the part at fault.
-pub fn destination(text: &str) -> Result<Destination, Failure> {
-    Destination::parse(text)
-        .map_err(|e| Failure::usage(format!("`{}` is no destination: {e}", Safe(text))))
+pub fn parse_url(text: &str) -> Result<Url, Failure> {
+    Url::parse(text).map_err(|e| Failure::usage(format!("`{}` is no URL: {e}", Safe(text))))
 }
 
-fn stored_file(destination: &Destination) -> Result<FilePath, Failure> {
-    destination.file().map_err(|e| {
+fn stored_file(url: &Url) -> Result<FilePath, Failure> {
+    url.file().map_err(|e| {
         Failure::usage(format!(
             "`{}` cannot be the name of a stored file: {e}",
-            Safe(&destination.path)
+            Safe(&url.path)
         ))
     })
 }
 
 /// All of one login on one server.
-fn same_server(all: &[Destination]) -> Result<Destination, Failure> {
-    let first = all
-        .first()
-        .ok_or_else(|| Failure::usage("no destination"))?;
+fn same_server(all: &[Url]) -> Result<Url, Failure> {
+    let first = all.first().ok_or_else(|| Failure::usage("no URL"))?;
     match all.iter().find(|d| !d.same_server(first)) {
         Some(other) => Err(Failure::usage(format!(
             "`{first}` and `{other}` are different servers or users; use one command for each"
@@ -58,8 +55,8 @@ fn same_server(all: &[Destination]) -> Result<Destination, Failure> {
     }
 }
 
-fn check_directory_name(destination: &Destination) -> Result<(), Failure> {
-    let name = destination.path.trim_end_matches('/');
+fn check_directory_name(url: &Url) -> Result<(), Failure> {
+    let name = url.path.trim_end_matches('/');
     if name.is_empty() {
         return Ok(());
     }
@@ -69,7 +66,7 @@ fn check_directory_name(destination: &Destination) -> Result<(), Failure> {
         .map_err(|e| {
             Failure::usage(format!(
                 "`{}` cannot be a directory on the server: {e}",
-                Safe(&destination.path)
+                Safe(&url.path)
             ))
         })
 }
@@ -79,7 +76,7 @@ fn check_directory_name(destination: &Destination) -> Result<(), Failure> {
 /// # Errors
 /// A usage [`Failure`].
 pub fn ls(args: &cli::Ls) -> Result<Work, Failure> {
-    let server = destination(&args.url)?;
+    let server = parse_url(&args.url)?;
     let task = tasks::List::new(server.path.clone(), args.json);
     Ok(Work {
         server,
@@ -100,7 +97,7 @@ pub fn get(args: &cli::Get) -> Result<Work, Failure> {
     };
     let all = urls
         .iter()
-        .map(|url| destination(url))
+        .map(|url| parse_url(url))
         .collect::<Result<Vec<_>, _>>()?;
     let server = same_server(&all)?;
     if args.unverified && local != STANDARD {
@@ -124,7 +121,7 @@ pub fn get(args: &cli::Get) -> Result<Work, Failure> {
 }
 
 fn get_file(
-    from: &Destination,
+    from: &Url,
     local: &str,
     count: usize,
     unverified: bool,
@@ -163,7 +160,7 @@ fn get_file(
     Ok(tasks::Get::new(path, target))
 }
 
-fn get_tree(from: &Destination, local: &str, count: usize) -> Result<Box<dyn Task>, Failure> {
+fn get_tree(from: &Url, local: &str, count: usize) -> Result<Box<dyn Task>, Failure> {
     if local == STANDARD {
         return Err(Failure::usage("standard output takes one file, without -r"));
     }
@@ -216,10 +213,10 @@ pub fn put(args: &cli::Put) -> Result<Work, Failure> {
         .ok_or_else(|| {
             Failure::usage("put takes local files, and last where to: towpath://USER@HOST/PATH")
         })?;
-    let server = destination(last)?;
+    let server = parse_url(last)?;
     if let Some(wrong) = sources.iter().find(|s| s.starts_with(SCHEME)) {
         return Err(Failure::usage(format!(
-            "`{}`: put takes local files, then one destination",
+            "`{}`: put takes local files, then one URL",
             Safe(wrong)
         )));
     }
@@ -243,7 +240,7 @@ pub fn put(args: &cli::Put) -> Result<Work, Failure> {
 
 fn put_one(
     source: &str,
-    server: &Destination,
+    server: &Url,
     recursive: bool,
     names: &mut BTreeSet<String>,
 ) -> Result<Box<dyn Task>, Failure> {
@@ -261,7 +258,7 @@ fn put_one(
         (true, None) if is_tree => server.path.trim_end_matches('/').to_owned(),
         (true, _) => {
             return Err(Failure::usage(format!(
-                "`{}` has no name of its own; name the file in the destination",
+                "`{}` has no name of its own; name the file in the URL",
                 Safe(source)
             )));
         }
@@ -273,7 +270,7 @@ fn put_one(
         )));
     }
     if is_tree {
-        check_directory_name(&Destination {
+        check_directory_name(&Url {
             path: remote.clone(),
             ..server.clone()
         })?;
@@ -284,7 +281,7 @@ fn put_one(
         };
         return Ok(Box::new(tasks::PutTree::new(local.to_owned(), prefix)));
     }
-    let path = stored_file(&Destination {
+    let path = stored_file(&Url {
         path: remote,
         ..server.clone()
     })?;
@@ -299,7 +296,7 @@ pub fn rm(args: &cli::Rm) -> Result<Work, Failure> {
     let all = args
         .urls
         .iter()
-        .map(|url| destination(url))
+        .map(|url| parse_url(url))
         .collect::<Result<Vec<_>, _>>()?;
     let server = same_server(&all)?;
     let mut work = Work {
@@ -318,7 +315,7 @@ pub fn rm(args: &cli::Rm) -> Result<Work, Failure> {
 /// # Errors
 /// A usage [`Failure`].
 pub fn export(args: &cli::Export) -> Result<Work, Failure> {
-    let server = destination(&args.url)?;
+    let server = parse_url(&args.url)?;
     let task = tasks::Export::new(stored_file(&server)?, args.directory.clone());
     Ok(Work {
         server,
@@ -353,7 +350,7 @@ pub fn users(args: &cli::Users, terminal: &Terminal) -> Result<Work, Failure> {
             tasks::ManageUsers::set_role(args.name.clone(), args.role),
         ),
     };
-    Ok(single(destination(url)?, task))
+    Ok(single(parse_url(url)?, task))
 }
 
 /// A public key and its comment, of a file with one OpenSSH line.
@@ -372,7 +369,7 @@ fn public_key(file: &Path) -> Result<(PublicKey, String), Failure> {
 
 /// A command of one task that needs no path.
 #[must_use]
-pub fn single(server: Destination, task: impl Task + 'static) -> Work {
+pub fn single(server: Url, task: impl Task + 'static) -> Work {
     Work {
         server,
         tasks: VecDeque::from([Box::new(task) as Box<dyn Task>]),

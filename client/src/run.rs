@@ -11,22 +11,22 @@ use towpath_protocol::client::{ClientConfig, Connection};
 use towpath_protocol::signed::{SigningKey, UserName};
 use zeroize::Zeroizing;
 
-use super::carrier::{self, Route};
-use super::cli::{self, Cli, Command, Common, Keys, KeysAdd, KeysNew, Pinned};
-use super::escape::Safe;
-use super::exit::{Exit, Failure};
-use super::home::{HOME_VARIABLE, Home};
-use super::identity::{self, IdentitySource};
-use super::jobs::{Settings, Workshop};
-use super::known_servers::parse_fingerprint;
-use super::limits::{MAX_WINDOW, MIN_WINDOW, QUEUED_JOBS, RECEIVE_MEMORY, WORKERS};
-use super::pins::Allowed;
-use super::plan::{self, Work};
-use super::session::{ClientSession, Credential, Outcome, Plan};
-use super::source::STANDARD;
-use super::tasks;
-use super::terminal::{self, Terminal};
-use super::trust::TrustPolicy;
+use crate::cli::{self, Cli, Command, Common, Keys, KeysAdd, KeysNew, Pinned};
+use crate::escape::Safe;
+use crate::exit::{Exit, Failure};
+use crate::limits::{MAX_WINDOW, MIN_WINDOW, QUEUED_JOBS, RECEIVE_MEMORY, WORKERS};
+use crate::local::config_dir::{ConfigDir, HOME_VARIABLE};
+use crate::local::identity::{self, IdentitySource};
+use crate::local::known_servers::parse_fingerprint;
+use crate::local::pins::Allowed;
+use crate::local::trust::TrustPolicy;
+use crate::local::upload::STANDARD;
+use crate::plan::{self, Work};
+use crate::session::jobs::{Settings, Workshop};
+use crate::session::tasks;
+use crate::session::{ClientSession, Credential, Outcome, Plan};
+use crate::terminal::{self, Terminal};
+use crate::transport::{self, Route};
 
 /// How long the kernel's SCTP may take to reach the server before that in user space is tried:
 /// three round trips of a satellite, and the first retransmission.
@@ -62,9 +62,9 @@ pub fn run(cli: &Cli, terminal: &Arc<Terminal>, umask: u32) -> Result<Exit, Fail
     let from_environment = std::env::var_os(HOME_VARIABLE)
         .filter(|home| !home.is_empty())
         .map(Into::into);
-    let home = Home::open(common.home.clone().or(from_environment).as_deref())?;
+    let config_dir = ConfigDir::open(common.home.clone().or(from_environment).as_deref())?;
     let identity = IdentitySource::new(
-        &home,
+        &config_dir,
         common.identity.clone(),
         common.passphrase_file.clone(),
     );
@@ -100,7 +100,7 @@ pub fn run(cli: &Cli, terminal: &Arc<Terminal>, umask: u32) -> Result<Exit, Fail
             };
             plan::rm(args)?
         }
-        Command::Whoami(args) => plan::single(plan::destination(&args.url)?, tasks::Whoami),
+        Command::Whoami(args) => plan::single(plan::parse_url(&args.url)?, tasks::Whoami),
         Command::Users(args) => {
             if let cli::Users::Add(add) = args {
                 let file = add.new_password_file.as_deref();
@@ -125,11 +125,11 @@ pub fn run(cli: &Cli, terminal: &Arc<Terminal>, umask: u32) -> Result<Exit, Fail
                 .map(UserName::parse)
                 .transpose()
                 .map_err(|e| Failure::usage(format!("not a user name: {e}")))?;
-            plan::single(plan::destination(&args.url)?, tasks::ListKeys::new(user))
+            plan::single(plan::parse_url(&args.url)?, tasks::ListKeys::new(user))
         }
         Command::Keys(Keys::Add(args)) => {
-            let server = plan::destination(&args.url)?;
-            let key = key_to_add(args, &identity, &home, common, terminal)?;
+            let server = plan::parse_url(&args.url)?;
+            let key = key_to_add(args, &identity, &config_dir, common, terminal)?;
             let task = tasks::AddKey::new(key.public());
             needs.new_key = Some(key);
             needs.adding_identity = args.key.as_ref().is_none_or(|file| *file == identity.path);
@@ -141,7 +141,7 @@ pub fn run(cli: &Cli, terminal: &Arc<Terminal>, umask: u32) -> Result<Exit, Fail
         // Unlocked before anything else: nobody wants to be asked at the end of a long transfer.
         needs.key = Some(identity.load(terminal).map(Arc::new)?);
     }
-    connect(work, needs, common, home, identity, terminal, umask)
+    connect(work, needs, common, config_dir, identity, terminal, umask)
 }
 
 /// Standard input can be only one thing.
@@ -223,12 +223,16 @@ fn new_passphrase(
 fn key_to_add(
     args: &KeysAdd,
     identity: &IdentitySource,
-    home: &Home,
+    config_dir: &ConfigDir,
     common: &Common,
     terminal: &Terminal,
 ) -> Result<Arc<SigningKey>, Failure> {
     let source = match &args.key {
-        Some(file) => IdentitySource::new(home, Some(file.clone()), common.passphrase_file.clone()),
+        Some(file) => IdentitySource::new(
+            config_dir,
+            Some(file.clone()),
+            common.passphrase_file.clone(),
+        ),
         None => identity.clone(),
     };
     source.load(terminal).map(Arc::new)
@@ -260,7 +264,7 @@ fn connect(
     work: Work,
     needs: Needs,
     common: &Common,
-    home: Home,
+    config_dir: ConfigDir,
     identity: IdentitySource,
     terminal: &Arc<Terminal>,
     umask: u32,
@@ -276,7 +280,7 @@ fn connect(
         None => None,
     };
     let credentials = credentials(common, &identity, needs.adding_identity, terminal);
-    let routes = carrier::routes(common, &work.server)?;
+    let routes = transport::routes(common, &work.server)?;
     let settings = Settings {
         trust: TrustPolicy {
             aliases: work.server.aliases(),
@@ -293,7 +297,7 @@ fn connect(
         },
         stats: needs.stats,
         umask,
-        home,
+        config_dir,
     };
     let plan = Plan {
         user,
@@ -302,7 +306,7 @@ fn connect(
         parallel: needs
             .parallel
             .and_then(|n| usize::try_from(n).ok())
-            .unwrap_or(super::limits::DEFAULT_PARALLEL),
+            .unwrap_or(crate::limits::DEFAULT_PARALLEL),
         addresses: String::new(),
         connect_timeout: Duration::from_secs(common.connect_timeout),
     };
@@ -367,7 +371,7 @@ fn attempt(
     let connection = Connection::new(ClientConfig { tls, limits }, now)
         .map_err(|e| Failure::local(format!("TLS cannot be set up: {e}")))?;
     let outcome = Arc::new(Mutex::new(Outcome::default()));
-    *link.lock().unwrap_or_else(PoisonError::into_inner) = carrier::link_text(route.name, &[]);
+    *link.lock().unwrap_or_else(PoisonError::into_inner) = transport::link_text(route.name, &[]);
     let session = ClientSession::new(
         connection,
         plan,
@@ -404,7 +408,7 @@ fn attempt(
                     false => FIRST_LINK_SAMPLES,
                 };
                 *link.lock().unwrap_or_else(PoisonError::into_inner) =
-                    carrier::link_text(route.name, &paths);
+                    transport::link_text(route.name, &paths);
             }
         }
         driver.is_over(id)

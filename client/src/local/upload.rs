@@ -10,9 +10,9 @@ use nix::fcntl::OFlag;
 use towpath_protocol::channel::{CHUNK_LEN, Chunk};
 use towpath_protocol::signed::{Blake3Hash, Content, FilePath, Timestamp};
 
-use super::escape::Safe;
-use super::exit::Failure;
-use super::limits::{MAX_DEPTH, MAX_FILES};
+use crate::escape::Safe;
+use crate::exit::Failure;
+use crate::limits::{MAX_DEPTH, MAX_FILES};
 
 /// Mode of what came from standard input.
 const INPUT_MODE: u32 = 0o644;

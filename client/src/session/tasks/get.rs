@@ -10,11 +10,11 @@ use towpath_protocol::{ListEntry, Refusal, RefusalCode, Reply, Request, Transfer
 
 use crate::escape::Safe;
 use crate::exit::{Exit, Failure};
-use crate::jobs::{Job, Output};
 use crate::limits::{BATCH_CHUNKS, LIST_PAGE, MAX_FILES};
-use crate::meter::{Direction, Meter};
-use crate::sink::{Receiving, Target};
-use crate::task::{Context, Step, Task, TransferEvent, unexpected};
+use crate::local::download::{Receiving, Target};
+use crate::session::jobs::{Job, Output};
+use crate::session::meter::{Direction, Meter};
+use crate::session::task::{Context, Step, Task, TransferEvent, unexpected};
 
 /// Gets one file.
 #[derive(Debug)]

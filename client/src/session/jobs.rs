@@ -16,18 +16,18 @@ use towpath_protocol::signed::{
 };
 use zeroize::Zeroizing;
 
-use super::exit::{Exit, Failure};
-use super::home::Home;
-use super::identity::IdentitySource;
-use super::known_servers::ServerIdentity;
-use super::meter::Report;
-use super::pins::{Allowed, Pins, Sight};
-use super::proof;
-use super::sink::{Receiving, Target};
-use super::source::{self, Source, Tree};
-use super::task::Login;
-use super::terminal::{self, Terminal};
-use super::trust::{self, TrustPolicy};
+use crate::exit::{Exit, Failure};
+use crate::local::config_dir::ConfigDir;
+use crate::local::download::{Receiving, Target};
+use crate::local::identity::IdentitySource;
+use crate::local::known_servers::ServerIdentity;
+use crate::local::pins::{Allowed, Pins, Sight};
+use crate::local::proof;
+use crate::local::trust::{self, TrustPolicy};
+use crate::local::upload::{self, Source, Tree};
+use crate::session::meter::Report;
+use crate::session::task::Login;
+use crate::terminal::{self, Terminal};
 
 /// Something for a worker.
 #[derive(Debug)]
@@ -183,7 +183,7 @@ pub enum Output {
 #[derive(Debug)]
 pub struct Settings {
     /// The client's directory.
-    pub home: Home,
+    pub config_dir: ConfigDir,
     /// How a server becomes trusted.
     pub trust: TrustPolicy,
     /// The user's key.
@@ -277,7 +277,7 @@ impl Execute for Workshop {
             }
             Job::OpenSource(path) => Output::Source(Source::open(&path)),
             Job::Read(source) => read(source),
-            Job::Walk { root, prefix } => Output::Tree(source::walk(&root, &prefix)),
+            Job::Walk { root, prefix } => Output::Tree(upload::walk(&root, &prefix)),
             Job::SignFile {
                 path,
                 content,
@@ -336,8 +336,10 @@ impl Workshop {
     }
 
     fn trust(&self, shown: &ServerIdentity) -> Result<(), Failure> {
-        let Settings { home, trust, .. } = &self.settings;
-        trust::decide(home, trust, &self.terminal, shown)?;
+        let Settings {
+            config_dir, trust, ..
+        } = &self.settings;
+        trust::decide(config_dir, trust, &self.terminal, shown)?;
         // What the server answers is judged by what was seen before it was asked: another of this
         // user's commands may pin a newer version while an answer is on its way. Pins that cannot
         // be read fail what needs them, not every command.
@@ -357,7 +359,7 @@ impl Workshop {
             self.pins.lock().unwrap_or_else(PoisonError::into_inner);
         let pins = match &mut *slot {
             Some(pins) => pins,
-            None => slot.insert(Pins::open(&self.settings.home, store)?),
+            None => slot.insert(Pins::open(&self.settings.config_dir, store)?),
         };
         f(pins)
     }
@@ -540,7 +542,7 @@ impl Workshop {
 
 fn read(mut source: Source) -> Output {
     let result = source
-        .read(super::limits::BATCH_CHUNKS)
+        .read(crate::limits::BATCH_CHUNKS)
         .and_then(|(chunks, ended)| {
             let content = if ended { Some(source.content()?) } else { None };
             Ok((chunks, content))

@@ -23,9 +23,9 @@ use towpath_protocol::signed::{
     FilePath, Fingerprint, Manifest, ManifestHash, SignedManifest, StoreId, UserId, UserName,
 };
 
-use super::exit::{Exit, Failure};
-use super::home::{self, Home};
-use super::limits::{MAX_PINS, PIN_SLACK};
+use crate::exit::{Exit, Failure};
+use crate::limits::{MAX_PINS, PIN_SLACK};
+use crate::local::config_dir::{self, ConfigDir};
 
 const DIRECTORY: &str = "pins";
 const HEADER: &str = "towpath pins v1\n";
@@ -66,7 +66,7 @@ pub enum Sight {
 /// The pins of one store.
 #[derive(Debug)]
 pub struct Pins {
-    home: Home,
+    config_dir: ConfigDir,
     name: String,
     file: PathBuf,
     paths: BTreeMap<FilePath, PathPin>,
@@ -82,12 +82,12 @@ impl Pins {
     ///
     /// # Errors
     /// A [`Failure`] naming the line that cannot be read.
-    pub fn open(home: &Home, store: StoreId) -> Result<Self, Failure> {
-        home.directory(DIRECTORY)?;
+    pub fn open(config_dir: &ConfigDir, store: StoreId) -> Result<Self, Failure> {
+        config_dir.directory(DIRECTORY)?;
         let name = format!("{DIRECTORY}/{store}");
-        let file = home.path(&name);
+        let file = config_dir.path(&name);
         let mut pins = Self {
-            home: home.clone(),
+            config_dir: config_dir.clone(),
             name,
             file,
             paths: BTreeMap::new(),
@@ -96,7 +96,7 @@ impl Pins {
             inode: 0,
             lines: 0,
         };
-        let _lock = pins.home.lock(&pins.name)?;
+        let _lock = pins.config_dir.lock(&pins.name)?;
         pins.refresh()?;
         Ok(pins)
     }
@@ -234,7 +234,7 @@ impl Pins {
         allowed: Allowed,
         own: bool,
     ) -> Result<Sight, Failure> {
-        let _lock = self.home.lock(&self.name)?;
+        let _lock = self.config_dir.lock(&self.name)?;
         self.refresh()?;
         let sight = self.check(manifest, allowed)?;
         let pin = PathPin {
@@ -395,7 +395,7 @@ impl Pins {
         for (path, pin) in &self.paths {
             text.push_str(&path_line(path, pin));
         }
-        home::replace(&self.file, text.as_bytes())?;
+        config_dir::replace(&self.file, text.as_bytes())?;
         self.refresh()
     }
 }

@@ -2,11 +2,11 @@
 
 use towpath_protocol::channel::ServerKey;
 
-use super::escape::Safe;
-use super::exit::{Exit, Failure};
-use super::home::Home;
-use super::known_servers::{KnownServers, ServerIdentity, Standing};
-use super::terminal::Terminal;
+use crate::escape::Safe;
+use crate::exit::{Exit, Failure};
+use crate::local::config_dir::ConfigDir;
+use crate::local::known_servers::{KnownServers, ServerIdentity, Standing};
+use crate::terminal::Terminal;
 
 /// How a server becomes trusted.
 #[derive(Clone, Debug)]
@@ -25,7 +25,7 @@ pub struct TrustPolicy {
 /// A [`Failure`] with [`Exit::Untrusted`] when it contradicts the records or the fingerprint given,
 /// or nobody vouches for it.
 pub fn decide(
-    home: &Home,
+    config_dir: &ConfigDir,
     policy: &TrustPolicy,
     terminal: &Terminal,
     shown: &ServerIdentity,
@@ -37,10 +37,10 @@ pub fn decide(
             shown.key
         )));
     }
-    let known = KnownServers::load(home)?;
+    let known = KnownServers::load(config_dir)?;
     let file = known.path().display().to_string();
     match known.standing(shown, &policy.aliases) {
-        Standing::Known => KnownServers::remember(home, shown, &policy.aliases),
+        Standing::Known => KnownServers::remember(config_dir, shown, &policy.aliases),
         Standing::KeyChanged { recorded, line } => Err(untrusted(format!(
             "THE SERVER'S KEY CHANGED. Store {} at {at} now shows the key {}, but {file}, line {line}, records {recorded}. Somebody may be between you and the server. Nothing was sent. \
              Ask the server's administrator; only if they confirm the new key, remove that line and connect again",
@@ -58,7 +58,7 @@ pub fn decide(
         ))),
         Standing::New => {
             accept(policy, terminal, shown, &at)?;
-            KnownServers::remember(home, shown, &policy.aliases)
+            KnownServers::remember(config_dir, shown, &policy.aliases)
         }
     }
 }
@@ -107,7 +107,7 @@ mod tests {
     use towpath_protocol::signed::StoreId;
 
     use super::*;
-    use crate::progress::Progress;
+    use crate::terminal::progress::Progress;
 
     fn shown(store: u8, key: u8) -> ServerIdentity {
         ServerIdentity {
@@ -127,10 +127,10 @@ mod tests {
     #[test]
     fn without_a_person_an_unknown_server_needs_a_flag() {
         let dir = tempfile::tempdir().unwrap();
-        let home = Home::open(Some(dir.path())).unwrap();
+        let config_dir = ConfigDir::open(Some(dir.path())).unwrap();
         let terminal = Terminal::new(true, true, Progress::hidden());
         let plain = policy("a:1");
-        let refused = decide(&home, &plain, &terminal, &shown(1, 1)).unwrap_err();
+        let refused = decide(&config_dir, &plain, &terminal, &shown(1, 1)).unwrap_err();
         assert_eq!(refused.exit, Exit::Untrusted);
         assert!(refused.message.contains(&shown(1, 1).key.to_string()));
 
@@ -139,7 +139,7 @@ mod tests {
             ..plain.clone()
         };
         assert_eq!(
-            decide(&home, &wrong, &terminal, &shown(1, 1))
+            decide(&config_dir, &wrong, &terminal, &shown(1, 1))
                 .unwrap_err()
                 .exit,
             Exit::Untrusted
@@ -148,20 +148,20 @@ mod tests {
             fingerprint: Some(shown(1, 1).key),
             ..plain.clone()
         };
-        decide(&home, &right, &terminal, &shown(1, 1)).unwrap();
-        decide(&home, &plain, &terminal, &shown(1, 1)).unwrap();
+        decide(&config_dir, &right, &terminal, &shown(1, 1)).unwrap();
+        decide(&config_dir, &plain, &terminal, &shown(1, 1)).unwrap();
     }
 
     #[test]
     fn no_flag_overrides_a_changed_key() {
         let dir = tempfile::tempdir().unwrap();
-        let home = Home::open(Some(dir.path())).unwrap();
+        let config_dir = ConfigDir::open(Some(dir.path())).unwrap();
         let terminal = Terminal::new(true, true, Progress::hidden());
         let eager = TrustPolicy {
             first_use: true,
             ..policy("a:1")
         };
-        decide(&home, &eager, &terminal, &shown(1, 1)).unwrap();
+        decide(&config_dir, &eager, &terminal, &shown(1, 1)).unwrap();
         let insisting = TrustPolicy {
             fingerprint: Some(shown(1, 2).key),
             ..eager.clone()
@@ -171,7 +171,7 @@ mod tests {
             (&insisting, shown(1, 2)),
             (&eager, shown(2, 1)),
         ] {
-            let failure = decide(&home, policy, &terminal, &server).unwrap_err();
+            let failure = decide(&config_dir, policy, &terminal, &server).unwrap_err();
             assert_eq!(failure.exit, Exit::Untrusted);
             assert!(failure.message.contains("line 1"), "{failure}");
         }

@@ -8,10 +8,10 @@ use std::path::{Path, PathBuf};
 use towpath_protocol::signed::{PublicKey, SigningKey};
 use zeroize::Zeroizing;
 
-use super::exit::Failure;
-use super::home::{self, Home};
-use super::limits::{MAX_ATTEMPTS, MAX_KEY_FILE};
-use super::terminal::{self, Terminal};
+use crate::exit::Failure;
+use crate::limits::{MAX_ATTEMPTS, MAX_KEY_FILE};
+use crate::local::config_dir::{self, ConfigDir};
+use crate::terminal::{self, Terminal};
 
 const FILE: &str = "id_ed25519";
 
@@ -27,12 +27,16 @@ pub struct IdentitySource {
 }
 
 impl IdentitySource {
-    /// The key named by `--identity`, else the home's own.
+    /// The key named by `--identity`, else the configuration directory's own.
     #[must_use]
-    pub fn new(home: &Home, named: Option<PathBuf>, passphrase_file: Option<PathBuf>) -> Self {
+    pub fn new(
+        config_dir: &ConfigDir,
+        named: Option<PathBuf>,
+        passphrase_file: Option<PathBuf>,
+    ) -> Self {
         Self {
             explicit: named.is_some(),
-            path: named.unwrap_or_else(|| home.path(FILE)),
+            path: named.unwrap_or_else(|| config_dir.path(FILE)),
             passphrase_file,
         }
     }
@@ -50,7 +54,7 @@ impl IdentitySource {
     /// nobody to ask.
     pub fn load(&self, terminal: &Terminal) -> Result<SigningKey, Failure> {
         let shown = self.path.display();
-        let Some(pem) = home::read_text(&self.path, MAX_KEY_FILE)?.map(Zeroizing::new) else {
+        let Some(pem) = config_dir::read_text(&self.path, MAX_KEY_FILE)?.map(Zeroizing::new) else {
             return Err(no_key(&self.path));
         };
         let meta = std::fs::metadata(&self.path).map_err(|e| Failure::io("read", &shown, &e))?;
@@ -157,7 +161,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::progress::Progress;
+    use crate::terminal::progress::Progress;
 
     fn silent() -> Terminal {
         Terminal::new(true, true, Progress::hidden())

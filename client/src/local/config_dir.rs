@@ -11,24 +11,24 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
 
-use super::exit::Failure;
+use crate::exit::Failure;
 
 /// Environment variable that names the directory.
 pub const HOME_VARIABLE: &str = "TOWPATH_HOME";
 
 /// The client's directory, created and private.
 #[derive(Clone, Debug)]
-pub struct Home {
+pub struct ConfigDir {
     root: PathBuf,
 }
 
-/// Held while a file of the home is read and replaced.
+/// Held while a file of the configuration directory is read and replaced.
 #[derive(Debug)]
-pub struct HomeLock {
+pub struct ConfigLock {
     _lock: Flock<File>,
 }
 
-impl Home {
+impl ConfigDir {
     /// Opens the directory: `chosen` (from `--home` or the environment), else `~/.config/towpath`,
     /// creating it when absent.
     ///
@@ -62,13 +62,13 @@ impl Home {
         Ok(Self { root })
     }
 
-    /// The path of `name` inside the home.
+    /// The path of `name` inside the configuration directory.
     #[must_use]
     pub fn path(&self, name: &str) -> PathBuf {
         self.root.join(name)
     }
 
-    /// Makes a private directory inside the home.
+    /// Makes a private directory inside the configuration directory.
     ///
     /// # Errors
     /// A local [`Failure`].
@@ -86,7 +86,7 @@ impl Home {
     ///
     /// # Errors
     /// A local [`Failure`].
-    pub fn lock(&self, name: &str) -> Result<HomeLock, Failure> {
+    pub fn lock(&self, name: &str) -> Result<ConfigLock, Failure> {
         let path = self.path(&format!("{name}.lock"));
         let file = OpenOptions::new()
             .create(true)
@@ -97,7 +97,7 @@ impl Home {
             .map_err(|e| Failure::io("open", path.display(), &e))?;
         let lock = Flock::lock(file, FlockArg::LockExclusive)
             .map_err(|(_, e)| Failure::io("lock", path.display(), &e.into()))?;
-        Ok(HomeLock { _lock: lock })
+        Ok(ConfigLock { _lock: lock })
     }
 }
 
@@ -180,12 +180,12 @@ mod tests {
     fn a_new_home_is_private_and_one_that_others_write_to_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("a/b");
-        Home::open(Some(&root)).unwrap();
+        ConfigDir::open(Some(&root)).unwrap();
         assert_eq!(fs::metadata(&root).unwrap().mode() & 0o777, 0o700);
         fs::set_permissions(&root, fs::Permissions::from_mode(0o755)).unwrap();
-        Home::open(Some(&root)).unwrap();
+        ConfigDir::open(Some(&root)).unwrap();
         fs::set_permissions(&root, fs::Permissions::from_mode(0o775)).unwrap();
-        let refused = Home::open(Some(&root)).unwrap_err();
+        let refused = ConfigDir::open(Some(&root)).unwrap_err();
         assert!(refused.message.contains("chmod 700"), "{refused}");
     }
 

@@ -16,9 +16,9 @@ use nix::fcntl::{Flock, FlockArg, OFlag};
 use towpath_protocol::channel::{CHUNK_LEN, Chunk};
 use towpath_protocol::signed::{Content, Manifest, ManifestHash};
 
-use super::escape::Safe;
-use super::exit::Failure;
-use super::home;
+use crate::escape::Safe;
+use crate::exit::Failure;
+use crate::local::config_dir;
 
 /// What a partial file's name ends with.
 const PARTIAL: &str = ".towpath-partial";
@@ -286,7 +286,7 @@ impl Partial {
         partial_name.push(RECORD);
         let record = directory.join(partial_name);
         let file = open_locked(&path)?;
-        let resume = home::read_text(&record, 128)
+        let resume = config_dir::read_text(&record, 128)
             .ok()
             .flatten()
             .and_then(|text| text.trim_end().parse().ok());
@@ -343,7 +343,7 @@ impl Partial {
         }
         fs::rename(&self.path, &self.target)
             .map_err(|e| Failure::io("rename the verified file to", self.target.display(), &e))?;
-        home::sync_directory(self.target.parent().unwrap_or(Path::new(""))).map_err(fail)?;
+        config_dir::sync_directory(self.target.parent().unwrap_or(Path::new(""))).map_err(fail)?;
         remove(&self.record)
     }
 

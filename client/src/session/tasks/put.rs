@@ -10,11 +10,11 @@ use towpath_protocol::{Refusal, TransferId, WriteError};
 
 use crate::escape::Safe;
 use crate::exit::{Exit, Failure};
-use crate::jobs::{Job, Output};
 use crate::limits::{BATCH_CHUNKS, MAX_RESIGN, READ_AHEAD_CHUNKS};
-use crate::meter::{Direction, Meter};
-use crate::source::Source;
-use crate::task::{Context, Step, Task, TransferEvent, unexpected};
+use crate::local::upload::Source;
+use crate::session::jobs::{Job, Output};
+use crate::session::meter::{Direction, Meter};
+use crate::session::task::{Context, Step, Task, TransferEvent, unexpected};
 
 /// Puts one file.
 #[derive(Debug)]

@@ -11,9 +11,9 @@ use std::path::{Path, PathBuf};
 use towpath_protocol::channel::ServerKey;
 use towpath_protocol::signed::StoreId;
 
-use super::exit::{Exit, Failure};
-use super::home::{self, Home};
-use super::limits::MAX_KNOWN_SERVERS;
+use crate::exit::{Exit, Failure};
+use crate::limits::MAX_KNOWN_SERVERS;
+use crate::local::config_dir::{self, ConfigDir};
 
 const FILE: &str = "known_servers";
 
@@ -75,9 +75,9 @@ impl KnownServers {
     /// # Errors
     /// A [`Failure`] naming the line that cannot be read: a damaged record must not turn a known
     /// server into a new one.
-    pub fn load(home: &Home) -> Result<Self, Failure> {
-        let path = home.path(FILE);
-        let text = home::read_text(&path, MAX_KNOWN_SERVERS)?.unwrap_or_default();
+    pub fn load(config_dir: &ConfigDir) -> Result<Self, Failure> {
+        let path = config_dir.path(FILE);
+        let text = config_dir::read_text(&path, MAX_KNOWN_SERVERS)?.unwrap_or_default();
         let lines: Vec<String> = text.lines().map(str::to_owned).collect();
         let mut records = Vec::new();
         for (index, line) in lines.iter().enumerate() {
@@ -138,12 +138,12 @@ impl KnownServers {
     /// A [`Failure`] when the file cannot be written, or meanwhile says something else about this
     /// server.
     pub fn remember(
-        home: &Home,
+        config_dir: &ConfigDir,
         shown: &ServerIdentity,
         aliases: &[String],
     ) -> Result<(), Failure> {
-        let _lock = home.lock(FILE)?;
-        let mut now = Self::load(home)?;
+        let _lock = config_dir.lock(FILE)?;
+        let mut now = Self::load(config_dir)?;
         if !matches!(
             now.standing(shown, aliases),
             Standing::Known | Standing::New
@@ -176,7 +176,7 @@ impl KnownServers {
         }
         let mut text = now.lines.join("\n");
         text.push('\n');
-        home::replace(&now.path, text.as_bytes())
+        config_dir::replace(&now.path, text.as_bytes())
     }
 }
 
@@ -226,24 +226,24 @@ mod tests {
         list.iter().map(|s| (*s).to_owned()).collect()
     }
 
-    fn home() -> (tempfile::TempDir, Home) {
+    fn config_dir() -> (tempfile::TempDir, ConfigDir) {
         let dir = tempfile::tempdir().unwrap();
-        let home = Home::open(Some(dir.path())).unwrap();
-        (dir, home)
+        let config_dir = ConfigDir::open(Some(dir.path())).unwrap();
+        (dir, config_dir)
     }
 
     #[test]
     fn new_then_known_then_contradicted() {
-        let (_dir, home) = home();
+        let (_dir, config_dir) = config_dir();
         let here = aliases(&["a:1", "b:1"]);
         assert_eq!(
-            KnownServers::load(&home)
+            KnownServers::load(&config_dir)
                 .unwrap()
                 .standing(&identity(1, b'A'), &here),
             Standing::New
         );
-        KnownServers::remember(&home, &identity(1, b'A'), &here).unwrap();
-        let known = KnownServers::load(&home).unwrap();
+        KnownServers::remember(&config_dir, &identity(1, b'A'), &here).unwrap();
+        let known = KnownServers::load(&config_dir).unwrap();
         assert_eq!(known.standing(&identity(1, b'A'), &here), Standing::Known);
         assert_eq!(
             known.standing(&identity(1, b'A'), &aliases(&["c:1"])),
@@ -265,10 +265,10 @@ mod tests {
 
     #[test]
     fn a_known_store_at_another_stores_address_is_refused() {
-        let (_dir, home) = home();
-        KnownServers::remember(&home, &identity(1, b'A'), &aliases(&["a:1"])).unwrap();
-        KnownServers::remember(&home, &identity(2, b'B'), &aliases(&["b:1"])).unwrap();
-        let known = KnownServers::load(&home).unwrap();
+        let (_dir, config_dir) = config_dir();
+        KnownServers::remember(&config_dir, &identity(1, b'A'), &aliases(&["a:1"])).unwrap();
+        KnownServers::remember(&config_dir, &identity(2, b'B'), &aliases(&["b:1"])).unwrap();
+        let known = KnownServers::load(&config_dir).unwrap();
         assert!(matches!(
             known.standing(&identity(1, b'A'), &aliases(&["b:1"])),
             Standing::OtherStore { .. }
@@ -277,18 +277,18 @@ mod tests {
 
     #[test]
     fn comments_stay_and_aliases_grow() {
-        let (_dir, home) = home();
-        std::fs::write(home.path(FILE), "# mine\n\n").unwrap();
-        KnownServers::remember(&home, &identity(1, b'A'), &aliases(&["a:1"])).unwrap();
-        KnownServers::remember(&home, &identity(1, b'A'), &aliases(&["b:1", "a:1"])).unwrap();
-        let text = std::fs::read_to_string(home.path(FILE)).unwrap();
+        let (_dir, config_dir) = config_dir();
+        std::fs::write(config_dir.path(FILE), "# mine\n\n").unwrap();
+        KnownServers::remember(&config_dir, &identity(1, b'A'), &aliases(&["a:1"])).unwrap();
+        KnownServers::remember(&config_dir, &identity(1, b'A'), &aliases(&["b:1", "a:1"])).unwrap();
+        let text = std::fs::read_to_string(config_dir.path(FILE)).unwrap();
         assert!(text.starts_with("# mine\n\n"), "{text}");
         assert!(text.ends_with(" a:1,b:1\n"), "{text}");
     }
 
     #[test]
     fn a_damaged_line_is_an_error_not_a_new_server() {
-        let (_dir, home) = home();
+        let (_dir, config_dir) = config_dir();
         for bad in [
             "garbage",
             "00 SHA256:x a",
@@ -299,8 +299,8 @@ mod tests {
                 identity(1, b'A').key
             ),
         ] {
-            std::fs::write(home.path(FILE), format!("# ok\n{bad}\n")).unwrap();
-            let error = KnownServers::load(&home).unwrap_err();
+            std::fs::write(config_dir.path(FILE), format!("# ok\n{bad}\n")).unwrap();
+            let error = KnownServers::load(&config_dir).unwrap_err();
             assert_eq!(error.exit, Exit::Untrusted);
             assert!(error.message.contains("line 2"), "{error}");
         }
@@ -308,17 +308,21 @@ mod tests {
 
     #[test]
     fn two_clients_at_once_both_stay_recorded() {
-        let (_dir, home) = home();
+        let (_dir, config_dir) = config_dir();
         std::thread::scope(|scope| {
             for store in 0..8u8 {
-                let home = &home;
+                let config_dir = &config_dir;
                 scope.spawn(move || {
-                    KnownServers::remember(home, &identity(store, b'A'), &[format!("h{store}:1")])
-                        .unwrap()
+                    KnownServers::remember(
+                        config_dir,
+                        &identity(store, b'A'),
+                        &[format!("h{store}:1")],
+                    )
+                    .unwrap()
                 });
             }
         });
-        let known = KnownServers::load(&home).unwrap();
+        let known = KnownServers::load(&config_dir).unwrap();
         for store in 0..8u8 {
             assert_eq!(known.standing(&identity(store, b'A'), &[]), Standing::Known);
         }

@@ -12,11 +12,11 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 use thiserror::Error;
 use towpath_protocol::signed::{FilePath, PathError, UserName};
 
-use super::escape::Safe;
-use super::exit::{Exit, Failure};
-use super::limits::{DEFAULT_PORT, MAX_ADDRESSES};
+use crate::escape::Safe;
+use crate::exit::{Exit, Failure};
+use crate::limits::{DEFAULT_PORT, MAX_ADDRESSES};
 
-/// How a destination starts.
+/// How a URL starts.
 pub const SCHEME: &str = "towpath://";
 
 /// One address of a server, as typed.
@@ -38,10 +38,10 @@ impl fmt::Display for Address {
     }
 }
 
-/// A parsed destination.
+/// A parsed URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Destination {
-    /// Who logs in; `None` when the destination names nobody.
+pub struct Url {
+    /// Who logs in; `None` when the URL names nobody.
     pub user: Option<UserName>,
     /// The server's addresses, at least one.
     pub addresses: Vec<Address>,
@@ -49,10 +49,10 @@ pub struct Destination {
     pub path: String,
 }
 
-/// Why a destination does not parse; each names the part at fault.
+/// Why a URL does not parse; each names the part at fault.
 #[derive(Clone, Debug, Error, PartialEq, Eq)]
 #[expect(missing_docs, reason = "each variant's message is its documentation")]
-pub enum DestinationError {
+pub enum UrlError {
     #[error("it must start with `towpath://`")]
     Scheme,
     #[error("user `{0}`: {1}")]
@@ -83,18 +83,18 @@ pub enum DestinationError {
     Utf8,
 }
 
-impl Destination {
+impl Url {
     /// Parses what a person typed.
     ///
     /// # Errors
-    /// [`DestinationError`] naming the part that is wrong.
-    pub fn parse(text: &str) -> Result<Self, DestinationError> {
-        let rest = text.strip_prefix(SCHEME).ok_or(DestinationError::Scheme)?;
+    /// [`UrlError`] naming the part that is wrong.
+    pub fn parse(text: &str) -> Result<Self, UrlError> {
+        let rest = text.strip_prefix(SCHEME).ok_or(UrlError::Scheme)?;
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
         let (user, hosts) = match authority.split_once('@') {
             Some((user, hosts)) => {
                 let name = UserName::parse(user)
-                    .map_err(|e| DestinationError::User(Safe(user).to_string(), e.to_string()))?;
+                    .map_err(|e| UrlError::User(Safe(user).to_string(), e.to_string()))?;
                 (Some(name), hosts)
             }
             None => (None, authority),
@@ -128,7 +128,7 @@ impl Destination {
         if let Some(user) = &self.user {
             return Ok(user.clone());
         }
-        let advice = "name the user in the destination: towpath://NAME@HOST/";
+        let advice = "name the user in the URL: towpath://NAME@HOST/";
         let name = session_user.ok_or_else(|| Failure::usage(format!("no user: {advice}")))?;
         UserName::parse(name).map_err(|e| {
             Failure::usage(format!(
@@ -184,14 +184,14 @@ impl Destination {
             .collect()
     }
 
-    /// Whether both destinations mean the same login on the same server.
+    /// Whether both URLs mean the same login on the same server.
     #[must_use]
     pub fn same_server(&self, other: &Self) -> bool {
         self.user == other.user && self.addresses == other.addresses
     }
 }
 
-impl fmt::Display for Destination {
+impl fmt::Display for Url {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(SCHEME)?;
         if let Some(user) = &self.user {
@@ -204,22 +204,22 @@ impl fmt::Display for Destination {
     }
 }
 
-fn parse_addresses(hosts: &str) -> Result<Vec<Address>, DestinationError> {
+fn parse_addresses(hosts: &str) -> Result<Vec<Address>, UrlError> {
     if hosts.is_empty() {
-        return Err(DestinationError::NoAddress);
+        return Err(UrlError::NoAddress);
     }
     let typed = hosts
         .split(',')
         .map(split_port)
         .collect::<Result<Vec<_>, _>>()?;
     if typed.len() > MAX_ADDRESSES {
-        return Err(DestinationError::TooMany);
+        return Err(UrlError::TooMany);
     }
     let with_port = typed.iter().filter(|(_, port)| port.is_some()).count();
     let common = match typed.last() {
         Some((_, Some(port))) if with_port == 1 => *port,
         _ if with_port == 0 || with_port == typed.len() => DEFAULT_PORT,
-        _ => return Err(DestinationError::MixedPorts),
+        _ => return Err(UrlError::MixedPorts),
     };
     Ok(typed
         .into_iter()
@@ -231,33 +231,33 @@ fn parse_addresses(hosts: &str) -> Result<Vec<Address>, DestinationError> {
 }
 
 /// Splits `host`, `host:port`, `[v6]` or `[v6]:port`.
-fn split_port(typed: &str) -> Result<(String, Option<u16>), DestinationError> {
+fn split_port(typed: &str) -> Result<(String, Option<u16>), UrlError> {
     let shown = || Safe(typed).to_string();
     if typed.is_empty() {
-        return Err(DestinationError::EmptyAddress);
+        return Err(UrlError::EmptyAddress);
     }
     if let Some(rest) = typed.strip_prefix('[') {
         let (inner, after) = rest
             .split_once(']')
-            .ok_or_else(|| DestinationError::Brackets(shown()))?;
-        let ip: Ipv6Addr = inner.parse().map_err(|_| DestinationError::Ipv6(shown()))?;
+            .ok_or_else(|| UrlError::Brackets(shown()))?;
+        let ip: Ipv6Addr = inner.parse().map_err(|_| UrlError::Ipv6(shown()))?;
         let port = match after.strip_prefix(':') {
-            Some(port) => Some(parse_port(port).ok_or_else(|| DestinationError::Port(shown()))?),
+            Some(port) => Some(parse_port(port).ok_or_else(|| UrlError::Port(shown()))?),
             None if after.is_empty() => None,
-            None => return Err(DestinationError::Brackets(shown())),
+            None => return Err(UrlError::Brackets(shown())),
         };
         return Ok((ip.to_string(), port));
     }
     let (host, port) = match typed.split_once(':') {
-        Some((_, rest)) if rest.contains(':') => return Err(DestinationError::Brackets(shown())),
+        Some((_, rest)) if rest.contains(':') => return Err(UrlError::Brackets(shown())),
         Some((host, port)) => (
             host,
-            Some(parse_port(port).ok_or_else(|| DestinationError::Port(shown()))?),
+            Some(parse_port(port).ok_or_else(|| UrlError::Port(shown()))?),
         ),
         None => (typed, None),
     };
     if host.parse::<IpAddr>().is_err() && !is_host_name(host) {
-        return Err(DestinationError::Host(shown()));
+        return Err(UrlError::Host(shown()));
     }
     Ok((host.to_owned(), port))
 }
@@ -284,17 +284,14 @@ fn is_host_name(host: &str) -> bool {
         && !trimmed.bytes().all(|b| b.is_ascii_digit() || b == b'.')
 }
 
-fn percent_decode(path: &str) -> Result<String, DestinationError> {
+fn percent_decode(path: &str) -> Result<String, UrlError> {
     let mut bytes = Vec::with_capacity(path.len());
     let mut rest = path;
     while let Some(at) = rest.find('%') {
         bytes.extend_from_slice(&rest.as_bytes()[..at]);
         let after = &rest[at + 1..];
-        let wrong = || {
-            DestinationError::Percent(
-                Safe(&rest[at..].chars().take(3).collect::<String>()).to_string(),
-            )
-        };
+        let wrong =
+            || UrlError::Percent(Safe(&rest[at..].chars().take(3).collect::<String>()).to_string());
         let digits = after
             .get(..2)
             .filter(|d| d.bytes().all(|b| b.is_ascii_hexdigit()))
@@ -303,7 +300,7 @@ fn percent_decode(path: &str) -> Result<String, DestinationError> {
         rest = &after[2..];
     }
     bytes.extend_from_slice(rest.as_bytes());
-    String::from_utf8(bytes).map_err(|_| DestinationError::Utf8)
+    String::from_utf8(bytes).map_err(|_| UrlError::Utf8)
 }
 
 #[cfg(test)]
@@ -311,7 +308,7 @@ mod tests {
     use super::*;
 
     fn addresses(text: &str) -> Vec<String> {
-        Destination::parse(text)
+        Url::parse(text)
             .unwrap()
             .addresses
             .iter()
@@ -321,8 +318,7 @@ mod tests {
 
     #[test]
     fn the_full_form() {
-        let d =
-            Destination::parse("towpath://alice@10.0.0.1,10.0.1.1:9261/dir/a%20b%2f.txt").unwrap();
+        let d = Url::parse("towpath://alice@10.0.0.1,10.0.1.1:9261/dir/a%20b%2f.txt").unwrap();
         assert_eq!(
             d.user.as_ref().map(ToString::to_string).as_deref(),
             Some("alice")
@@ -346,18 +342,15 @@ mod tests {
             ["[::1]:77", "[2001:db8::1]:77"]
         );
         assert_eq!(
-            Destination::parse("towpath://a:1,b,c:2/"),
-            Err(DestinationError::MixedPorts)
+            Url::parse("towpath://a:1,b,c:2/"),
+            Err(UrlError::MixedPorts)
         );
-        assert_eq!(
-            Destination::parse("towpath://a:1,b/"),
-            Err(DestinationError::MixedPorts)
-        );
+        assert_eq!(Url::parse("towpath://a:1,b/"), Err(UrlError::MixedPorts));
         for bad in ["0", "65536", "x", "", "+1", "-1"] {
             assert!(
                 matches!(
-                    Destination::parse(&format!("towpath://a:{bad}/")),
-                    Err(DestinationError::Port(_))
+                    Url::parse(&format!("towpath://a:{bad}/")),
+                    Err(UrlError::Port(_))
                 ),
                 "{bad}"
             );
@@ -366,39 +359,27 @@ mod tests {
 
     #[test]
     fn directories() {
-        assert!(Destination::parse("towpath://h").unwrap().is_directory());
-        assert!(Destination::parse("towpath://h/").unwrap().is_directory());
-        assert!(Destination::parse("towpath://h/x/").unwrap().is_directory());
-        assert!(!Destination::parse("towpath://h/x").unwrap().is_directory());
+        assert!(Url::parse("towpath://h").unwrap().is_directory());
+        assert!(Url::parse("towpath://h/").unwrap().is_directory());
+        assert!(Url::parse("towpath://h/x/").unwrap().is_directory());
+        assert!(!Url::parse("towpath://h/x").unwrap().is_directory());
     }
 
     #[test]
     fn each_error_names_its_part() {
-        let error = |text: &str| Destination::parse(text).unwrap_err();
-        assert_eq!(error("alice@host/x"), DestinationError::Scheme);
+        let error = |text: &str| Url::parse(text).unwrap_err();
+        assert_eq!(error("alice@host/x"), UrlError::Scheme);
         assert!(matches!(
             error("towpath://Alice Liddell@h/"),
-            DestinationError::User(..)
+            UrlError::User(..)
         ));
-        assert_eq!(error("towpath:///x"), DestinationError::NoAddress);
-        assert_eq!(error("towpath://a,,b/"), DestinationError::EmptyAddress);
-        assert!(matches!(
-            error("towpath://::1/"),
-            DestinationError::Brackets(_)
-        ));
-        assert!(matches!(
-            error("towpath://[::1/"),
-            DestinationError::Brackets(_)
-        ));
-        assert!(matches!(
-            error("towpath://[1.2.3.4]/"),
-            DestinationError::Ipv6(_)
-        ));
-        assert!(matches!(
-            error("towpath://1.2.3.400/"),
-            DestinationError::Host(_)
-        ));
-        assert!(matches!(error("towpath://-x/"), DestinationError::Host(_)));
+        assert_eq!(error("towpath:///x"), UrlError::NoAddress);
+        assert_eq!(error("towpath://a,,b/"), UrlError::EmptyAddress);
+        assert!(matches!(error("towpath://::1/"), UrlError::Brackets(_)));
+        assert!(matches!(error("towpath://[::1/"), UrlError::Brackets(_)));
+        assert!(matches!(error("towpath://[1.2.3.4]/"), UrlError::Ipv6(_)));
+        assert!(matches!(error("towpath://1.2.3.400/"), UrlError::Host(_)));
+        assert!(matches!(error("towpath://-x/"), UrlError::Host(_)));
         assert_eq!(
             error("towpath://1,2,3,4,5,6,7,8,9/")
                 .to_string()
@@ -406,32 +387,23 @@ mod tests {
                 .next(),
             Some("address `1`")
         );
-        assert_eq!(
-            error("towpath://a,b,c,d,e,f,g,h,i/"),
-            DestinationError::TooMany
-        );
-        assert_eq!(
-            error("towpath://h/100%"),
-            DestinationError::Percent("%".into())
-        );
-        assert_eq!(
-            error("towpath://h/%é1"),
-            DestinationError::Percent("%é1".into())
-        );
-        assert_eq!(error("towpath://h/%ff"), DestinationError::Utf8);
+        assert_eq!(error("towpath://a,b,c,d,e,f,g,h,i/"), UrlError::TooMany);
+        assert_eq!(error("towpath://h/100%"), UrlError::Percent("%".into()));
+        assert_eq!(error("towpath://h/%é1"), UrlError::Percent("%é1".into()));
+        assert_eq!(error("towpath://h/%ff"), UrlError::Utf8);
     }
 
     #[test]
     fn question_marks_and_hashes_are_ordinary() {
         assert_eq!(
-            Destination::parse("towpath://h/what?#1@x:y").unwrap().path,
+            Url::parse("towpath://h/what?#1@x:y").unwrap().path,
             "what?#1@x:y"
         );
     }
 
     #[test]
     fn the_session_user_is_the_default_when_valid() {
-        let d = Destination::parse("towpath://h/").unwrap();
+        let d = Url::parse("towpath://h/").unwrap();
         assert_eq!(d.user_or(Some("bob")).unwrap().as_str(), "bob");
         assert_eq!(d.user_or(Some("CORP\\bob")).unwrap_err().exit, Exit::Usage);
         assert_eq!(d.user_or(None).unwrap_err().exit, Exit::Usage);
@@ -439,7 +411,7 @@ mod tests {
 
     #[test]
     fn literal_addresses_resolve_to_themselves_once() {
-        let d = Destination::parse("towpath://127.0.0.1,127.0.0.1,[::1]/").unwrap();
+        let d = Url::parse("towpath://127.0.0.1,127.0.0.1,[::1]/").unwrap();
         let expected: Vec<SocketAddr> = vec![
             "127.0.0.1:9260".parse().unwrap(),
             "[::1]:9260".parse().unwrap(),

@@ -14,9 +14,9 @@ use towpath_protocol::client::Connection;
 use towpath_protocol::signed::{FilePath, ManifestHash, SignedManifest, StoreId, UserId, UserName};
 use towpath_protocol::{Refusal, RefusalCode, Reply, Request, RequestId, TransferId, UsageError};
 
-use super::exit::{Exit, Failure};
-use super::jobs::{Job, Output};
-use super::progress::Counters;
+use crate::exit::{Exit, Failure};
+use crate::session::jobs::{Job, Output};
+use crate::terminal::progress::Counters;
 
 /// Who is logged in, where.
 #[derive(Clone, Debug)]

@@ -4,8 +4,8 @@ use towpath_protocol::signed::UserName;
 use towpath_protocol::{Refusal, Reply, Request, Role, UserEntry};
 
 use crate::exit::Failure;
-use crate::jobs::{Job, Output};
-use crate::task::{Context, Step, Task, unexpected};
+use crate::session::jobs::{Job, Output};
+use crate::session::task::{Context, Step, Task, unexpected};
 
 /// One request about users, and what is said of its answer.
 #[derive(Debug)]

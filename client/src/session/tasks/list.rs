@@ -6,9 +6,9 @@ use towpath_protocol::{ListEntry, Refusal, Reply, Request};
 
 use crate::escape::Safe;
 use crate::exit::{Exit, Failure};
-use crate::jobs::{Job, Output};
 use crate::limits::LIST_PAGE;
-use crate::task::{Context, Step, Task, unexpected};
+use crate::session::jobs::{Job, Output};
+use crate::session::task::{Context, Step, Task, unexpected};
 
 /// Lists the files at or below a path, page by page: the next page is asked for when the last one
 /// is printed.

@@ -9,8 +9,8 @@ use towpath_protocol::{Refusal, Reply, Request};
 
 use crate::escape::Safe;
 use crate::exit::{Exit, Failure};
-use crate::jobs::{Job, Output};
-use crate::task::{Context, Step, Task, unexpected};
+use crate::session::jobs::{Job, Output};
+use crate::session::task::{Context, Step, Task, unexpected};
 
 fn not_found(label: &str) -> Failure {
     Failure::new(Exit::NotFound, format!("{label}: not on the server"))

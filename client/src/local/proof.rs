@@ -8,9 +8,9 @@ use std::path::{Path, PathBuf};
 use towpath_protocol::KeyEntry;
 use towpath_protocol::signed::{Content, Fingerprint, KeyAction, SignedManifest, UserName};
 
-use super::escape::Safe;
-use super::exit::Failure;
-use super::limits::MAX_KNOWN_SERVERS;
+use crate::escape::Safe;
+use crate::exit::Failure;
+use crate::limits::MAX_KNOWN_SERVERS;
 
 /// Writes `NAME.manifest`, `NAME.sig`, `NAME.b3` and a line in `allowed_signers` to `directory`,
 /// and gives the commands that check them.

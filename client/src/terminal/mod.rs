@@ -4,6 +4,8 @@
 //! Questions go to the controlling terminal, never to standard input, which may be a file being
 //! sent.
 
+pub mod progress;
+
 use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
@@ -14,10 +16,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use nix::sys::termios::{self, SetArg, Termios};
 use zeroize::Zeroizing;
 
-use super::escape::Safe;
-use super::exit::{Exit, Failure};
-use super::limits::{MAX_ATTEMPTS, MAX_SECRET_FILE};
-use super::progress::Progress;
+use crate::escape::Safe;
+use crate::exit::{Exit, Failure};
+use crate::limits::{MAX_ATTEMPTS, MAX_SECRET_FILE};
+use crate::terminal::progress::Progress;
 
 const TTY: &str = "/dev/tty";
 

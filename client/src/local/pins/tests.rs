@@ -51,15 +51,15 @@ fn signed(author: &Author, path: &str, version: u64, content: u8) -> SignedManif
     SignedManifest::sign(manifest, &key).unwrap()
 }
 
-fn fresh() -> (tempfile::TempDir, Home, Pins) {
+fn fresh() -> (tempfile::TempDir, ConfigDir, Pins) {
     let dir = tempfile::tempdir().unwrap();
-    let home = Home::open(Some(dir.path())).unwrap();
-    let pins = Pins::open(&home, StoreId::from_bytes([7; 16])).unwrap();
-    (dir, home, pins)
+    let config_dir = ConfigDir::open(Some(dir.path())).unwrap();
+    let pins = Pins::open(&config_dir, StoreId::from_bytes([7; 16])).unwrap();
+    (dir, config_dir, pins)
 }
 
-fn again(home: &Home) -> Pins {
-    Pins::open(home, StoreId::from_bytes([7; 16])).unwrap()
+fn again(config_dir: &ConfigDir) -> Pins {
+    Pins::open(config_dir, StoreId::from_bytes([7; 16])).unwrap()
 }
 
 const STRICT: Allowed = Allowed {
@@ -77,7 +77,7 @@ const ROLLBACK: Allowed = Allowed {
 
 #[test]
 fn first_sight_then_known_and_it_lasts() {
-    let (_dir, home, mut pins) = fresh();
+    let (_dir, config_dir, mut pins) = fresh();
     assert_eq!(
         pins.record(&signed(&ALICE, "a b/ü", 1, 0), STRICT).unwrap(),
         Sight::First
@@ -86,7 +86,7 @@ fn first_sight_then_known_and_it_lasts() {
         pins.record(&signed(&ALICE, "c", 1, 0), STRICT).unwrap(),
         Sight::Known
     );
-    let mut pins = again(&home);
+    let mut pins = again(&config_dir);
     assert_eq!(
         pins.record(&signed(&ALICE, "a b/ü", 2, 1), STRICT).unwrap(),
         Sight::Known
@@ -131,7 +131,7 @@ fn a_lower_version_and_a_changed_one_are_refused() {
 #[test]
 fn a_new_signer_needs_the_flag_once() {
     for newcomer in [&ALICE_NEW_KEY, &OTHER_ALICE, &BOB] {
-        let (_dir, home, mut pins) = fresh();
+        let (_dir, config_dir, mut pins) = fresh();
         pins.record(&signed(&ALICE, "f", 1, 0), STRICT).unwrap();
         let next = signed(newcomer, "f", 2, 1);
         assert_eq!(
@@ -145,7 +145,10 @@ fn a_new_signer_needs_the_flag_once() {
             Exit::Verification
         );
         assert_eq!(pins.record(&next, SIGNER).unwrap(), Sight::Accepted);
-        assert_eq!(again(&home).record(&next, STRICT).unwrap(), Sight::Known);
+        assert_eq!(
+            again(&config_dir).record(&next, STRICT).unwrap(),
+            Sight::Known
+        );
     }
 }
 
@@ -191,28 +194,28 @@ fn own_work_is_pinned_but_never_lowers_a_pin() {
 
 #[test]
 fn a_cut_last_line_is_dropped_and_any_other_damage_is_an_error() {
-    let (_dir, home, mut pins) = fresh();
+    let (_dir, config_dir, mut pins) = fresh();
     pins.record(&signed(&ALICE, "f", 1, 0), STRICT).unwrap();
     let file = pins.file.clone();
     let good = std::fs::read_to_string(&file).unwrap();
     std::fs::write(&file, format!("{good}path 2 abc")).unwrap();
-    let mut pins = again(&home);
+    let mut pins = again(&config_dir);
     pins.record(&signed(&ALICE, "g", 1, 0), STRICT).unwrap();
-    assert_eq!(again(&home).paths.len(), 2);
+    assert_eq!(again(&config_dir).paths.len(), 2);
 
     std::fs::write(&file, format!("{good}path 2 abc\n")).unwrap();
-    let error = Pins::open(&home, StoreId::from_bytes([7; 16])).unwrap_err();
+    let error = Pins::open(&config_dir, StoreId::from_bytes([7; 16])).unwrap_err();
     assert!(error.message.contains("line 4"), "{error}");
 }
 
 #[test]
 fn two_clients_at_once_lose_nothing() {
-    let (_dir, home, _pins) = fresh();
+    let (_dir, config_dir, _pins) = fresh();
     std::thread::scope(|scope| {
         for client in 0..4 {
-            let home = &home;
+            let config_dir = &config_dir;
             scope.spawn(move || {
-                let mut pins = again(home);
+                let mut pins = again(config_dir);
                 for file in 0..20 {
                     pins.record(&signed(&ALICE, &format!("{client}/{file}"), 1, 0), STRICT)
                         .unwrap();
@@ -220,19 +223,19 @@ fn two_clients_at_once_lose_nothing() {
             });
         }
     });
-    assert_eq!(again(&home).paths.len(), 80);
+    assert_eq!(again(&config_dir).paths.len(), 80);
 }
 
 #[test]
 fn outdated_lines_do_not_pile_up() {
-    let (_dir, home, mut pins) = fresh();
+    let (_dir, config_dir, mut pins) = fresh();
     for version in 1..=(PIN_SLACK as u64 + 10) {
         pins.record(&signed(&ALICE, "f", version, 0), STRICT)
             .unwrap();
     }
     assert!(pins.lines < PIN_SLACK / 2, "{} lines", pins.lines);
     assert_eq!(
-        again(&home)
+        again(&config_dir)
             .path(&FilePath::parse("f").unwrap())
             .unwrap()
             .version,

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
-use super::escape::Word;
+use crate::escape::Word;
 
 /// Which way a transfer goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +96,7 @@ impl Report {
         format!(
             "{} {}: {} in {:.1} s{}",
             self.direction,
-            super::escape::Safe(&self.name),
+            crate::escape::Safe(&self.name),
             human_size(self.bytes),
             self.time.as_secs_f64(),
             self.rate()

@@ -4,8 +4,8 @@ use towpath_protocol::signed::{KeyAction, KeyStatement, PublicKey, UserName};
 use towpath_protocol::{KeyEntry, Refusal, Reply, Request};
 
 use crate::exit::{Exit, Failure};
-use crate::jobs::{Job, Output};
-use crate::task::{Context, Step, Task, unexpected};
+use crate::session::jobs::{Job, Output};
+use crate::session::task::{Context, Step, Task, unexpected};
 
 /// Says who is logged in.
 #[derive(Debug)]

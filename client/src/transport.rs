@@ -8,9 +8,9 @@ use towpath_io_mio::seqpacket::Seqpacket;
 use towpath_io_mio::udp::{UdpConfig, UdpSctp};
 use towpath_io_mio::{Carrier, PathInfo};
 
-use super::cli::{CarrierChoice, Common};
-use super::destination::Destination;
-use super::exit::{Exit, Failure};
+use crate::cli::{CarrierChoice, Common};
+use crate::exit::{Exit, Failure};
+use crate::url::Url;
 
 /// A carrier and where it is to connect to.
 pub struct Route {
@@ -35,7 +35,7 @@ impl std::fmt::Debug for Route {
 /// # Errors
 /// A [`Failure`] with [`Exit::Unreachable`] when a host has no address or there is no such carrier
 /// here.
-pub fn routes(common: &Common, server: &Destination) -> Result<Vec<Route>, Failure> {
+pub fn routes(common: &Common, server: &Url) -> Result<Vec<Route>, Failure> {
     if let Some(path) = &common.unix {
         return Ok(vec![test_route(path)]);
     }

@@ -3,6 +3,11 @@
 //! No threads and no waiting: it is driven by messages, job results and time, by the event loop or
 //! by a simulator.
 
+pub mod jobs;
+pub mod meter;
+pub mod task;
+pub mod tasks;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,12 +20,12 @@ use towpath_protocol::client::{Connection, Event};
 use towpath_protocol::signed::{StoreId, UserName};
 use towpath_protocol::{CloseReason, Deadline, TransferId};
 
-use super::exit::{Exit, Failure};
-use super::jobs::{Job, Output};
-use super::known_servers::ServerIdentity;
-use super::limits::CLOSE_TIMEOUT;
-use super::progress::Counters;
-use super::task::{Context, Login, Owner, Routes, Step, Task, TaskId, TransferEvent};
+use crate::exit::{Exit, Failure};
+use crate::limits::CLOSE_TIMEOUT;
+use crate::local::known_servers::ServerIdentity;
+use crate::session::jobs::{Job, Output};
+use crate::session::task::{Context, Login, Owner, Routes, Step, Task, TaskId, TransferEvent};
+use crate::terminal::progress::Counters;
 
 /// A way to log in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

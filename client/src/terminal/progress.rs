@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::limits::PROGRESS_TICK;
+use crate::limits::PROGRESS_TICK;
 
 /// Counts of one command, shared by the session and the display.
 #[derive(Debug, Default)]
