@@ -1,49 +1,64 @@
-//! Conversations made of arbitrary bytes, for fuzz targets and property tests.
+//! Arbitrary bytes as the behaviour of a peer, for fuzz targets and property tests.
+//!
+//! The endpoint under test is the only host of a simulated network; the peer's packets are injected
+//! there, and what the endpoint sends to it is taken out.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 
+use crate::config::{Config, EndpointConfig};
+use crate::event::{AssociationHandle, Event, PathId, SendError};
 use crate::packet::{Chunk, Data, GapBlock, Header, Init, Packet, Writer};
-use crate::{AssociationHandle, Config, Endpoint, EndpointConfig, Event, PathId, SendError};
+use crate::simulator::{Link, World};
 
 const PORT: u16 = 9_260;
 const PEER_PORT: u16 = 41_000;
 const PEER_TAG: u32 = 0x1357_9bdf;
 const PEER_TSN: u32 = 0xffff_fff0;
 
-/// Hands arbitrary datagrams to a listener.
-pub fn strangers(input: &[u8]) {
-    let mut talk = Talk::new();
+/// Bytes that the endpoint may have queued for sending.
+const SEND_BUFFER: usize = 20_000;
+const MAX_MESSAGE: usize = 8_000;
+
+/// Hands arbitrary datagrams, and chunks with a valid checksum, to a listener. `start` is any
+/// instant.
+///
+/// # Panics
+/// If an association exists without a cookie's return, or a bound is exceeded.
+pub fn strangers(input: &[u8], start: Instant) {
+    let mut run = Run::new(start);
     for datagram in input.chunks(300) {
-        // Half of them with a checksum that matches, or nothing behind it would ever be reached.
-        talk.receive(datagram);
-        talk.send(0, |writer| {
+        run.receive(datagram);
+        // Once more behind a valid checksum, without which nothing but the checksum is tested.
+        run.send(0, |writer| {
             if let [kind, flags, value @ ..] = datagram {
                 writer.raw(*kind, *flags, value);
             }
         });
         assert!(
-            talk.endpoint.associations() <= 1,
-            "who has no cookie has no association"
+            run.world.nodes[0].endpoint.associations() <= 1,
+            "an association needs a cookie"
         );
     }
 }
 
-/// Lets an association's peer do whatever the bytes say: chunks sensible and senseless, any timing.
+/// Sets an association up, whose peer then acts as the input says: valid and invalid chunks, at
+/// any time. `start` is any instant.
 ///
 /// # Panics
-/// If a bound is exceeded, a deadline does not go away, or messages come out that were not sent.
-pub fn peer(input: &[u8]) {
-    let mut talk = Talk::new();
-    talk.set_up();
+/// If a bound is exceeded, a handled deadline is given again, or a message arrives that was not
+/// sent.
+pub fn peer(input: &[u8], start: Instant) {
+    let mut run = Run::new(start);
+    run.set_up();
     let mut input = Input(input);
     while let Some(action) = input.byte() {
-        talk.act(action, &mut input);
+        run.act(action, &mut input);
     }
-    // Whatever has happened, time ends it or leaves it at rest.
-    talk.pass(Duration::from_secs(5));
+    // Whatever has happened, timers neither spin nor exceed the bounds afterwards.
+    run.pass(Duration::from_secs(5));
 }
 
 /// Bytes that become decisions.
@@ -71,61 +86,66 @@ impl<'a> Input<'a> {
     }
 }
 
-struct Talk {
-    endpoint: Endpoint,
-    now: Instant,
+/// The endpoint under test and what its peer knows.
+struct Run {
+    world: World,
+    peer: Peer,
     local: SocketAddr,
     remote: SocketAddr,
+}
+
+/// What the peer has learned from the endpoint's packets.
+#[derive(Default)]
+struct Peer {
     tag: u32,
     server_tsn: u32,
     handle: Option<AssociationHandle>,
-    buffer: Vec<u8>,
-    /// Contents of heartbeats that may be answered.
+    /// Contents of heartbeats that have not been answered.
     heartbeats: Vec<Vec<u8>>,
     cookie: Vec<u8>,
 }
 
-impl Talk {
-    fn new() -> Self {
-        let now = crate::testing::start();
+impl Run {
+    fn new(start: Instant) -> Self {
         let local = SocketAddr::from(([10, 0, 0, 2], 9_899));
         let association = Config {
             receive_window: 20_000,
             max_receive_window: 40_000,
-            send_buffer: 20_000,
-            max_message: 8_000,
+            send_buffer: SEND_BUFFER,
+            max_message: MAX_MESSAGE,
             ..Config::default()
         };
-        let config = EndpointConfig {
+        let mut world = World::new(7, start);
+        world.undelivered = Some(Vec::new());
+        world.network.link = Link {
+            delay: Duration::ZERO,
+            mtu: usize::MAX,
+            ..Link::default()
+        };
+        world.add(EndpointConfig {
             listen: Some(PORT),
             addresses: vec![local],
             association,
             ..EndpointConfig::default()
-        };
+        });
         Self {
-            endpoint: Endpoint::new(config, [7; 32], now),
-            now,
+            world,
+            peer: Peer::default(),
             local,
             remote: SocketAddr::from(([10, 0, 0, 1], 9_899)),
-            tag: 0,
-            server_tsn: 0,
-            handle: None,
-            buffer: Vec::new(),
-            heartbeats: Vec::new(),
-            cookie: Vec::new(),
         }
     }
 
     fn set_up(&mut self) {
         let init = Init::new(PEER_TAG, 30_000, 4, 4, PEER_TSN);
         self.send(0, |writer| assert!(writer.init(&init, &[], None, 0)));
-        let cookie = self.cookie.clone();
-        self.send(self.tag, |writer| assert!(writer.cookie_echo(&cookie)));
-        assert!(self.handle.is_some(), "a proper set-up succeeds");
+        let cookie = self.peer.cookie.clone();
+        self.send(self.peer.tag, |writer| assert!(writer.cookie_echo(&cookie)));
+        assert!(self.peer.handle.is_some(), "a valid set-up succeeds");
     }
 
     fn act(&mut self, action: u8, input: &mut Input<'_>) {
-        let tag = self.tag;
+        let tag = self.peer.tag;
         match action % 16 {
             0..=3 => {
                 let data = Data {
@@ -143,6 +163,7 @@ impl Talk {
             }
             4..=6 => {
                 let cumulative = self
+                    .peer
                     .server_tsn
                     .wrapping_add(u32::from(input.small() % 40))
                     .wrapping_sub(2);
@@ -171,9 +192,9 @@ impl Talk {
             9 => self.pass(Duration::from_millis(u64::from(input.small()) * 7)),
             10 => {
                 let len = 1 + usize::from(input.small()) * 31;
-                if let Some(handle) = self.handle {
+                if let Some(handle) = self.peer.handle {
                     let payload = Bytes::from(vec![1; len]);
-                    match self.endpoint.send(
+                    match self.world.nodes[0].endpoint.send(
                         handle,
                         u16::from(input.small() % 5),
                         payload,
@@ -190,7 +211,7 @@ impl Talk {
             }
             11 => self.read(),
             12 => {
-                if let Some(content) = self.heartbeats.pop() {
+                if let Some(content) = self.peer.heartbeats.pop() {
                     self.send(tag, |writer| {
                         writer.heartbeat_ack(&content);
                     });
@@ -200,21 +221,24 @@ impl Talk {
             14 => {
                 let init = Init::new(PEER_TAG.wrapping_add(1), 30_000, 4, 4, PEER_TSN);
                 self.send(0, |writer| assert!(writer.init(&init, &[], None, 0)));
-                let cookie = self.cookie.clone();
-                self.send(self.tag, |writer| assert!(writer.cookie_echo(&cookie)));
+                let cookie = self.peer.cookie.clone();
+                self.send(self.peer.tag, |writer| assert!(writer.cookie_echo(&cookie)));
             }
             _ => {
-                if let Some(handle) = self.handle {
+                if let Some(handle) = self.peer.handle {
+                    let (now, endpoint) = (self.world.now, &mut self.world.nodes[0].endpoint);
                     match action & 16 {
-                        0 => self.endpoint.shutdown(handle, self.now).is_ok(),
-                        _ => self.endpoint.abort(handle, b"", self.now).is_ok(),
-                    };
+                        0 => endpoint.shutdown(handle, now),
+                        _ => endpoint.abort(handle, b"", now),
+                    }
+                    .expect("the association has not been closed");
                 }
                 self.drain();
             }
         }
     }
 
+    /// Sends a packet from the peer.
     fn send(&mut self, tag: u32, write: impl FnOnce(&mut Writer<'_>)) {
         let mut packet = Vec::new();
         let header = Header {
@@ -229,18 +253,18 @@ impl Talk {
     }
 
     fn receive(&mut self, datagram: &[u8]) {
-        self.endpoint
-            .handle_datagram(PathId::new(self.local, self.remote), datagram, self.now);
+        let path = PathId::new(self.remote, self.local);
+        self.world.deliver(path, datagram);
         self.drain();
     }
 
     fn read(&mut self) {
-        if let Some(handle) = self.handle {
-            while let Some(message) = self.endpoint.recv(handle) {
+        if let Some(handle) = self.peer.handle {
+            while let Some(message) = self.world.nodes[0].endpoint.recv(handle) {
                 assert!(
                     message.stream < 4
                         && !message.payload.is_empty()
-                        && message.payload.len() <= 8_000
+                        && message.payload.len() <= MAX_MESSAGE
                 );
             }
         }
@@ -248,39 +272,30 @@ impl Talk {
     }
 
     fn pass(&mut self, span: Duration) {
-        let end = self.now + span;
-        while let Some(deadline) = self
-            .endpoint
-            .poll_timeout()
-            .filter(|deadline| *deadline <= end)
-        {
-            self.now = self.now.max(deadline);
-            self.endpoint.handle_timeout(self.now);
-            assert!(
-                self.endpoint
-                    .poll_timeout()
-                    .is_none_or(|next| next > self.now),
-                "a deadline comes back"
-            );
-            self.drain();
-        }
-        self.now = end;
+        let peer = &mut self.peer;
+        self.world.run(span, |world| {
+            peer.observe(world);
+            false
+        });
     }
 
     fn drain(&mut self) {
-        let mut packets = 0;
-        while let Some(transmit) = self.endpoint.poll_transmit(self.now, &mut self.buffer) {
-            assert_eq!(transmit.size, self.buffer.len());
-            let buffer = std::mem::take(&mut self.buffer);
-            for packet in buffer.chunks(transmit.segment_size) {
-                packets += 1;
-                self.look(packet);
-            }
-            self.buffer = buffer;
+        self.world.drain();
+        self.peer.observe(&mut self.world);
+    }
+}
+
+impl Peer {
+    /// Checks what the endpoint has sent and done since the last time, and learns from it.
+    fn observe(&mut self, world: &mut World) {
+        let packets = world.undelivered.replace(Vec::new()).unwrap_or_default();
+        // A send buffer's worth, heartbeats, probes, and replies that were queued.
+        assert!(packets.len() < 1_000, "{} packets at once", packets.len());
+        for (_, packet) in &packets {
+            self.read(packet);
         }
-        // A send buffer's worth, heartbeats, probes, and answers that were queued.
-        assert!(packets < 1_000, "{packets} packets at once");
-        while let Some((handle, event)) = self.endpoint.poll_event() {
+        let node = &mut world.nodes[0];
+        for (handle, event) in node.events.drain(..) {
             match event {
                 Event::Connected { .. } => self.handle = Some(handle),
                 Event::Closed(_) if self.handle == Some(handle) => self.handle = None,
@@ -288,16 +303,16 @@ impl Talk {
             }
         }
         if let Some(handle) = self.handle {
-            assert!(self.endpoint.buffered(handle) <= 20_000);
+            assert!(node.endpoint.buffered(handle) <= SEND_BUFFER);
         }
-        assert!(self.endpoint.associations() <= 1);
+        assert!(node.endpoint.associations() <= 1);
     }
 
-    /// What the endpoint sends is well-formed; tags, cookies and heartbeats are remembered.
-    fn look(&mut self, packet: &[u8]) {
-        let packet = Packet::parse(packet).expect("we send packets");
+    /// A packet of the endpoint, which must be well-formed: keeps tags, cookies and heartbeats.
+    fn read(&mut self, packet: &[u8]) {
+        let packet = Packet::parse(packet).expect("endpoints send packets");
         for chunk in packet.chunks() {
-            match chunk.expect("we send well-formed chunks") {
+            match chunk.expect("endpoints send well-formed chunks") {
                 Chunk::InitAck(init) => {
                     (self.tag, self.server_tsn) = (init.tag, init.tsn);
                     self.cookie = init
@@ -318,14 +333,17 @@ impl Talk {
 #[cfg(test)]
 mod tests {
     use std::path::PathBuf;
+    use std::time::Instant;
 
     use proptest::prelude::*;
+
+    use crate::testing::start;
 
     /// What fuzzing has found, and what it starts from, on every run.
     #[test]
     fn the_corpus_does_no_harm() {
         for (name, target) in [
-            ("sctp_peer", super::peer as fn(&[u8])),
+            ("sctp_peer", super::peer as fn(&[u8], Instant)),
             ("sctp_strangers", super::strangers),
         ] {
             let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR"))
@@ -333,7 +351,8 @@ mod tests {
                 .join(name);
             let mut seen = 0;
             for entry in std::fs::read_dir(folder).expect("the corpus is in the tree") {
-                target(&std::fs::read(entry.expect("an entry").path()).expect("a file"));
+                let input = std::fs::read(entry.expect("an entry").path()).expect("a file");
+                target(&input, start());
                 seen += 1;
             }
             assert!(seen > 4, "{name}: {seen}");
@@ -345,12 +364,12 @@ mod tests {
 
         #[test]
         fn no_conversation_does_harm(input in prop::collection::vec(any::<u8>(), 0..500)) {
-            super::peer(&input);
+            super::peer(&input, start());
         }
 
         #[test]
         fn no_stranger_does_harm(input in prop::collection::vec(any::<u8>(), 0..900)) {
-            super::strangers(&input);
+            super::strangers(&input, start());
         }
     }
 }

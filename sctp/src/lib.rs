@@ -61,7 +61,9 @@ mod path;
 mod rng;
 mod rx;
 mod seq;
-#[cfg(any(test, feature = "fuzzing"))]
+#[cfg(any(test, feature = "simulator"))]
+pub mod simulator;
+#[cfg(test)]
 mod testing;
 mod tx;
 

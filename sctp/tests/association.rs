@@ -1,18 +1,22 @@
 //! Set-up, transfer and shutdown, packet by packet.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "an Instant can be had from nowhere else"
+)]
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use towpath_sctp::packet::{Chunk, Packet};
+use towpath_sctp::simulator::World;
 use towpath_sctp::{
     AssociationHandle, CloseReason, Config, EndpointConfig, Event, PathId, PathState, Shard,
 };
-use towpath_tests::sctp::World;
 
 const PORT: u16 = 9_260;
 
-/// No probing of the MTU: its heartbeats would stand between the arrows.
+/// No probing of the MTU: its heartbeats would appear in the traces.
 fn quiet() -> Config {
     Config {
         initial_mtu: 1_452,
@@ -31,8 +35,8 @@ fn host(address: &str, listen: Option<u16>) -> EndpointConfig {
 }
 
 fn pair() -> (World, AssociationHandle) {
-    let mut world = World::new(1);
-    world.arrows = Some(Vec::new());
+    let mut world = World::new(1, Instant::now());
+    world.trace = Some(Vec::new());
     world.add(host("10.0.0.1:9899", None));
     world.add(host("10.0.0.2:9899", Some(PORT)));
     let remote: SocketAddr = "10.0.0.2:9899".parse().expect("an address");
@@ -55,8 +59,8 @@ fn connected(world: &mut World, node: usize) -> AssociationHandle {
     found.expect("connected")
 }
 
-fn arrows(world: &mut World) -> Vec<String> {
-    world.arrows.replace(Vec::new()).expect("recorded")
+fn trace(world: &mut World) -> Vec<String> {
+    world.trace.replace(Vec::new()).expect("recorded")
 }
 
 #[test]
@@ -64,7 +68,7 @@ fn four_packets_set_an_association_up() {
     let (mut world, _) = pair();
     connected(&mut world, 0);
     assert_eq!(
-        arrows(&mut world),
+        trace(&mut world),
         ["A INIT", "B INIT ACK", "A COOKIE ECHO", "B COOKIE ACK"]
     );
     assert_eq!(
@@ -79,7 +83,7 @@ fn a_message_is_acknowledged_and_shutdown_takes_three_packets() {
     let (mut world, a) = pair();
     connected(&mut world, 0);
     let b = connected(&mut world, 1);
-    arrows(&mut world);
+    trace(&mut world);
     world.nodes[0]
         .endpoint
         .send(a, 3, Bytes::from_static(b"hello"), true, 7)
@@ -88,7 +92,7 @@ fn a_message_is_acknowledged_and_shutdown_takes_three_packets() {
     world.nodes[0].endpoint.shutdown(a, now).expect("known");
     world.pass(Duration::from_secs(1));
     assert_eq!(
-        arrows(&mut world),
+        trace(&mut world),
         [
             "A DATA 3/0 B5E I",
             "B SACK",
@@ -129,14 +133,14 @@ fn an_abort_carries_its_reason() {
     let (mut world, a) = pair();
     connected(&mut world, 0);
     connected(&mut world, 1);
-    arrows(&mut world);
+    trace(&mut world);
     let now = world.now;
     world.nodes[0]
         .endpoint
         .abort(a, b"enough", now)
         .expect("known");
     world.pass(Duration::from_secs(1));
-    assert_eq!(arrows(&mut world), ["A ABORT [12]"]);
+    assert_eq!(trace(&mut world), ["A ABORT [12]"]);
     let reason = world.event(1, |_, event| match event {
         Event::Closed(reason) => Some(reason.clone()),
         _ => None,
@@ -152,7 +156,7 @@ fn an_abort_carries_its_reason() {
 
 #[test]
 fn nobody_listening_is_said_at_once() {
-    let mut world = World::new(1);
+    let mut world = World::new(1, Instant::now());
     world.add(host("10.0.0.1:9899", None));
     world.add(host("10.0.0.2:9899", None));
     let remote = "10.0.0.2:9899".parse().expect("an address");
@@ -170,7 +174,7 @@ fn nobody_listening_is_said_at_once() {
 
 #[test]
 fn silence_ends_the_attempt() {
-    let mut world = World::new(1);
+    let mut world = World::new(1, Instant::now());
     world.add(host("10.0.0.1:9899", None));
     let remote = "10.0.0.9:9899".parse().expect("an address");
     let now = world.now;
@@ -178,9 +182,9 @@ fn silence_ends_the_attempt() {
         .endpoint
         .connect(&[remote], PORT, now)
         .expect("begins");
-    world.arrows = Some(Vec::new());
+    world.trace = Some(Vec::new());
     world.pass(Duration::from_secs(600));
-    assert_eq!(arrows(&mut world), ["A INIT"; 9], "Max.Init.Retransmits");
+    assert_eq!(trace(&mut world), ["A INIT"; 9], "Max.Init.Retransmits");
     let closed = world.event(0, |_, event| {
         matches!(event, Event::Closed(CloseReason::SetupTimeout)).then_some(())
     });
@@ -189,7 +193,7 @@ fn silence_ends_the_attempt() {
 
 #[test]
 fn both_ends_may_begin_at_once() {
-    let mut world = World::new(1);
+    let mut world = World::new(1, Instant::now());
     // Both from and to the same SCTP port, so that they mean one association (RFC 9260 §5.2.1).
     world.add(host("10.0.0.1:9899", Some(PORT)));
     world.add(host("10.0.0.2:9899", Some(PORT)));
@@ -221,7 +225,7 @@ fn both_ends_may_begin_at_once() {
 fn trains_fill_packets_across_messages() {
     let (mut world, a) = pair();
     connected(&mut world, 0);
-    arrows(&mut world);
+    trace(&mut world);
     for _ in 0..3 {
         world.nodes[0]
             .endpoint
@@ -230,7 +234,7 @@ fn trains_fill_packets_across_messages() {
     }
     world.drain();
     assert_eq!(
-        arrows(&mut world),
+        trace(&mut world),
         [
             "A DATA 0/0 B1424",
             "A DATA 0/0 576E + DATA 0/1 B832",
@@ -246,7 +250,7 @@ fn three_later_packets_prove_a_loss_and_one_packet_goes_out_at_once() {
     let (mut world, a) = pair();
     connected(&mut world, 0);
     connected(&mut world, 1);
-    arrows(&mut world);
+    trace(&mut world);
     world.network.lose(0);
     for _ in 0..4 {
         world.nodes[0]
@@ -256,7 +260,7 @@ fn three_later_packets_prove_a_loss_and_one_packet_goes_out_at_once() {
     }
     world.pass(Duration::from_millis(90));
     assert_eq!(
-        arrows(&mut world),
+        trace(&mut world),
         [
             "A DATA 0/0 B1424E",
             "A DATA 0/1 B1424E",
@@ -275,7 +279,7 @@ fn the_timer_repeats_what_nothing_else_reveals() {
     let (mut world, a) = pair();
     connected(&mut world, 0);
     connected(&mut world, 1);
-    arrows(&mut world);
+    trace(&mut world);
     world.network.lose(0);
     world.network.lose(1);
     world.nodes[0]
@@ -284,16 +288,16 @@ fn the_timer_repeats_what_nothing_else_reveals() {
         .expect("taken");
     let start = world.now;
     assert!(world.run(Duration::from_secs(5), |world| {
-        world.arrows.as_ref().is_some_and(|list| list.len() == 3)
+        world.trace.as_ref().is_some_and(|list| list.len() == 3)
     }));
     assert_eq!(world.now - start, Duration::from_millis(100), "RTO.Min");
     assert_eq!(
-        arrows(&mut world),
+        trace(&mut world),
         ["A DATA 0/0 B5E I", "A DATA 0/0 B5E I", "A HEARTBEAT"]
     );
     world.pass(Duration::from_millis(250));
     assert_eq!(
-        arrows(&mut world),
+        trace(&mut world),
         [
             "B HEARTBEAT ACK",
             "A DATA 0/0 B5E I",
@@ -311,7 +315,7 @@ fn a_lost_cookie_ack_is_repeated() {
     world.network.lose(3);
     connected(&mut world, 0);
     assert_eq!(
-        arrows(&mut world),
+        trace(&mut world),
         [
             "A INIT",
             "B INIT ACK",
@@ -328,13 +332,13 @@ fn a_lost_shutdown_complete_is_asked_for_again() {
     let (mut world, a) = pair();
     connected(&mut world, 0);
     connected(&mut world, 1);
-    arrows(&mut world);
+    trace(&mut world);
     world.network.lose(2);
     let now = world.now;
     world.nodes[0].endpoint.shutdown(a, now).expect("known");
     world.pass(Duration::from_secs(3));
     assert_eq!(
-        arrows(&mut world),
+        trace(&mut world),
         [
             "A SHUTDOWN",
             "B SHUTDOWN ACK",
@@ -349,7 +353,7 @@ fn a_lost_shutdown_complete_is_asked_for_again() {
 
 #[test]
 fn a_wildcard_address_becomes_a_real_one_when_packets_tell() {
-    let mut world = World::new(1);
+    let mut world = World::new(1, Instant::now());
     world.add(host("0.0.0.0:9899", None));
     world.add(host("10.0.0.2:9899", Some(PORT)));
     let now = world.now;
@@ -373,7 +377,7 @@ fn a_packet_size_that_the_link_carries_is_found() {
         (9_000, 8_972),
         (65_507, 65_504),
     ] {
-        let mut world = World::new(1);
+        let mut world = World::new(1, Instant::now());
         world.network.link.mtu = mtu;
         for (address, listen) in [("10.0.0.1:9899", None), ("10.0.0.2:9899", Some(PORT))] {
             world.add(EndpointConfig {
@@ -394,7 +398,7 @@ fn a_packet_size_that_the_link_carries_is_found() {
 
 #[test]
 fn a_link_that_stops_carrying_large_packets_falls_back() {
-    let mut world = World::new(1);
+    let mut world = World::new(1, Instant::now());
     for (address, listen) in [("10.0.0.1:9899", None), ("10.0.0.2:9899", Some(PORT))] {
         world.add(EndpointConfig {
             association: Config::default(),
@@ -423,7 +427,7 @@ fn a_link_that_stops_carrying_large_packets_falls_back() {
 
 #[test]
 fn both_families_at_once_are_two_paths() {
-    let mut world = World::new(1);
+    let mut world = World::new(1, Instant::now());
     let hosts = [
         ["10.0.0.1:9899", "[fd00::1]:9899"],
         ["10.0.0.2:9899", "[fd00::2]:9899"],
@@ -462,7 +466,7 @@ fn both_families_at_once_are_two_paths() {
 fn tags_name_their_shard() {
     let shard = Shard { number: 5, bits: 3 };
     for seed in 0..20 {
-        let mut world = World::new(seed);
+        let mut world = World::new(seed, Instant::now());
         world.add(EndpointConfig {
             shard,
             ..host("10.0.0.1:9899", None)

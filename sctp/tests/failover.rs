@@ -1,10 +1,14 @@
 //! Paths die and come back in mid-transfer; the receiver's stall is measured.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "an Instant can be had from nowhere else"
+)]
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use towpath_sctp::simulator::{Traffic, World};
 use towpath_sctp::{AssociationHandle, EndpointConfig, Event, PathState, PathStatistics};
-use towpath_tests::sctp::{Traffic, World};
 
 const PORT: u16 = 9_260;
 const STALL: Duration = Duration::from_millis(500);
@@ -29,7 +33,7 @@ impl Transfer {
     /// A client that sends `count` records of 16 kB to a server, over links of 10 ms round trip and
     /// 100 Mbit/s.
     fn start(client: &[&str], server: &[&str], count: usize) -> Self {
-        let mut world = World::new(7);
+        let mut world = World::new(7, Instant::now());
         world.network.link.bandwidth = Some(12_500_000);
         for (list, listen) in [(client, None), (server, Some(PORT))] {
             world.add(EndpointConfig {

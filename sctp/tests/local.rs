@@ -1,14 +1,18 @@
 //! What a carrier tells an endpoint beside datagrams: its addresses as they come, paths in order,
 //! the end of listening.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "an Instant can be had from nowhere else"
+)]
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use towpath_sctp::simulator::World;
 use towpath_sctp::{
     AssociationHandle, CloseReason, ConnectError, EndpointConfig, Event, PathId, PathState,
 };
-use towpath_tests::sctp::World;
 
 const PORT: u16 = 9_260;
 
@@ -18,7 +22,7 @@ fn at(address: &str) -> SocketAddr {
 
 /// A client with two addresses, of which its endpoint knows the first, and a server with one.
 fn world() -> World {
-    let mut world = World::new(3);
+    let mut world = World::new(3, Instant::now());
     for (addresses, listen) in [
         (vec!["10.0.0.1:4000", "10.1.0.1:4001"], None),
         (vec!["10.0.0.2:9899"], Some(PORT)),

@@ -3,12 +3,16 @@
 //!
 //! `TOWPATH_SCTP_SEED=17 cargo test -p towpath-sctp --test seeds -- --nocapture` repeats one world
 //! and shows its packets.
+#![expect(
+    clippy::disallowed_methods,
+    reason = "an Instant can be had from nowhere else"
+)]
 
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use towpath_sctp::simulator::{Traffic, World};
 use towpath_sctp::{AssociationHandle, CloseReason, Config, EndpointConfig, Event};
-use towpath_tests::sctp::{Traffic, World};
 
 const PORT: u16 = 9_260;
 const STREAMS: u16 = 8;
@@ -59,7 +63,7 @@ fn addresses(world: &mut World) -> [Vec<SocketAddr>; 2] {
 }
 
 fn live(seed: u64, show: bool) -> Result<Outcome, String> {
-    let mut world = World::new(seed);
+    let mut world = World::new(seed, Instant::now());
     world.show = show;
     let hosts = addresses(&mut world);
     let link = &mut world.network.link;

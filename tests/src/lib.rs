@@ -2,8 +2,6 @@
 //!
 //! [`kernel`] is the suite that runs client and server on a real Linux kernel with two networks
 //! between them; `cargo xtask kernel` starts it.
-//! [`sctp`] puts SCTP endpoints into virtual time.
 #![forbid(unsafe_code)]
 
 pub mod kernel;
-pub mod sctp;

@@ -19,6 +19,7 @@
 
 mod cause;
 mod chunk;
+mod display;
 mod init;
 mod sack;
 mod tlv;

@@ -7,7 +7,6 @@ use towpath_sctp::packet::{Chunk, Data, GapBlock, Header, Init, Packet, Writer};
 use towpath_sctp::{
     AssociationHandle, CloseReason, Config, Endpoint, EndpointConfig, Event, PathId,
 };
-use towpath_tests::sctp::describe;
 
 pub(crate) const PORT: u16 = 9_260;
 pub(crate) const OUR_TAG: u32 = 0x0bad_cafe;
@@ -29,6 +28,13 @@ pub(crate) struct Peer {
     pub(crate) handle: Option<AssociationHandle>,
     pub(crate) closed: Option<CloseReason>,
     sent: Vec<(PathId, Vec<u8>)>,
+}
+
+/// The chunks of a packet, as `DATA 0/3 B12E + SACK`.
+pub(crate) fn text(packet: &[u8]) -> String {
+    Packet::parse(packet)
+        .expect("endpoints send packets")
+        .to_string()
 }
 
 pub(crate) fn address(text: &str) -> SocketAddr {
@@ -158,7 +164,7 @@ impl Peer {
     pub(crate) fn words(&mut self) -> Vec<String> {
         self.replies()
             .iter()
-            .map(|(_, packet)| describe(packet))
+            .map(|(_, packet)| text(packet))
             .collect()
     }
 

@@ -189,11 +189,7 @@ fn only_usable_addresses_are_spoken_to_and_only_with_heartbeats() {
         let replies = peer.replies();
         let mut elsewhere: Vec<SocketAddr> = Vec::new();
         for (path, packet) in replies.iter().filter(|(path, _)| path.remote != home) {
-            assert_eq!(
-                towpath_tests::sctp::describe(packet),
-                "HEARTBEAT",
-                "to {path}"
-            );
+            assert_eq!(crate::peer::text(packet), "HEARTBEAT", "to {path}");
             elsewhere.push(path.remote);
         }
         assert!(

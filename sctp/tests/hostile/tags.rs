@@ -143,7 +143,7 @@ fn a_cookie_from_elsewhere_proves_only_where_it_was_sent_to() {
     let replies = peer.replies();
     let words: Vec<String> = replies
         .iter()
-        .map(|(_, packet)| towpath_tests::sctp::describe(packet))
+        .map(|(_, packet)| crate::peer::text(packet))
         .collect();
     assert_eq!(
         words,
@@ -225,7 +225,7 @@ fn packets_from_a_new_port_are_heard_and_answered_only_after_proof() {
     let handle = peer.handle.expect("up");
     assert!(peer.server.recv(handle).is_some());
     for (path, packet) in peer.replies() {
-        let words = towpath_tests::sctp::describe(&packet);
+        let words = crate::peer::text(&packet);
         assert!(
             path.remote == home || words == "HEARTBEAT",
             "{words} to {path}"

@@ -13,11 +13,11 @@ use bytes::Bytes;
 use clap::{Parser, ValueEnum};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{setsockopt, sockopt};
+use towpath_sctp::packet::Packet;
 use towpath_sctp::{
     AssociationHandle, CloseReason, Config, Endpoint, EndpointConfig, Event, Message, PathId,
     SendError, Transmit,
 };
-use towpath_tests::sctp::describe;
 
 /// Below 20 bytes a message has no room for what tells it from others.
 const MIN_MESSAGE: u64 = 20;
@@ -258,11 +258,11 @@ fn is_path_error(error: &io::Error) -> bool {
 }
 
 fn show(start: Instant, way: &str, path: PathId, packet: &[u8]) {
-    println!(
-        "{:>10.3?} {way} {path}: {}",
-        start.elapsed(),
-        describe(packet)
-    );
+    let time = start.elapsed();
+    match Packet::parse(packet) {
+        Ok(packet) => println!("{time:>10.3?} {way} {path}: {packet}"),
+        Err(error) => println!("{time:>10.3?} {way} {path}: {error}"),
+    }
 }
 
 struct Outgoing {

@@ -1,29 +1,30 @@
-//! Links with faults.
+//! Links with faults, and the packets under way on them.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use towpath_sctp::PathId;
+use crate::event::PathId;
 
-/// What one direction between two addresses does to packets.
+/// One direction between two addresses.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Link {
-    /// Time that every packet takes.
+    /// One-way delay of every packet. A packet on a link with neither delay, jitter nor bandwidth
+    /// arrives while it is sent.
     pub delay: Duration,
-    /// Time that a packet may take on top of it, at random: it reorders.
+    /// Upper bound of a random delay added to it, which reorders packets.
     pub jitter: Duration,
-    /// Packets in a thousand that are lost.
+    /// Packets lost, in a thousand.
     pub loss: u32,
-    /// Packets in a thousand that arrive twice.
+    /// Packets duplicated, in a thousand.
     pub duplicate: u32,
-    /// The largest SCTP packet that passes.
+    /// The largest SCTP packet that passes, in bytes.
     pub mtu: usize,
-    /// Bytes per second; none is without bound.
+    /// Bytes per second; no limit if `None`.
     pub bandwidth: Option<u64>,
-    /// Bytes that wait for the bandwidth before packets are dropped.
+    /// Bytes that may wait for the bandwidth; what exceeds it is dropped.
     pub queue: usize,
-    /// Nothing passes.
+    /// Whether every packet is lost.
     pub cut: bool,
 }
 
@@ -42,19 +43,20 @@ impl Default for Link {
     }
 }
 
-/// All links, the packets on them, and the dice.
+/// All links, the packets under way, and the random numbers.
 #[derive(Debug)]
 pub struct Network {
-    /// What holds between addresses for which nothing else is said.
+    /// The link between addresses that have none of their own.
     pub link: Link,
     links: BTreeMap<(IpAddr, IpAddr), Link>,
-    /// When each direction has sent what it has taken.
+    /// When each direction will have sent what it has queued.
     busy: BTreeMap<(IpAddr, IpAddr), Instant>,
-    flying: BTreeMap<(Instant, u64), (PathId, Vec<u8>)>,
+    under_way: BTreeMap<(Instant, u64), (PathId, Vec<u8>)>,
+    /// Packets put on a link, duplicates included.
     sent: u64,
     state: u64,
-    /// How many of the next packets pass before one is lost, for each that is to be lost.
-    doomed: Vec<u64>,
+    /// For each packet that is to be lost: how many pass before it.
+    to_lose: Vec<u64>,
 }
 
 impl Network {
@@ -63,10 +65,10 @@ impl Network {
             link: Link::default(),
             links: BTreeMap::new(),
             busy: BTreeMap::new(),
-            flying: BTreeMap::new(),
+            under_way: BTreeMap::new(),
             sent: 0,
             state: seed,
-            doomed: Vec::new(),
+            to_lose: Vec::new(),
         }
     }
 
@@ -79,12 +81,12 @@ impl Network {
         mixed ^ (mixed >> 31)
     }
 
-    /// A random number under `bound`.
+    /// A random number below `bound`; 0 if that is 0.
     pub fn below(&mut self, bound: u64) -> u64 {
         self.random() % bound.max(1)
     }
 
-    /// The link from one address to another, to be changed.
+    /// The link from one address to another, to be changed: a copy of the default one at first.
     pub fn between(&mut self, from: IpAddr, to: IpAddr) -> &mut Link {
         let link = &self.link;
         self.links.entry((from, to)).or_insert_with(|| link.clone())
@@ -96,12 +98,12 @@ impl Network {
         self.between(b, a).cut = cut;
     }
 
-    /// Loses one packet: the next, after so many others have passed.
+    /// Loses one packet: the next one after `after` others.
     pub fn lose(&mut self, after: u64) {
-        self.doomed.push(after);
+        self.to_lose.push(after);
     }
 
-    /// Takes every fault away: what is sent from now on arrives.
+    /// Removes every fault: what is sent from now on arrives.
     pub fn heal(&mut self) {
         for link in self.links.values_mut().chain([&mut self.link]) {
             *link = Link {
@@ -114,26 +116,38 @@ impl Network {
         }
     }
 
-    /// `fragment`: IP may cut the packet, so that its size does not matter.
-    pub(super) fn send(&mut self, path: PathId, packet: &[u8], fragment: bool, now: Instant) {
-        let lost = self.doomed.contains(&0);
-        self.doomed.retain(|&after| after > 0);
-        self.doomed.iter_mut().for_each(|after| *after -= 1);
+    /// Packets that have not been lost on their link, duplicates included.
+    pub fn packets(&self) -> u64 {
+        self.sent
+    }
+
+    /// Puts a packet on its link. True if it arrives at once, and is to be delivered by the caller.
+    /// With `fragment`, IP may fragment the packet, so that its size does not matter.
+    pub(super) fn send(
+        &mut self,
+        path: PathId,
+        packet: &[u8],
+        fragment: bool,
+        now: Instant,
+    ) -> bool {
+        let lost = self.to_lose.contains(&0);
+        self.to_lose.retain(|&after| after > 0);
+        self.to_lose.iter_mut().for_each(|after| *after -= 1);
         if lost {
-            return;
+            return false;
         }
         let key = (path.local.ip(), path.remote.ip());
         let link = self.links.get(&key).unwrap_or(&self.link).clone();
         let too_long = packet.len() > link.mtu && !fragment;
         if link.cut || too_long || self.below(1_000) < u64::from(link.loss) {
-            return;
+            return false;
         }
         let mut leaves = now;
         if let Some(bandwidth) = link.bandwidth {
             let free = self.busy.get(&key).copied().unwrap_or(now).max(now);
             let backlog = (free - now).as_nanos() * u128::from(bandwidth) / 1_000_000_000;
             if backlog > link.queue as u128 {
-                return;
+                return false;
             }
             leaves = free + Duration::from_nanos(packet.len() as u64 * 1_000_000_000 / bandwidth);
             self.busy.insert(key, leaves);
@@ -143,25 +157,30 @@ impl Network {
         } else {
             1
         };
-        for _ in 0..copies {
+        let at_once = link.delay.is_zero() && link.jitter.is_zero() && link.bandwidth.is_none();
+        for copy in 0..copies {
             let jitter = Duration::from_nanos(self.below(link.jitter.as_nanos() as u64 + 1));
             self.sent += 1;
-            self.flying.insert(
+            if at_once && copy == 0 {
+                continue;
+            }
+            self.under_way.insert(
                 (leaves + link.delay + jitter, self.sent),
                 (path, packet.to_vec()),
             );
         }
+        at_once
     }
 
     pub(super) fn next_arrival(&self) -> Option<Instant> {
-        self.flying.first_key_value().map(|(&(at, _), _)| at)
+        self.under_way.first_key_value().map(|(&(at, _), _)| at)
     }
 
     pub(super) fn arrival(&mut self, now: Instant) -> Option<(PathId, Vec<u8>)> {
         let (&key, _) = self
-            .flying
+            .under_way
             .first_key_value()
             .filter(|((at, _), _)| *at <= now)?;
-        self.flying.remove(&key)
+        self.under_way.remove(&key)
     }
 }

@@ -1,28 +1,32 @@
-//! Messages that prove by themselves that they arrived once, whole, and in order.
+//! Messages whose content shows that each arrived once, unaltered and in order.
 
 use std::collections::BTreeSet;
 
 use bytes::Bytes;
-use towpath_sctp::{AssociationHandle, Endpoint, SendError};
 
-use super::Network;
+use super::network::Network;
+use crate::endpoint::Endpoint;
+use crate::event::{AssociationHandle, SendError};
 
-/// What one side has to send.
-#[derive(Debug, Clone)]
-pub struct Flow {
-    messages: Vec<(u16, bool, usize)>,
-    sent: usize,
-    refused: usize,
+/// A message that is to be sent; its content follows from its number.
+#[derive(Debug, Clone, Copy)]
+struct Planned {
+    stream: u16,
+    unordered: bool,
+    len: usize,
 }
 
-/// One direction of an association: what was to be sent, and what has come of it.
+/// One direction of an association: what is to be sent, and what has arrived.
 #[derive(Debug)]
 pub struct Traffic {
-    /// What is to be sent.
-    pub flow: Flow,
-    /// Messages that came, by number.
+    messages: Vec<Planned>,
+    /// How many of them `send` has taken.
+    sent: usize,
+    /// How often `send` had no room.
+    refused: usize,
+    /// Numbers of the messages that have arrived.
     arrived: BTreeSet<usize>,
-    /// The number of the last ordered message of each stream.
+    /// Number of the last ordered message that has arrived on each stream.
     last: Vec<Option<usize>>,
 }
 
@@ -33,13 +37,17 @@ impl Traffic {
             .map(|_| {
                 let stream = network.below(u64::from(streams)) as u16;
                 let unordered = network.below(8) == 0;
-                // Most are small, some as large as can be.
+                // Three in four are short.
                 let bound = if network.below(4) == 0 {
                     largest
                 } else {
                     largest.min(400)
                 };
-                (stream, unordered, 1 + network.below(bound as u64) as usize)
+                Planned {
+                    stream,
+                    unordered,
+                    len: 1 + network.below(bound as u64) as usize,
+                }
             })
             .collect();
         Self::of(messages, streams)
@@ -47,40 +55,39 @@ impl Traffic {
 
     /// `count` ordered messages of one size, spread over the streams.
     pub fn uniform(count: usize, streams: u16, size: usize) -> Self {
-        Self::of(
-            (0..count)
-                .map(|n| ((n % usize::from(streams)) as u16, false, size))
-                .collect(),
-            streams,
-        )
+        let messages = (0..count)
+            .map(|number| Planned {
+                stream: (number % usize::from(streams)) as u16,
+                unordered: false,
+                len: size,
+            })
+            .collect();
+        Self::of(messages, streams)
     }
 
-    fn of(messages: Vec<(u16, bool, usize)>, streams: u16) -> Self {
+    fn of(messages: Vec<Planned>, streams: u16) -> Self {
         Self {
-            flow: Flow {
-                messages,
-                sent: 0,
-                refused: 0,
-            },
+            messages,
+            sent: 0,
+            refused: 0,
             arrived: BTreeSet::new(),
             last: vec![None; usize::from(streams)],
         }
     }
 
-    /// Sends as much as the endpoint takes. Says whether everything has been taken.
+    /// Sends as much as the endpoint takes. True if nothing is left to be sent.
     pub fn send(&mut self, endpoint: &mut Endpoint, handle: AssociationHandle) -> bool {
-        let flow = &mut self.flow;
-        while let Some(&(stream, unordered, len)) = flow.messages.get(flow.sent) {
+        while let Some(planned) = self.messages.get(self.sent) {
             match endpoint.send(
                 handle,
-                stream,
-                content(flow.sent, len),
-                !unordered,
-                flow.sent as u32,
+                planned.stream,
+                content(self.sent, planned.len),
+                !planned.unordered,
+                self.sent as u32,
             ) {
-                Ok(()) => flow.sent += 1,
+                Ok(()) => self.sent += 1,
                 Err(SendError::Full(_) | SendError::Connecting(_)) => {
-                    flow.refused += 1;
+                    self.refused += 1;
                     return false;
                 }
                 Err(_) => return false,
@@ -100,11 +107,11 @@ impl Traffic {
     ) -> Result<(), String> {
         while let Some(message) = endpoint.recv(handle) {
             let number = message.ppid as usize;
-            let Some(&(stream, unordered, len)) = self
-                .flow
-                .messages
-                .get(number)
-                .filter(|_| number < self.flow.sent)
+            let Some(&Planned {
+                stream,
+                unordered,
+                len,
+            }) = self.messages[..self.sent].get(number)
             else {
                 return Err(format!("message {number} was never sent"));
             };
@@ -119,7 +126,7 @@ impl Traffic {
             }
             if !unordered {
                 let last = &mut self.last[usize::from(stream)];
-                let expected = next_ordered(&self.flow.messages, stream, *last);
+                let expected = next_ordered(&self.messages, stream, *last);
                 if expected != Some(number) {
                     return Err(format!(
                         "message {number} of stream {stream} came before {expected:?}"
@@ -133,7 +140,7 @@ impl Traffic {
 
     /// Whether every message has arrived.
     pub fn is_complete(&self) -> bool {
-        self.arrived.len() == self.flow.messages.len()
+        self.arrived.len() == self.messages.len()
     }
 
     /// How many messages have arrived.
@@ -141,22 +148,19 @@ impl Traffic {
         self.arrived.len()
     }
 
-    /// How often `send` had to wait.
+    /// How often `send` stopped because the endpoint had no room.
     pub fn refused(&self) -> usize {
-        self.flow.refused
+        self.refused
     }
 }
 
-fn next_ordered(
-    messages: &[(u16, bool, usize)],
-    stream: u16,
-    after: Option<usize>,
-) -> Option<usize> {
+fn next_ordered(messages: &[Planned], stream: u16, after: Option<usize>) -> Option<usize> {
     let from = after.map_or(0, |last| last + 1);
-    (from..messages.len()).find(|&number| messages[number].0 == stream && !messages[number].1)
+    (from..messages.len())
+        .find(|&number| messages[number].stream == stream && !messages[number].unordered)
 }
 
-/// Bytes that depend on the message's number throughout.
+/// Pseudo-random bytes that follow from the message's number.
 fn content(number: usize, len: usize) -> Bytes {
     let mut state = number as u32 ^ 0x5bd1_e995;
     let mut bytes = Vec::with_capacity(len + 4);
