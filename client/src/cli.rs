@@ -60,9 +60,9 @@ pub struct Common {
     /// Seconds for the connection to come up
     #[arg(long, global = true, value_name = "SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub connect_timeout: u64,
-    /// How messages travel
-    #[arg(long, global = true, value_enum, default_value_t = CarrierChoice::Auto)]
-    pub carrier: CarrierChoice,
+    /// Transport: SCTP of the kernel, or SCTP in user space over UDP
+    #[arg(long, global = true, value_enum, default_value_t = TransportChoice::Auto)]
+    pub transport: TransportChoice,
     /// The server's UDP port, for SCTP in user space
     #[arg(long, global = true, value_name = "PORT", default_value_t = towpath_io_mio::udp::UDP_PORT, value_parser = clap::value_parser!(u16).range(1..))]
     pub udp_port: u16,
@@ -74,9 +74,9 @@ pub struct Common {
     pub unix: Option<PathBuf>,
 }
 
-/// How messages travel.
+/// A transport, as `--transport` names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum CarrierChoice {
+pub enum TransportChoice {
     /// The kernel's SCTP where there is one and it reaches the server, else that in user space.
     Auto,
     /// The kernel's SCTP.
@@ -136,7 +136,7 @@ pub struct Transfers {
     pub parallel: u64,
     /// Print figures of each transfer, for programs:
     /// `stats transfer=NAME bytes=N seconds=S longest_stall_ms=N`, then
-    /// `link transfer=NAME direction=get|put carrier=NAME paths=…`
+    /// `link transfer=NAME direction=get|put transport=NAME paths=…`
     #[arg(long)]
     pub stats: bool,
 }

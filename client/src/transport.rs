@@ -1,4 +1,4 @@
-//! Which carrier takes the messages: the one place that chooses.
+//! Which transport carries the connection: the one place that chooses.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
@@ -8,7 +8,7 @@ use towpath_io_mio::seqpacket::Seqpacket;
 use towpath_io_mio::udp::{UdpConfig, UdpSctp};
 use towpath_io_mio::{Carrier, PathInfo};
 
-use crate::cli::{CarrierChoice, Common};
+use crate::cli::{Common, TransportChoice};
 use crate::exit::{Exit, Failure};
 use crate::url::Url;
 
@@ -63,11 +63,11 @@ pub fn routes(common: &Common, server: &Url) -> Result<Vec<Route>, Failure> {
             shown: format!("{shown} over UDP port {}", common.udp_port),
         })
     };
-    match common.carrier {
-        CarrierChoice::Kernel => Ok(vec![by_kernel()?]),
-        CarrierChoice::Udp => Ok(vec![by_udp()?]),
-        CarrierChoice::Auto if kernel::supported().is_ok() => Ok(vec![by_kernel()?, by_udp()?]),
-        CarrierChoice::Auto => Ok(vec![by_udp()?]),
+    match common.transport {
+        TransportChoice::Kernel => Ok(vec![by_kernel()?]),
+        TransportChoice::Udp => Ok(vec![by_udp()?]),
+        TransportChoice::Auto if kernel::supported().is_ok() => Ok(vec![by_kernel()?, by_udp()?]),
+        TransportChoice::Auto => Ok(vec![by_udp()?]),
     }
 }
 
@@ -75,7 +75,7 @@ fn kernel_carrier(locals: &[SocketAddr]) -> Result<Box<dyn Carrier>, Failure> {
     kernel::supported().map_err(|e| {
         Failure::new(
             Exit::Unreachable,
-            format!("{e}; `modprobe sctp` loads the module, and --carrier udp needs none"),
+            format!("{e}; `modprobe sctp` loads the module, and --transport udp needs none"),
         )
     })?;
     let carrier = KernelSctp::client(locals, &KernelConfig::default());
@@ -106,7 +106,7 @@ fn test_route(path: &Path) -> Route {
 }
 
 /// Carrier and paths as `--stats` shows them:
-/// `carrier=kernel paths=10.0.0.1:9260(active,primary),…`.
+/// `transport=kernel paths=10.0.0.1:9260(active,primary),…`.
 #[must_use]
 pub fn link_text(name: &str, paths: &[PathInfo]) -> String {
     let paths: Vec<String> = paths
@@ -125,5 +125,5 @@ pub fn link_text(name: &str, paths: &[PathInfo]) -> String {
     } else {
         paths.join(",")
     };
-    format!("carrier={name} paths={paths}")
+    format!("transport={name} paths={paths}")
 }

@@ -50,18 +50,18 @@ fn moved(figures: &BTreeMap<&str, &str>) -> String {
 
 /// `over SCTP in user space, 127.0.0.1:9899 (active), 127.0.0.2:9899 (active)`
 fn way(figures: &BTreeMap<&str, &str>) -> String {
-    let carrier = match figures.get("carrier").copied() {
+    let transport = match figures.get("transport").copied() {
         Some("udp") => "SCTP in user space (UDP)",
         Some("kernel") => "the kernel's SCTP",
         Some(other) => other,
-        None => "an unknown carrier",
+        None => "an unknown transport",
     };
     let paths = figures.get("paths").copied().unwrap_or("-");
     let paths = paths
         .replace(",primary)", ")")
         .replace("),", "), ")
         .replace('(', " (");
-    format!("over {carrier}: {paths}")
+    format!("over {transport}: {paths}")
 }
 
 #[cfg(test)]
@@ -72,7 +72,7 @@ mod tests {
     fn figures_become_a_sentence_and_everything_else_stays() {
         let record = "towpath: put a: 2.0 MB in 1.0 s (2.0 MB/s)\n\
             stats transfer=a bytes=2000000 seconds=1.000 longest_stall_ms=80\n\
-            link transfer=a direction=put carrier=udp paths=127.0.0.1:9899(active,primary),127.0.0.2:9899(inactive)\n\
+            link transfer=a direction=put transport=udp paths=127.0.0.1:9899(active,primary),127.0.0.2:9899(inactive)\n\
             towpath: note.txt: refused\n/tmp/x/proof/a\n";
         assert_eq!(
             told(record, "/tmp/x/"),

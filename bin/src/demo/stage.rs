@@ -185,7 +185,7 @@ impl Stage {
         arguments.extend(["--batch".to_owned(), "--home".to_owned()]);
         arguments.push(who.home.display().to_string());
         if let Some(server) = &self.server {
-            arguments.extend(["--carrier", "udp", "--udp-port"].map(str::to_owned));
+            arguments.extend(["--transport", "udp", "--udp-port"].map(str::to_owned));
             arguments.push(server.udp_port.to_string());
             arguments.extend(["--fingerprint".to_owned(), server.fingerprint.clone()]);
         }

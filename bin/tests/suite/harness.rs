@@ -274,7 +274,7 @@ impl Site {
         let mut command = Command::new(TOWPATH);
         command.arg("--home").arg(&person.home);
         if crate::OVER_UDP {
-            command.args(["--carrier", "udp", "--udp-port"]);
+            command.args(["--transport", "udp", "--udp-port"]);
             command.arg(self.udp_port.to_string());
         } else {
             command.arg("--unix").arg(self.socket());

@@ -77,7 +77,7 @@ pub struct Report {
 impl Report {
     /// The lines of `--stats`, one `key=value` for each figure, for programs.
     ///
-    /// `link` says how the bytes went: `carrier=… paths=…`.
+    /// `link` says how the bytes went: `transport=… paths=…`.
     #[must_use]
     pub fn stats_lines(&self, link: &str) -> String {
         let name = Word(&self.name);
@@ -144,11 +144,11 @@ mod tests {
         meter.progress(0, at(1000));
         let lines = meter
             .report(Direction::Get, "a b")
-            .stats_lines("carrier=unix paths=-");
+            .stats_lines("transport=unix paths=-");
         let stats = "stats transfer=a\\u{20}b bytes=2000000 seconds=1.000 longest_stall_ms=800\n";
         assert_eq!(
             lines,
-            format!("{stats}link transfer=a\\u{{20}}b direction=get carrier=unix paths=-\n")
+            format!("{stats}link transfer=a\\u{{20}}b direction=get transport=unix paths=-\n")
         );
     }
 

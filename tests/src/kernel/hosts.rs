@@ -54,14 +54,14 @@ pub enum Carrier {
 }
 
 impl Carrier {
-    fn choose(self, command: &mut Command) {
+    fn choose(self, command: &mut Command, flag: &str) {
         match self {
             Self::Default => {}
             Self::KernelInUdp => {
-                command.args(["--carrier", "kernel"]);
+                command.args([flag, "kernel"]);
             }
             Self::Ours => {
-                command.args(["--carrier", "udp"]);
+                command.args([flag, "udp"]);
             }
         }
     }
@@ -147,7 +147,7 @@ impl Site {
         for address in self.network.server_addresses() {
             command.arg("--listen").arg(address);
         }
-        self.carriers.server.choose(&mut command);
+        self.carriers.server.choose(&mut command, "--carrier");
         let mut running = Running::start(&mut command, self.root.path(), "towpathd")?;
         let started = Instant::now();
         loop {
@@ -213,7 +213,7 @@ impl Site {
         command.arg("--home").arg(&user.home).arg(subcommand);
         command.arg("--fingerprint").arg(&self.fingerprint);
         command.arg("--password-file").arg(&user.password);
-        self.carriers.client.choose(&mut command);
+        self.carriers.client.choose(&mut command, "--transport");
         command.args(arguments);
         Ok(Running::start(
             &mut command,
