@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use towpath_sctp::simulator::{Link, World};
-use towpath_sctp::{AssociationHandle, Config, EndpointConfig, Event, SendError};
+use towpath_sctp::{AssociationHandle, Config, EndpointConfig, Event, Message, SendError};
 
 const PORT: u16 = 9_260;
 const CLIENT: usize = 0;
@@ -81,7 +81,7 @@ fn transfer(
     while received < total {
         while sent < total {
             let endpoint = &mut world.nodes[CLIENT].endpoint;
-            match endpoint.send(client, 1, payload.clone(), true, 0) {
+            match endpoint.send(client, Message::new(1, payload.clone())) {
                 Ok(()) => sent += MESSAGE,
                 Err(SendError::Full(_) | SendError::Connecting(_)) => break,
                 Err(error) => return Err(error.into()),

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::Bytes;
 
 /// Names an association of one endpoint; never issued twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -76,17 +76,38 @@ pub struct Transmit {
     pub fragment: bool,
 }
 
-/// A whole message from the peer.
+/// A user message, to be sent or received.
+///
+/// ```
+/// use towpath_sctp::Message;
+///
+/// let message = Message { ppid: 51, ..Message::new(3, "text") };
+/// assert!(!message.unordered);
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
-    /// The stream.
+    /// Stream on which it travels, from 0.
     pub stream: u16,
-    /// The payload protocol identifier, as the peer's application gave it.
+    /// Payload protocol identifier: not interpreted, handed to the receiving application.
     pub ppid: u32,
-    /// Whether it was sent without regard to order.
+    /// Whether it is delivered as soon as it is complete, not in the order of its stream (RFC 9260
+    /// §6.6).
     pub unordered: bool,
-    /// The bytes, in a buffer of their own.
-    pub payload: BytesMut,
+    /// From 1 to [`Config::max_message`](crate::Config::max_message) bytes. A received payload
+    /// shares its buffer with nothing, so `BytesMut::from(payload)` does not copy it.
+    pub payload: Bytes,
+}
+
+impl Message {
+    /// An ordered message with payload protocol identifier 0.
+    pub fn new(stream: u16, payload: impl Into<Bytes>) -> Self {
+        Self {
+            stream,
+            ppid: 0,
+            unordered: false,
+            payload: payload.into(),
+        }
+    }
 }
 
 /// Something that the application should know.
@@ -219,19 +240,19 @@ pub enum ConnectError {
 pub enum SendError {
     /// The send buffer is full; [`Event::Writable`] will say when it is not.
     #[error("the send buffer is full")]
-    Full(bytes::Bytes),
+    Full(Message),
     /// Empty, or longer than [`Config::max_message`](crate::Config::max_message).
     #[error("a message has from 1 to the configured number of bytes")]
-    Size(bytes::Bytes),
+    Size(Message),
     /// The peer does not accept that stream.
     #[error("no such stream")]
-    Stream(bytes::Bytes),
+    Stream(Message),
     /// The association is not up yet; [`Event::Connected`] will say when it is.
     #[error("the association is not up yet")]
-    Connecting(bytes::Bytes),
+    Connecting(Message),
     /// The association is gone or closing.
     #[error("the association does not take messages any more")]
-    Closed(bytes::Bytes),
+    Closed(Message),
 }
 
 /// The handle names no association: it is gone.

@@ -6,10 +6,8 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-
 use crate::config::{Config, EndpointConfig};
-use crate::event::{AssociationHandle, Event, PathId, SendError};
+use crate::event::{AssociationHandle, Event, Message, PathId, SendError};
 use crate::packet::{Chunk, Data, GapBlock, Header, Init, Packet, Writer};
 use crate::simulator::{Link, World};
 
@@ -193,14 +191,11 @@ impl Run {
             10 => {
                 let len = 1 + usize::from(input.small()) * 31;
                 if let Some(handle) = self.peer.handle {
-                    let payload = Bytes::from(vec![1; len]);
-                    match self.world.nodes[0].endpoint.send(
-                        handle,
-                        u16::from(input.small() % 5),
-                        payload,
-                        action & 16 != 0,
-                        0,
-                    ) {
+                    let message = Message {
+                        unordered: action & 16 == 0,
+                        ..Message::new(u16::from(input.small() % 5), vec![1; len])
+                    };
+                    match self.world.nodes[0].endpoint.send(handle, message) {
                         Ok(())
                         | Err(SendError::Full(_) | SendError::Stream(_) | SendError::Closed(_)) => {
                         }

@@ -5,9 +5,8 @@
 //! serves any event loop, a simulator and a fuzzer alike.
 //!
 //! ```
-//! use bytes::Bytes;
 //! use std::time::Instant;
-//! use towpath_sctp::{Endpoint, EndpointConfig, Event, PathId};
+//! use towpath_sctp::{Endpoint, EndpointConfig, Event, Message, PathId};
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let now = Instant::now();
@@ -33,7 +32,7 @@
 //! assert!(matches!(client.poll_event(), Some((_, Event::PathChanged { .. }))));
 //! assert!(matches!(client.poll_event(), Some((_, Event::Connected { accepted: false, .. }))));
 //!
-//! client.send(handle, 0, Bytes::from_static(b"hello"), true, 0)?;
+//! client.send(handle, Message::new(0, "hello"))?;
 //! carry(&mut client, &mut server);
 //! let Some((accepted, Event::Connected { .. })) = server.poll_event() else { panic!("connected") };
 //! assert_eq!(&server.recv(accepted).unwrap().payload[..], b"hello");

@@ -7,11 +7,11 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use towpath_sctp::packet::{Chunk, Packet};
 use towpath_sctp::simulator::World;
 use towpath_sctp::{
-    AssociationHandle, CloseReason, Config, EndpointConfig, Event, PathId, PathState, Shard,
+    AssociationHandle, CloseReason, Config, EndpointConfig, Event, Message, PathId, PathState,
+    Shard,
 };
 
 const PORT: u16 = 9_260;
@@ -86,7 +86,13 @@ fn a_message_is_acknowledged_and_shutdown_takes_three_packets() {
     trace(&mut world);
     world.nodes[0]
         .endpoint
-        .send(a, 3, Bytes::from_static(b"hello"), true, 7)
+        .send(
+            a,
+            Message {
+                ppid: 7,
+                ..Message::new(3, "hello")
+            },
+        )
         .expect("taken");
     let now = world.now;
     world.nodes[0].endpoint.shutdown(a, now).expect("known");
@@ -229,7 +235,7 @@ fn trains_fill_packets_across_messages() {
     for _ in 0..3 {
         world.nodes[0]
             .endpoint
-            .send(a, 0, Bytes::from(vec![1; 2_000]), true, 0)
+            .send(a, Message::new(0, vec![1; 2_000]))
             .expect("taken");
     }
     world.drain();
@@ -255,7 +261,7 @@ fn three_later_packets_prove_a_loss_and_one_packet_goes_out_at_once() {
     for _ in 0..4 {
         world.nodes[0]
             .endpoint
-            .send(a, 0, Bytes::from(vec![1; 1_424]), true, 0)
+            .send(a, Message::new(0, vec![1; 1_424]))
             .expect("taken");
     }
     world.pass(Duration::from_millis(90));
@@ -284,7 +290,7 @@ fn the_timer_repeats_what_nothing_else_reveals() {
     world.network.lose(1);
     world.nodes[0]
         .endpoint
-        .send(a, 0, Bytes::from_static(b"hello"), true, 0)
+        .send(a, Message::new(0, "hello"))
         .expect("taken");
     let start = world.now;
     assert!(world.run(Duration::from_secs(5), |world| {
@@ -417,7 +423,7 @@ fn a_link_that_stops_carrying_large_packets_falls_back() {
     // What is cut already cannot be cut again (RFC 9260 §6.9): IP must fragment it.
     world.nodes[0]
         .endpoint
-        .send(a, 0, Bytes::from(vec![1; 1_444]), true, 0)
+        .send(a, Message::new(0, vec![1; 1_444]))
         .expect("taken");
     world.pass(Duration::from_secs(2));
     assert_eq!(world.nodes[0].endpoint.paths(a)[0].mtu, 1_232);

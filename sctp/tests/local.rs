@@ -8,10 +8,9 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use towpath_sctp::simulator::World;
 use towpath_sctp::{
-    AssociationHandle, CloseReason, ConnectError, EndpointConfig, Event, PathId, PathState,
+    AssociationHandle, CloseReason, ConnectError, EndpointConfig, Event, Message, PathId, PathState,
 };
 
 const PORT: u16 = 9_260;
@@ -99,7 +98,7 @@ fn an_interface_that_comes_up_later_takes_over_when_the_first_one_dies() {
     world.network.cut(first, server, true);
     world.nodes[0]
         .endpoint
-        .send(handle, 1, Bytes::from_static(b"still here"), true, 0)
+        .send(handle, Message::new(1, "still here"))
         .expect("room");
     let mut received = None;
     world.run(Duration::from_secs(5), |world| {
@@ -154,7 +153,7 @@ fn what_waits_is_counted_until_it_has_gone_out() {
     let endpoint = &mut world.nodes[0].endpoint;
     assert_eq!(endpoint.unsent(handle), 0);
     endpoint
-        .send(handle, 0, Bytes::from(vec![1; 100_000]), true, 0)
+        .send(handle, Message::new(0, vec![1; 100_000]))
         .expect("room");
     assert_eq!(
         (endpoint.unsent(handle), endpoint.buffered(handle)),

@@ -4,9 +4,10 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use towpath_sctp::{
-    AssociationHandle, ConnectError, Event, PathId, PathState, PathStatistics, SendError as Refused,
+    AssociationHandle, ConnectError, Event, Message, PathId, PathState, PathStatistics,
+    SendError as Refused,
 };
 
 use super::association::{Association, Phase, Up, path_info};
@@ -418,7 +419,8 @@ impl Carrier for UdpSctp {
             Some(message) => {
                 return Some(Inbound::Message {
                     stream: message.stream,
-                    payload: message.payload,
+                    // Alone in its buffer, so not copied.
+                    payload: BytesMut::from(message.payload),
                 });
             }
             None => {}
@@ -446,7 +448,7 @@ impl Carrier for UdpSctp {
             self.crowded.insert(id);
             return Err(SendError::Full(payload));
         }
-        match self.endpoint.send(handle, stream, payload, true, 0) {
+        match self.endpoint.send(handle, Message::new(stream, payload)) {
             Ok(()) => {
                 if self.endpoint.unsent(handle) >= TRANSMIT_EARLY {
                     self.transmit(now);
@@ -454,8 +456,8 @@ impl Carrier for UdpSctp {
                 Ok(())
             }
             // The endpoint says when it has room.
-            Err(Refused::Full(payload)) => Err(SendError::Full(payload)),
-            Err(Refused::Size(payload)) if payload.is_empty() => {
+            Err(Refused::Full(message)) => Err(SendError::Full(message.payload)),
+            Err(Refused::Size(message)) if message.payload.is_empty() => {
                 self.fail(id, "an empty message was to be sent", now);
                 Err(SendError::Gone)
             }

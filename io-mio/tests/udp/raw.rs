@@ -3,7 +3,6 @@
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use towpath_sctp::{AssociationHandle, Endpoint, EndpointConfig, Event, Message, PathId};
 
 pub(crate) struct Raw {
@@ -60,7 +59,13 @@ impl Raw {
         ordered: bool,
     ) {
         self.endpoint
-            .send(handle, stream, Bytes::from_static(text), ordered, 0)
+            .send(
+                handle,
+                Message {
+                    unordered: !ordered,
+                    ..Message::new(stream, text)
+                },
+            )
             .unwrap();
     }
 

@@ -12,7 +12,6 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 pub(crate) use setup::{Accepted, pairs};
 
 use crate::cookie::Ports;
@@ -139,31 +138,26 @@ enum WindowProbe {
 
 impl Association {
     /// Queues a message.
-    pub(crate) fn send(
-        &mut self,
-        stream: u16,
-        payload: Bytes,
-        ordered: bool,
-        ppid: u32,
-    ) -> Result<(), SendError> {
+    pub(crate) fn send(&mut self, message: Message) -> Result<(), SendError> {
         match self.state {
             State::Established => {}
             State::CookieWait(_) | State::CookieEchoed(..) => {
-                return Err(SendError::Connecting(payload));
+                return Err(SendError::Connecting(message));
             }
-            _ => return Err(SendError::Closed(payload)),
+            _ => return Err(SendError::Closed(message)),
         }
-        if stream >= self.outbound {
-            return Err(SendError::Stream(payload));
+        if message.stream >= self.outbound {
+            return Err(SendError::Stream(message));
         }
-        if payload.is_empty() || payload.len() > self.config.max_message {
-            return Err(SendError::Size(payload));
+        let len = message.payload.len();
+        if len == 0 || len > self.config.max_message {
+            return Err(SendError::Size(message));
         }
-        if self.tx.buffered() + payload.len() > self.config.send_buffer {
+        if self.tx.buffered() + len > self.config.send_buffer {
             self.starved = true;
-            return Err(SendError::Full(payload));
+            return Err(SendError::Full(message));
         }
-        self.tx.push(stream, payload, ordered, ppid);
+        self.tx.push(message);
         Ok(())
     }
 

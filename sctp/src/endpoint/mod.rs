@@ -10,7 +10,6 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use bytes::Bytes;
 use stateless::Arrival;
 use table::Table;
 use throttle::Throttle;
@@ -241,23 +240,15 @@ impl Endpoint {
         Ok(self.table.insert(association))
     }
 
-    /// Queues a message on a stream: ordered within it, or to be delivered as soon as it is whole.
-    /// `ppid` is handed to the peer's application as it is.
+    /// Queues a message.
     ///
     /// # Errors
-    /// The message comes back with the reason; `Full` is no failure but back pressure.
-    pub fn send(
-        &mut self,
-        handle: AssociationHandle,
-        stream: u16,
-        payload: Bytes,
-        ordered: bool,
-        ppid: u32,
-    ) -> Result<(), SendError> {
+    /// The error gives the message back. [`SendError::Full`] is back pressure, not a failure.
+    pub fn send(&mut self, handle: AssociationHandle, message: Message) -> Result<(), SendError> {
         let Some((index, association)) = self.table.by_handle(handle) else {
-            return Err(SendError::Closed(payload));
+            return Err(SendError::Closed(message));
         };
-        association.send(stream, payload, ordered, ppid)?;
+        association.send(message)?;
         self.table.mark_sending(index);
         Ok(())
     }

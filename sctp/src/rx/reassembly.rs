@@ -7,7 +7,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
 use super::Complete;
 use crate::event::Message;
@@ -78,7 +78,7 @@ impl Run {
             stream: self.stream,
             ppid: self.ppid,
             unordered: self.unordered,
-            payload,
+            payload: payload.freeze(),
         };
         Complete {
             message,
@@ -140,7 +140,7 @@ impl Reassembly {
                 stream: data.stream,
                 ppid: data.ppid,
                 unordered: data.unordered,
-                payload: BytesMut::from(data.payload),
+                payload: Bytes::copy_from_slice(data.payload),
             };
             return Ok((
                 overhead,

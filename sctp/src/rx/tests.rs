@@ -1,3 +1,4 @@
+use bytes::BytesMut;
 use proptest::prelude::*;
 
 use super::*;
@@ -57,6 +58,23 @@ fn a_gap_on_one_stream_does_not_hold_up_another() {
         [(0, b"soon".to_vec()), (0, b"late".to_vec())]
     );
     assert_eq!((rx.cumulative(), rx.has_gaps()), (13, false));
+}
+
+#[test]
+fn a_received_payload_is_alone_in_its_buffer() {
+    let mut rx = rx();
+    for chunk in [
+        data(10, 0, 0, "BE", b"whole"),
+        data(11, 0, 1, "B", b"in"),
+        data(12, 0, 1, "E", b"two"),
+    ] {
+        assert_eq!(rx.handle_data(&chunk), Ok(Received::New));
+    }
+    for _ in 0..2 {
+        let payload = rx.recv().expect("a message").payload;
+        let before = payload.as_ptr();
+        assert_eq!(BytesMut::from(payload).as_ptr(), before, "not copied");
+    }
 }
 
 #[test]

@@ -6,7 +6,7 @@ use bytes::Bytes;
 
 use super::network::Network;
 use crate::endpoint::Endpoint;
-use crate::event::{AssociationHandle, SendError};
+use crate::event::{AssociationHandle, Message, SendError};
 
 /// A message that is to be sent; its content follows from its number.
 #[derive(Debug, Clone, Copy)]
@@ -78,13 +78,13 @@ impl Traffic {
     /// Sends as much as the endpoint takes. True if nothing is left to be sent.
     pub fn send(&mut self, endpoint: &mut Endpoint, handle: AssociationHandle) -> bool {
         while let Some(planned) = self.messages.get(self.sent) {
-            match endpoint.send(
-                handle,
-                planned.stream,
-                content(self.sent, planned.len),
-                !planned.unordered,
-                self.sent as u32,
-            ) {
+            let message = Message {
+                stream: planned.stream,
+                ppid: self.sent as u32,
+                unordered: planned.unordered,
+                payload: content(self.sent, planned.len),
+            };
+            match endpoint.send(handle, message) {
                 Ok(()) => self.sent += 1,
                 Err(SendError::Full(_) | SendError::Connecting(_)) => {
                     self.refused += 1;

@@ -12,6 +12,7 @@ pub(crate) use queue::{Fragment, SendQueue};
 pub(crate) use sack::Acknowledged;
 use scheduler::RoundRobin;
 
+use crate::event::Message;
 use crate::limits::MAX_OUTSTANDING;
 use crate::packet::{DATA_HEADER, Data, padded};
 use crate::path::{Path, PathIndex};
@@ -124,9 +125,15 @@ impl Tx {
     }
 
     /// Queues a message.
-    pub(crate) fn push(&mut self, stream: u16, payload: Bytes, ordered: bool, ppid: u32) {
+    pub(crate) fn push(&mut self, message: Message) {
+        let Message {
+            stream,
+            ppid,
+            unordered,
+            payload,
+        } = message;
         self.buffered += payload.len();
-        self.queue.push(stream, payload, ordered, ppid);
+        self.queue.push(stream, payload, !unordered, ppid);
     }
 
     /// User bytes that have not been acknowledged for good.

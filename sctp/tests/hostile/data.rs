@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use towpath_sctp::packet::{Chunk, Data, Packet, kind};
-use towpath_sctp::{CloseReason, Config, EndpointConfig, Event, SendError};
+use towpath_sctp::{CloseReason, Config, EndpointConfig, Event, Message, SendError};
 
 use crate::peer::Peer;
 
@@ -13,7 +12,7 @@ fn with_data(bytes: usize) -> Peer {
     let mut peer = Peer::connected();
     let handle = peer.handle.expect("up");
     peer.server
-        .send(handle, 0, Bytes::from(vec![7; bytes]), true, 0)
+        .send(handle, Message::new(0, vec![7; bytes]))
         .expect("taken");
     peer.collect();
     assert!(!peer.words().is_empty());
@@ -85,10 +84,7 @@ fn a_shut_window_is_probed_ever_more_rarely_and_holds_a_bounded_amount() {
     peer.sack(0, 0, &[]);
     let mut taken = 0;
     loop {
-        match peer
-            .server
-            .send(handle, 0, Bytes::from(vec![1; 10_000]), true, 0)
-        {
+        match peer.server.send(handle, Message::new(0, vec![1; 10_000])) {
             Ok(()) => taken += 10_000,
             Err(SendError::Full(_)) => break,
             Err(error) => panic!("{error}"),
@@ -137,7 +133,7 @@ fn a_silly_window_is_not_fed_with_crumbs() {
     let mut peer = with_data(1_000);
     let handle = peer.handle.expect("up");
     peer.server
-        .send(handle, 0, Bytes::from(vec![1; 100_000]), true, 0)
+        .send(handle, Message::new(0, vec![1; 100_000]))
         .expect("taken");
     peer.sack(0, 10, &[]);
     peer.replies();

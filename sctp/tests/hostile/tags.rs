@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use towpath_sctp::packet::{Cause, Init};
-use towpath_sctp::{CloseReason, PathId};
+use towpath_sctp::{CloseReason, Message, PathId};
 
 use crate::peer::{OUR_TAG, Peer, address};
 
@@ -152,7 +151,7 @@ fn a_cookie_from_elsewhere_proves_only_where_it_was_sent_to() {
     );
     let handle = peer.handle.expect("an association");
     peer.server
-        .send(handle, 0, Bytes::from(vec![0; 50_000]), true, 0)
+        .send(handle, Message::new(0, vec![0; 50_000]))
         .expect("taken");
     peer.collect();
     let replies = peer.replies();

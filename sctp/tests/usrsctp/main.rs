@@ -15,9 +15,9 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use towpath_sctp::{
-    AssociationHandle, CloseReason, Config, Endpoint, EndpointConfig, Event, PathId, SendError,
+    AssociationHandle, CloseReason, Config, Endpoint, EndpointConfig, Event, Message, PathId,
+    SendError,
 };
 
 const PORT: u16 = 9_260;
@@ -199,11 +199,11 @@ impl Host {
         let (mut heard, mut stall) = (Instant::now(), Duration::ZERO);
         self.until("the transfer", |host| {
             while sent < count {
-                let payload = Bytes::from(vec![sent as u8; MESSAGE]);
-                match host
-                    .endpoint
-                    .send(handle, (sent % 10) as u16, payload, true, sent)
-                {
+                let message = Message {
+                    ppid: sent,
+                    ..Message::new((sent % 10) as u16, vec![sent as u8; MESSAGE])
+                };
+                match host.endpoint.send(handle, message) {
                     Ok(()) => sent += 1,
                     Err(SendError::Full(_)) => break,
                     Err(error) => panic!("{error}"),
@@ -236,13 +236,12 @@ impl Host {
         self.until("the transfer", |host| {
             if let Some(handle) = host.handle {
                 while let Some(message) = host.endpoint.recv(handle) {
-                    waiting.push((message.stream, message.ppid, message.payload.freeze()));
+                    waiting.push(message);
                     echoed += 1;
                 }
-                waiting.retain(|(stream, ppid, payload)| {
+                waiting.retain(|message: &Message| {
                     matches!(
-                        host.endpoint
-                            .send(handle, *stream, payload.clone(), true, *ppid),
+                        host.endpoint.send(handle, message.clone()),
                         Err(SendError::Full(_))
                     )
                 });

@@ -9,7 +9,6 @@ use std::os::fd::AsFd;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use clap::{Parser, ValueEnum};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::socket::{setsockopt, sockopt};
@@ -223,25 +222,10 @@ impl Wire {
     }
 
     /// Whether the message was taken; if not, it comes again later.
-    fn send(
-        &mut self,
-        handle: AssociationHandle,
-        message: Outgoing,
-    ) -> io::Result<Option<Outgoing>> {
-        let Outgoing {
-            stream,
-            payload,
-            ordered,
-            ppid,
-        } = message;
-        match self.endpoint.send(handle, stream, payload, ordered, ppid) {
+    fn send(&mut self, handle: AssociationHandle, message: Message) -> io::Result<Option<Message>> {
+        match self.endpoint.send(handle, message) {
             Ok(()) => Ok(None),
-            Err(SendError::Full(payload)) => Ok(Some(Outgoing {
-                stream,
-                payload,
-                ordered,
-                ppid,
-            })),
+            Err(SendError::Full(message)) => Ok(Some(message)),
             Err(error) => Err(io::Error::other(error.to_string())),
         }
     }
@@ -265,24 +249,6 @@ fn show(start: Instant, way: &str, path: PathId, packet: &[u8]) {
     }
 }
 
-struct Outgoing {
-    stream: u16,
-    payload: Bytes,
-    ordered: bool,
-    ppid: u32,
-}
-
-impl Outgoing {
-    fn echo(message: Message) -> Self {
-        Self {
-            stream: message.stream,
-            payload: message.payload.freeze(),
-            ordered: !message.unordered,
-            ppid: message.ppid,
-        }
-    }
-}
-
 /// Says what happened to an association in the words of the other peer.
 fn say(event: &Event) {
     match event {
@@ -302,7 +268,7 @@ struct Server {
     abort_after: Option<u64>,
     shutdown_after: Option<u64>,
     /// Echoes that wait for room, and how many have gone.
-    associations: BTreeMap<AssociationHandle, (VecDeque<Outgoing>, u64)>,
+    associations: BTreeMap<AssociationHandle, (VecDeque<Message>, u64)>,
 }
 
 impl Server {
@@ -347,7 +313,7 @@ impl Server {
         loop {
             let next = waiting
                 .pop_front()
-                .or_else(|| self.wire.endpoint.recv(handle).map(Outgoing::echo));
+                .or_else(|| self.wire.endpoint.recv(handle));
             let Some(message) = next else {
                 return Ok(());
             };
@@ -385,7 +351,7 @@ struct Client {
     window: u64,
     end: End,
     sent: u64,
-    waiting: Option<Outgoing>,
+    waiting: Option<Message>,
     received: u64,
     /// Number of the next echo on each stream.
     next: BTreeMap<u16, u64>,
@@ -477,13 +443,11 @@ impl Client {
         {
             let message = self.waiting.take().unwrap_or_else(|| {
                 let stream = u16::try_from(self.sent % self.streams).unwrap_or(u16::MAX);
-                let payload = content(self.size, stream, self.sent).into();
+                let payload = content(self.size, stream, self.sent);
                 self.sent += 1;
-                Outgoing {
-                    stream,
-                    payload,
-                    ordered: true,
+                Message {
                     ppid: 42,
+                    ..Message::new(stream, payload)
                 }
             });
             if let Some(message) = self.wire.send(self.handle, message)? {
