@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::tests::name;
 use super::*;
+use crate::files::Files as _;
 use crate::files::memory::{Fault, MemoryFiles};
 use crate::limits::MIN_BCRYPT_COST;
 
@@ -46,10 +47,15 @@ fn a_crash_or_a_failure_at_any_operation_loses_no_user() {
             file(&files).create(&Users::default()).unwrap();
             files.set_fault(after, fault);
             let (told, refused) = add_users(&files);
+            if fault == Fault::Once && files.faulted() {
+                let left = files.stat("users.json.new").unwrap();
+                assert_eq!(left, None, "{fault:?} at operation {after}");
+            }
             for seed in 0..8 {
                 let context = format!("{fault:?} at operation {after}, seed {seed}");
                 let disk = files.after_crash(seed);
                 let registry = open(&disk).unwrap_or_else(|error| panic!("{context}: {error}"));
+                assert_eq!(disk.stat("users.json.new").unwrap(), None, "{context}");
                 let users: Vec<String> = registry
                     .users()
                     .iter()

@@ -183,7 +183,7 @@ impl RegistryFile {
         if bytes.len() as u64 > MAX_REGISTRY {
             return Err(RegistryError::Internal("the registry is full".into()));
         }
-        let new = format!("{}.new", self.name);
+        let new = self.new_name();
         let write = || {
             if self.files.stat(&new)?.is_some() {
                 self.files.remove(&new)?; // of a process that was killed: we hold the lock
@@ -196,7 +196,40 @@ impl RegistryFile {
             self.read_only.fetch_or(synced.is_err(), Ordering::AcqRel);
             synced
         };
-        write().map_err(self.io())
+        let written = write();
+        if written.is_err() {
+            self.remove_leftover();
+        }
+        written.map_err(self.io())
+    }
+
+    /// Removes what a change left that failed, or whose process was killed; under the exclusive
+    /// lock.
+    fn remove_leftover(&self) {
+        let new = self.new_name();
+        let remove = || match self.files.stat(&new)? {
+            Some(_) => self.files.remove(&new),
+            None => Ok(()),
+        };
+        if let Err(error) = remove() {
+            tracing::warn!(name = new, %error, "an unfinished copy of the user registry stays on disk");
+        }
+    }
+
+    /// Removes what a killed process left, unless another one is just changing the file. What
+    /// cannot be removed harms nobody but whose password hashes are in it: it has mode 0600.
+    pub(super) fn tidy(&self) {
+        if !matches!(self.files.stat(&self.new_name()), Ok(Some(_))) {
+            return;
+        }
+        match self.lock(Lock::Try) {
+            Ok(_lock) => self.remove_leftover(),
+            Err(error) => tracing::debug!(%error, "an unfinished copy of the user registry stays"),
+        }
+    }
+
+    fn new_name(&self) -> String {
+        format!("{}.new", self.name)
     }
 
     fn io(&self) -> impl Fn(io::Error) -> RegistryError + '_ {

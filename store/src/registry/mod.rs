@@ -182,6 +182,7 @@ impl Registry {
             return Err(RegistryError::Cost);
         }
         file.load()?;
+        file.tidy();
         Ok(Self { file, cost })
     }
 
@@ -269,7 +270,7 @@ impl Registry {
             }
             let mut user = User {
                 name: new.name,
-                uid: fresh_uid(users)?,
+                uid: fresh_uid(users, getrandom::fill)?,
                 role: new.role,
                 keys: Vec::new(),
                 added: now(),
@@ -460,10 +461,13 @@ fn keep_an_admin(users: &Users, at: usize) -> Result<(), RegistryError> {
 }
 
 /// A random uid that nobody has or had.
-fn fresh_uid(users: &Users) -> Result<UserId, RegistryError> {
+fn fresh_uid(
+    users: &Users,
+    mut random: impl FnMut(&mut [u8]) -> Result<(), getrandom::Error>,
+) -> Result<UserId, RegistryError> {
     loop {
         let mut bytes = [0; 16];
-        getrandom::fill(&mut bytes).map_err(|error| RegistryError::Internal(error.to_string()))?;
+        random(&mut bytes).map_err(|error| RegistryError::Internal(error.to_string()))?;
         let uid = UserId::from_bytes(bytes);
         let current = users.users.iter().any(|user| user.uid == uid);
         if !current && users.retired.iter().all(|retired| retired.uid != uid) {

@@ -247,6 +247,22 @@ fn uids_are_never_issued_again() {
     assert_eq!(retired, seen);
 }
 
+/// Whatever the random numbers are: those of this test repeat themselves.
+#[test]
+fn a_uid_that_somebody_has_or_had_is_drawn_again() {
+    let bench = Bench::new();
+    let root = bench.add("root", Role::Admin, None);
+    let alice = bench.add("alice", Role::Guest, None);
+    bench.registry.remove(alice.uid).unwrap();
+    let users = bench.registry.file.load().unwrap();
+    let mut draws = [root.uid, alice.uid, root.uid, UserId::from_bytes([3; 16])].into_iter();
+    let uid = fresh_uid(&users, |bytes| {
+        bytes.copy_from_slice(draws.next().unwrap().as_bytes());
+        Ok(())
+    });
+    assert_eq!(uid.unwrap(), UserId::from_bytes([3; 16]));
+}
+
 #[test]
 fn keys_are_checked() {
     let bench = Bench::new();
