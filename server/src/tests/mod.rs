@@ -126,6 +126,33 @@ fn a_demotion_takes_effect_in_the_middle_of_an_upload() {
     assert_eq!(code(link.get("file")), RefusalCode::Denied);
 }
 
+/// Whose file it is may change between the opening of an upload and its commit.
+#[test]
+fn ownership_is_checked_again_at_commit() {
+    let server = Server::new();
+    let root = server.add("root", Role::Admin, 9);
+    let mia = server.add("mia", Role::Maintainer, 1);
+    let (mut link, mut other) = (server.login(&mia), server.login(&root));
+    let (transfer, current) = link.send("file", b"mia's").unwrap();
+    assert_eq!(current, None, "the path is free when the upload begins");
+    other.put(&root, "file", b"root's").unwrap();
+    // On top of the administrator's version, as a client does that was told of it.
+    let path = FilePath::parse("file").unwrap();
+    let Ok(Reply::Stat { current }) = link.ask(Request::Stat { path }) else {
+        panic!("no manifest")
+    };
+    let signed = sign(
+        &mia,
+        server.store(),
+        "file",
+        Some(b"mia's"),
+        current.as_ref(),
+    );
+    link.client.finish_put(transfer, &signed).unwrap();
+    assert_eq!(code(link.outcome()), RefusalCode::Denied);
+    assert_eq!(other.get("file").unwrap(), b"root's");
+}
+
 #[test]
 fn nobody_signs_for_another_or_with_a_stranger_s_key() {
     let server = Server::new();
