@@ -1,7 +1,9 @@
 //! Headers and key files from anywhere.
 
+use towpath_protocol::signed::{FilePath, StoreId};
+
 use super::key::parse_key_file;
-use super::{Header, Recipient, StorageKey, stanza};
+use super::{Header, ProofContext, Recipient, StorageKey, stanza};
 
 /// Any bytes as the header of a stored file: what is accepted is what would be written. Whether it
 /// was.
@@ -12,7 +14,12 @@ pub fn header(bytes: &[u8]) -> bool {
     let parsed = stanza::parse(bytes);
     if let Ok(parts) = &parsed {
         assert_eq!(parts.emit().as_bytes(), &bytes[..parts.len]);
-        let opened = Header::open(bytes, &StorageKey::generate());
+        let context = ProofContext {
+            storage: &StorageKey::generate(),
+            store: StoreId::from_bytes([0; 16]),
+            path: &FilePath::parse("a").expect("one letter is a path"),
+        };
+        let opened = Header::open(bytes, context);
         assert!(
             opened.is_err(),
             "nobody encrypted anything for a key that was made just now"

@@ -3,11 +3,10 @@
 use chacha20poly1305::{AeadInOut, ChaCha20Poly1305, KeyInit, Nonce, Tag};
 use hmac::{Hmac, Mac};
 use x25519_dalek::PublicKey;
-use zeroize::Zeroizing;
 
 use super::key::random_secret;
 use super::stanza::{self, Stanza, base64, fixed};
-use super::{FileKey, Proof, Recipient, StorageKey, derive, proof};
+use super::{FileKey, Proof, ProofContext, Recipient, StorageKey, derive, proof};
 use crate::limits::{FILE_KEY, TAG};
 
 /// First line of a header.
@@ -44,6 +43,9 @@ pub(crate) enum HeaderError {
     /// An age file, but not of a Towpath store.
     #[error("an age file without a Towpath proof")]
     NoProof,
+    /// The proof is not authenticated with the storage key, for this store and path.
+    #[error("its proof was not made by this server for this path")]
+    Foreign,
 }
 
 impl Header {
@@ -77,9 +79,15 @@ impl Header {
     ///
     /// # Errors
     /// When the system has no randomness for the nonce.
-    pub(crate) fn emit(&self, key: &FileKey, proof: &Proof) -> Result<Vec<u8>, getrandom::Error> {
+    pub(crate) fn emit(
+        &self,
+        key: &FileKey,
+        proof: &Proof,
+        context: ProofContext<'_>,
+    ) -> Result<Vec<u8>, getrandom::Error> {
         let mut text = format!("{VERSION_LINE}\n{}", self.recipients);
-        stanza::emit(&mut text, &[proof::KIND, proof::VERSION], &proof.seal(key)?);
+        let proof = proof.seal(key, context)?;
+        stanza::emit(&mut text, &[proof::KIND, proof::VERSION], &proof);
         text.push_str("---");
         let mac = mac(key, text.as_bytes()).finalize().into_bytes();
         text.push(' ');
@@ -89,13 +97,13 @@ impl Header {
     }
 
     /// Opens the header at the beginning of `bytes`.
-    pub(crate) fn open(bytes: &[u8], storage: &StorageKey) -> Result<Opened, HeaderError> {
+    pub(crate) fn open(bytes: &[u8], context: ProofContext<'_>) -> Result<Opened, HeaderError> {
         let mut parts = stanza::parse(bytes)?;
         let mut key = None;
         for stanza in parts.stanzas.iter().filter(|stanza| stanza.kind == X25519) {
             let (share, wrapped) = x25519(stanza)?;
             if key.is_none() {
-                key = unwrap(storage, &share, &wrapped);
+                key = unwrap(context.storage, &share, &wrapped)?;
             }
         }
         let key = key.ok_or(HeaderError::NotForUs)?;
@@ -114,7 +122,7 @@ impl Header {
         if parts.stanzas.iter().any(is_proof) {
             return Err(HeaderError::Malformed("it has two proofs"));
         }
-        let proof = Proof::open(&key, body).ok_or(HeaderError::Changed)?;
+        let proof = Proof::open(&key, body, context)?;
         Ok(Opened {
             key,
             proof,
@@ -136,28 +144,31 @@ fn unwrap(
     storage: &StorageKey,
     share: &[u8; 32],
     wrapped: &[u8; FILE_KEY + TAG],
-) -> Option<FileKey> {
+) -> Result<Option<FileKey>, HeaderError> {
     let share = PublicKey::from(*share);
-    let (sealed, tag) = wrapped.split_first_chunk::<FILE_KEY>()?;
-    let tag: [u8; TAG] = tag.try_into().ok()?;
-    storage.identities().find_map(|identity| {
+    let mut tag = [0; TAG];
+    tag.copy_from_slice(&wrapped[FILE_KEY..]);
+    for identity in storage.identities() {
         let shared = identity.secret().diffie_hellman(&share);
-        // A point of low order would give a key that anyone can compute (RFC 7748 §6.1; age
-        // requires the check).
+        // A point of low order would give a key that anyone can compute (RFC 7748 §6.1; age v1
+        // makes it a failure of the header).
         if !shared.was_contributory() {
-            return None;
+            return Err(HeaderError::Malformed("an X25519 share is of low order"));
         }
-        let mut key = Zeroizing::new(*sealed);
-        wrap_key(shared.as_bytes(), &share, identity.recipient().public())
+        let mut key = FileKey::default();
+        key.copy_from_slice(&wrapped[..FILE_KEY]);
+        let opened = wrap_key(shared.as_bytes(), &share, identity.recipient().public())
             .decrypt_inout_detached(
                 &Nonce::default(),
                 b"",
                 (&mut key[..]).into(),
                 &Tag::from(tag),
-            )
-            .ok()?;
-        Some(key)
-    })
+            );
+        if opened.is_ok() {
+            return Ok(Some(key));
+        }
+    }
+    Ok(None)
 }
 
 fn wrap_key(shared: &[u8; 32], share: &PublicKey, recipient: &PublicKey) -> ChaCha20Poly1305 {
@@ -176,7 +187,32 @@ fn mac(key: &FileKey, covered: &[u8]) -> Hmac<sha2::Sha256> {
 
 #[cfg(test)]
 mod tests {
+    use towpath_protocol::signed::{FilePath, StoreId};
+
     use super::*;
+
+    /// The storage key with what else a proof is bound to.
+    struct Ours {
+        storage: StorageKey,
+        path: FilePath,
+    }
+
+    impl Ours {
+        fn new() -> Self {
+            Self {
+                storage: StorageKey::generate(),
+                path: FilePath::parse("a").unwrap(),
+            }
+        }
+
+        fn context(&self) -> ProofContext<'_> {
+            ProofContext {
+                storage: &self.storage,
+                store: StoreId::from_bytes([1; 16]),
+                path: &self.path,
+            }
+        }
+    }
 
     fn proof() -> Proof {
         Proof {
@@ -187,40 +223,36 @@ mod tests {
 
     #[test]
     fn every_recipient_opens_it_and_nobody_else() {
-        let (ours, theirs, stranger) = (
-            StorageKey::generate(),
-            StorageKey::generate(),
-            StorageKey::generate(),
-        );
+        let (ours, theirs, stranger) = (Ours::new(), Ours::new(), Ours::new());
         let key = FileKey::new([9; 16]);
-        let header = Header::new(
-            &key,
-            &[ours.recipient().clone(), theirs.recipient().clone()],
-        )
-        .unwrap();
-        let bytes = header.emit(&key, &proof()).unwrap();
-        for storage in [&ours, &theirs] {
-            let opened = Header::open(&bytes, storage).unwrap();
-            assert_eq!(
-                (&*opened.key, opened.len, opened.proof),
-                (&*key, bytes.len(), proof())
-            );
-        }
+        let header =
+            Header::new(&key, [ours.storage.recipient(), theirs.storage.recipient()]).unwrap();
+        let bytes = header.emit(&key, &proof(), ours.context()).unwrap();
+        let opened = Header::open(&bytes, ours.context()).unwrap();
         assert_eq!(
-            Header::open(&bytes, &stranger).err(),
-            Some(HeaderError::NotForUs)
+            (&*opened.key, opened.len, opened.proof),
+            (&*key, bytes.len(), proof())
         );
+        // A recovery key opens the file; only the storage key vouches for the proof.
+        let open = |ours: &Ours| Header::open(&bytes, ours.context()).err();
+        assert_eq!(open(&theirs), Some(HeaderError::Foreign));
+        assert_eq!(open(&stranger), Some(HeaderError::NotForUs));
     }
 
     #[test]
     fn the_length_does_not_depend_on_the_proof() {
-        let storage = StorageKey::generate();
+        let ours = Ours::new();
         let key = FileKey::new([9; 16]);
-        let header = Header::new(&key, [storage.recipient()]).unwrap();
-        let blank = header.emit(&key, &Proof::default()).unwrap();
-        assert_eq!(blank.len(), header.emit(&key, &proof()).unwrap().len());
+        let header = Header::new(&key, [ours.storage.recipient()]).unwrap();
+        let blank = header
+            .emit(&key, &Proof::default(), ours.context())
+            .unwrap();
         assert_eq!(
-            Header::open(&blank, &storage).unwrap().proof,
+            blank.len(),
+            header.emit(&key, &proof(), ours.context()).unwrap().len()
+        );
+        assert_eq!(
+            Header::open(&blank, ours.context()).unwrap().proof,
             Proof::default()
         );
         assert!(blank.len() + crate::limits::PAYLOAD_NONCE <= crate::limits::MAX_HEADER);
@@ -228,32 +260,59 @@ mod tests {
 
     #[test]
     fn a_header_for_all_recipients_is_within_its_bound() {
-        let storage = StorageKey::generate();
+        let ours = Ours::new();
         let key = FileKey::new([9; 16]);
-        let header =
-            Header::new(&key, [storage.recipient(); crate::limits::MAX_RECIPIENTS]).unwrap();
-        let bytes = header.emit(&key, &proof()).unwrap();
+        let header = Header::new(
+            &key,
+            [ours.storage.recipient(); crate::limits::MAX_RECIPIENTS],
+        )
+        .unwrap();
+        let bytes = header.emit(&key, &proof(), ours.context()).unwrap();
         assert!(bytes.len() + crate::limits::PAYLOAD_NONCE <= crate::limits::MAX_HEADER);
-        assert_eq!(Header::open(&bytes, &storage).unwrap().proof, proof());
+        assert_eq!(Header::open(&bytes, ours.context()).unwrap().proof, proof());
     }
 
     #[test]
     fn an_age_file_of_someone_else_has_no_proof() {
-        let storage = StorageKey::generate();
+        let ours = Ours::new();
         let key = FileKey::new([9; 16]);
-        let header = Header::new(&key, [storage.recipient()]).unwrap();
+        let header = Header::new(&key, [ours.storage.recipient()]).unwrap();
         let mut text = format!("{VERSION_LINE}\n{}---", header.recipients);
         let mac = mac(&key, text.as_bytes()).finalize().into_bytes();
         text.push_str(&format!(" {}\n", base64(&mac)));
         assert_eq!(
-            Header::open(text.as_bytes(), &storage).err(),
+            Header::open(text.as_bytes(), ours.context()).err(),
             Some(HeaderError::NoProof)
         );
     }
 
+    /// A point of order 8 on Curve25519 (RFC 7748 §6.1).
+    const ORDER_8: &str = "X5yVvKNQjCSx0LFVnIPvWwREXMRYHI6G2CJO3dCfEdc";
+
+    /// What `x25519_low_order` and `x25519_identity` of the CCTV age vectors expect: a header
+    /// failure. Here the file key is wrapped under the all-zero secret that such a share gives, and
+    /// the MAC is right, so that nothing but the check of the share stands in the way.
     #[test]
     fn a_share_of_low_order_is_refused() {
-        let storage = StorageKey::generate();
-        assert!(unwrap(&storage, &[0; 32], &[0; 32]).is_none());
+        let ours = Ours::new();
+        let key = FileKey::new([9; 16]);
+        for share in [[0; 32], fixed(ORDER_8).unwrap()] {
+            let share = PublicKey::from(share);
+            let mut body = [0; FILE_KEY + TAG];
+            body[..FILE_KEY].copy_from_slice(&*key);
+            let tag = wrap_key(&[0; 32], &share, ours.storage.recipient().public())
+                .encrypt_inout_detached(&Nonce::default(), b"", (&mut body[..FILE_KEY]).into())
+                .unwrap();
+            body[FILE_KEY..].copy_from_slice(&tag);
+            let mut header = Header::new(&key, []).unwrap();
+            let arguments = [X25519, &base64(share.as_bytes())];
+            stanza::emit(&mut header.recipients, &arguments, &body);
+            let bytes = header.emit(&key, &proof(), ours.context()).unwrap();
+            let refused = Header::open(&bytes, ours.context()).err();
+            assert!(
+                matches!(refused, Some(HeaderError::Malformed(_))),
+                "{refused:?}"
+            );
+        }
     }
 }

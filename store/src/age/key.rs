@@ -46,9 +46,15 @@ impl FromStr for Recipient {
         if text.bytes().any(|byte| byte.is_ascii_uppercase()) {
             return Err(RecipientError);
         }
-        bech32::decode(RECIPIENT, text)
-            .map(|bytes| Self(PublicKey::from(*bytes)))
-            .ok_or(RecipientError)
+        let bytes = bech32::decode(RECIPIENT, text).ok_or(RecipientError)?;
+        let public = PublicKey::from(*bytes);
+        // With a point of low order every secret gives the same shared secret, so one shows it.
+        let shared = StaticSecret::from([1; 32]).diffie_hellman(&public);
+        if shared.was_contributory() {
+            Ok(Self(public))
+        } else {
+            Err(RecipientError)
+        }
     }
 }
 
@@ -195,6 +201,11 @@ impl StorageKey {
     #[must_use]
     pub fn recipient(&self) -> &Recipient {
         &self.current.recipient
+    }
+
+    /// The identity that encrypts and authenticates new files.
+    pub(crate) fn current(&self) -> &Identity {
+        &self.current
     }
 
     /// The current identity, then the older ones.
@@ -346,5 +357,21 @@ mod tests {
             Err(RecipientError)
         );
         assert_eq!("age1".parse::<Recipient>(), Err(RecipientError));
+    }
+
+    /// Everyone can compute the secret shared with such a recipient, and so read every file.
+    #[test]
+    fn a_recipient_of_low_order_is_refused() {
+        let order_8 = [
+            0x5f, 0x9c, 0x95, 0xbc, 0xa3, 0x50, 0x8c, 0x24, 0xb1, 0xd0, 0xb1, 0x55, 0x9c, 0x83,
+            0xef, 0x5b, 0x04, 0x44, 0x5c, 0xc4, 0x58, 0x1c, 0x8e, 0x86, 0xd8, 0x22, 0x4e, 0xdd,
+            0xd0, 0x9f, 0x11, 0xd7,
+        ];
+        let mut one = [0; 32];
+        one[0] = 1;
+        for bytes in [[0; 32], one, order_8] {
+            let text = bech32::encode(RECIPIENT, &bytes);
+            assert_eq!(text.parse::<Recipient>(), Err(RecipientError), "{}", *text);
+        }
     }
 }

@@ -16,7 +16,7 @@ mod stanza;
 pub(crate) use header::{Header, HeaderError};
 pub use key::{KeyFileError, Recipient, RecipientError, StorageKey};
 pub(crate) use payload::{Payload, chunks, sealed_len};
-pub(crate) use proof::Proof;
+pub(crate) use proof::{Proof, ProofContext};
 use zeroize::Zeroizing;
 
 use crate::limits::FILE_KEY;

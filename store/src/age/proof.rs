@@ -4,12 +4,18 @@
 //! Sealed rather than plain so that neither names, sizes nor hashes of plaintexts lie in the clear
 //! on the disk. Layout of the sealed text, [`PROOF`] bytes:
 //! `length(2, big-endian) ‖ manifest ‖ length(2) ‖ signature ‖ zeros`. Layout of the body:
-//! `nonce(24) ‖ XChaCha20-Poly1305(sealed text) ‖ tag(16)`.
+//! `nonce(24) ‖ XChaCha20-Poly1305(sealed text) ‖ tag(16) ‖ HMAC-SHA256(32)`.
+//!
+//! The HMAC is under a key derived from `storage.key`. The seal does not authenticate the server:
+//! age encrypts to a public key, so whoever knows the recipient can choose a file key.
 
 use chacha20poly1305::{AeadInOut, KeyInit, Tag, XChaCha20Poly1305, XNonce};
+use hmac::{Hmac, Mac};
 use towpath_protocol::limits::{MAX_MANIFEST_LEN, MAX_SIGNATURE_LEN};
+use towpath_protocol::signed::{FilePath, StoreId};
 
-use super::{FileKey, derive};
+use super::key::Identity;
+use super::{FileKey, HeaderError, StorageKey, derive};
 use crate::limits::{PROOF, TAG};
 
 /// First argument of the stanza's line.
@@ -17,8 +23,10 @@ pub(super) const KIND: &str = "towpath";
 /// Second argument: the version of the layout above.
 pub(super) const VERSION: &str = "1";
 const INFO: &[u8] = b"towpath/v1/proof";
+const MAC_INFO: &[u8] = b"towpath/v1/proof-mac";
 const NONCE: usize = 24;
-const BODY: usize = NONCE + PROOF + TAG;
+const MAC: usize = 32;
+const BODY: usize = NONCE + PROOF + TAG + MAC;
 const _: () = assert!(
     MAX_MANIFEST_LEN + MAX_SIGNATURE_LEN + 4 <= PROOF,
     "every signed manifest fits"
@@ -31,6 +39,29 @@ pub(crate) struct Proof {
     pub(crate) signature: String,
 }
 
+/// What a proof is authenticated with and bound to.
+#[derive(Clone, Copy)]
+pub(crate) struct ProofContext<'a> {
+    pub(crate) storage: &'a StorageKey,
+    pub(crate) store: StoreId,
+    pub(crate) path: &'a FilePath,
+}
+
+impl ProofContext<'_> {
+    /// The MAC of the sealed part of a body, in a file of this key at this path.
+    fn mac(&self, identity: &Identity, key: &FileKey, sealed: &[u8]) -> Hmac<sha2::Sha256> {
+        let secret = identity.secret().as_bytes();
+        let mac_key = derive(secret, self.store.as_bytes(), MAC_INFO);
+        let mut mac = Hmac::new_from_slice(&*mac_key).expect("HMAC takes keys of any length");
+        let path = self.path.as_str().as_bytes();
+        mac.update(&(path.len() as u64).to_be_bytes());
+        mac.update(path);
+        mac.update(&**key);
+        mac.update(sealed);
+        mac
+    }
+}
+
 impl Proof {
     /// Whether the stanza has room for this proof.
     pub(crate) fn fits(&self) -> bool {
@@ -38,7 +69,11 @@ impl Proof {
     }
 
     /// The stanza's body. The proof [`fits`](Proof::fits).
-    pub(super) fn seal(&self, key: &FileKey) -> Result<Vec<u8>, getrandom::Error> {
+    pub(super) fn seal(
+        &self,
+        key: &FileKey,
+        context: ProofContext<'_>,
+    ) -> Result<Vec<u8>, getrandom::Error> {
         let mut body = vec![0; BODY];
         getrandom::fill(&mut body[..NONCE])?;
         let mut at = NONCE;
@@ -49,21 +84,41 @@ impl Proof {
             body[at + 2..at + 2 + part.len()].copy_from_slice(part.as_bytes());
             at += 2 + part.len();
         }
-        let (nonce, rest) = body.split_at_mut(NONCE);
+        let (sealed, mac) = body.split_at_mut(BODY - MAC);
+        let (nonce, rest) = sealed.split_at_mut(NONCE);
         let (text, tag) = rest.split_at_mut(PROOF);
-        let sealed = cipher(key)
+        let computed = cipher(key)
             .encrypt_inout_detached(&nonce_of(nonce), b"", text.into())
             .expect("3,072 bytes are far below the limit of the cipher");
-        tag.copy_from_slice(&sealed);
+        tag.copy_from_slice(&computed);
+        let computed = context.mac(context.storage.current(), key, sealed);
+        mac.copy_from_slice(&computed.finalize().into_bytes());
         Ok(body)
     }
 
-    /// Opens a body; `None` when it was changed or is not laid out as above.
-    pub(super) fn open(key: &FileKey, mut body: Vec<u8>) -> Option<Self> {
+    /// Opens a body.
+    ///
+    /// # Errors
+    /// [`HeaderError::Foreign`] when it was not made with this storage key, store and path;
+    /// [`HeaderError::Changed`] when it is not laid out as above.
+    pub(super) fn open(
+        key: &FileKey,
+        mut body: Vec<u8>,
+        context: ProofContext<'_>,
+    ) -> Result<Self, HeaderError> {
         if body.len() != BODY {
-            return None;
+            return Err(HeaderError::Changed);
         }
-        let (nonce, rest) = body.split_at_mut(NONCE);
+        let (sealed, mac) = body.split_at_mut(BODY - MAC);
+        let genuine = |identity| context.mac(identity, key, sealed).verify_slice(mac).is_ok();
+        if !context.storage.identities().any(genuine) {
+            return Err(HeaderError::Foreign);
+        }
+        Self::unseal(key, sealed).ok_or(HeaderError::Changed)
+    }
+
+    fn unseal(key: &FileKey, sealed: &mut [u8]) -> Option<Self> {
+        let (nonce, rest) = sealed.split_at_mut(NONCE);
         let (text, tag) = rest.split_at_mut(PROOF);
         let tag: [u8; TAG] = (&*tag).try_into().ok()?;
         cipher(key)
@@ -98,15 +153,30 @@ mod tests {
 
     use super::*;
 
+    fn context<'a>(storage: &'a StorageKey, path: &'a FilePath) -> ProofContext<'a> {
+        let store = StoreId::from_bytes([1; 16]);
+        ProofContext {
+            storage,
+            store,
+            path,
+        }
+    }
+
+    fn path(text: &str) -> FilePath {
+        FilePath::parse(text).unwrap()
+    }
+
     proptest! {
         #[test]
         fn opens_what_it_sealed(key: [u8; 16], manifest in "\\PC{0,200}", signature in "\\PC{0,100}") {
             let key = FileKey::new(key);
             let proof = Proof { manifest, signature };
             prop_assert!(proof.fits());
-            let body = proof.seal(&key).unwrap();
+            let (storage, path) = (StorageKey::generate(), path("a"));
+            let context = context(&storage, &path);
+            let body = proof.seal(&key, context).unwrap();
             prop_assert_eq!(body.len(), BODY);
-            prop_assert_eq!(Proof::open(&key, body), Some(proof));
+            prop_assert_eq!(Proof::open(&key, body, context), Ok(proof));
         }
     }
 
@@ -118,9 +188,11 @@ mod tests {
         };
         assert!(proof.fits());
         let key = FileKey::new([1; 16]);
+        let (storage, path) = (StorageKey::generate(), path("a"));
+        let context = context(&storage, &path);
         assert_eq!(
-            Proof::open(&key, proof.seal(&key).unwrap()),
-            Some(proof.clone())
+            Proof::open(&key, proof.seal(&key, context).unwrap(), context),
+            Ok(proof.clone())
         );
         assert!(
             !Proof {
@@ -134,18 +206,47 @@ mod tests {
     #[test]
     fn every_flipped_bit_is_found() {
         let key = FileKey::new([2; 16]);
+        let (storage, path) = (StorageKey::generate(), path("a"));
+        let context = context(&storage, &path);
         let body = Proof {
             manifest: "manifest".into(),
             signature: "signature".into(),
         }
-        .seal(&key)
+        .seal(&key, context)
         .unwrap();
         for bit in (0..body.len() * 8).step_by(7) {
             let mut changed = body.clone();
             changed[bit / 8] ^= 1 << (bit % 8);
-            assert_eq!(Proof::open(&key, changed), None, "bit {bit}");
+            assert!(Proof::open(&key, changed, context).is_err(), "bit {bit}");
         }
-        assert_eq!(Proof::open(&FileKey::new([3; 16]), body.clone()), None);
-        assert_eq!(Proof::open(&key, body[1..].to_vec()), None);
+        // The bits are under the seal as well, which the MAC does not replace.
+        for bit in (0..(BODY - MAC) * 8).step_by(7) {
+            let mut changed = body[..BODY - MAC].to_vec();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(Proof::unseal(&key, &mut changed), None, "bit {bit}");
+        }
+        let other = FileKey::new([3; 16]);
+        assert!(Proof::open(&other, body.clone(), context).is_err());
+        assert!(Proof::open(&key, body[1..].to_vec(), context).is_err());
+    }
+
+    #[test]
+    fn a_proof_is_bound_to_storage_key_store_and_path() {
+        let key = FileKey::new([2; 16]);
+        let (storage, other) = (StorageKey::generate(), StorageKey::generate());
+        let (a, b) = (path("a"), path("b"));
+        let body = Proof::default().seal(&key, context(&storage, &a)).unwrap();
+        let open = |context| Proof::open(&key, body.clone(), context).err();
+        assert_eq!(open(context(&storage, &a)), None);
+        for wrong in [
+            context(&other, &a),
+            context(&storage, &b),
+            ProofContext {
+                store: StoreId::from_bytes([2; 16]),
+                ..context(&storage, &a)
+            },
+        ] {
+            assert_eq!(open(wrong), Some(HeaderError::Foreign));
+        }
     }
 }

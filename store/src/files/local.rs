@@ -6,7 +6,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 
 use nix::dir::{Dir, Type};
@@ -31,6 +31,12 @@ impl LocalFiles {
             Mode::empty(),
         )?;
         Ok(Self { root })
+    }
+
+    /// Who owns the root, and its permission bits.
+    pub(crate) fn owner_and_mode(&self) -> io::Result<(u32, u32)> {
+        let metadata = File::from(self.root.try_clone()?).metadata()?;
+        Ok((metadata.uid(), metadata.mode() & 0o777))
     }
 
     /// Opens a directory below the root, each part on its own, so that no link is followed on the

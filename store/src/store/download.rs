@@ -8,7 +8,7 @@ use towpath_protocol::signed::{Content, FilePath, SignedManifest, StoreId};
 
 use super::error::StoreError;
 use super::{Shared, stored_name};
-use crate::age::{Header, HeaderError, Payload, StorageKey, chunks, sealed_len};
+use crate::age::{Header, HeaderError, Payload, ProofContext, chunks, sealed_len};
 use crate::files::{OpenFile, read_full};
 use crate::limits::{CHUNK, MAX_HEADER, PAYLOAD_NONCE, TAG};
 
@@ -52,7 +52,7 @@ impl Download {
             }
             result => result.map_err(StoreError::io("opening a stored file"))?,
         };
-        let stored = Stored::read(&*file, &shared.key)?;
+        let stored = Stored::read(&*file, shared.proof_context(path))?;
         if (stored.manifest.as_str(), stored.signature.as_str())
             != (signed.text(), signed.signature())
         {
@@ -168,12 +168,12 @@ pub(super) struct Stored {
 
 impl Stored {
     /// Reads header and nonce.
-    pub(super) fn read(file: &dyn OpenFile, key: &StorageKey) -> Result<Self, StoreError> {
+    pub(super) fn read(file: &dyn OpenFile, context: ProofContext<'_>) -> Result<Self, StoreError> {
         let io = StoreError::io("reading a stored file");
         let len = file.len().map_err(&io)?;
         let mut bytes = vec![0; MAX_HEADER];
         let read = read_full(file, &mut bytes, 0).map_err(&io)?;
-        let opened = Header::open(&bytes[..read], key).map_err(corrupt)?;
+        let opened = Header::open(&bytes[..read], context).map_err(corrupt)?;
         let nonce = bytes[..read]
             .get(opened.len..)
             .and_then(|rest| rest.first_chunk::<PAYLOAD_NONCE>());
@@ -231,5 +231,6 @@ fn corrupt(error: HeaderError) -> StoreError {
         }
         HeaderError::Changed => "its header was changed",
         HeaderError::NoProof => "it is an age file without a Towpath manifest",
+        HeaderError::Foreign => "its proof was not made by this server for this path",
     })
 }

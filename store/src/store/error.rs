@@ -152,6 +152,26 @@ pub enum OpenError {
         "{0}: the file system does not tell names apart by case and spelling; use a case-sensitive volume"
     )]
     Names(PathBuf),
+    /// Others can replace stored files.
+    #[error(
+        "{path}: mode {mode:03o} lets others write to the stored files; run: chmod go-w {path}"
+    )]
+    Exposed {
+        /// The store.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
+    /// Another user owns the directory, and can replace stored files.
+    #[error(
+        "{path}: belongs to the user with uid {uid}, who can replace stored files; chown it to the user that runs the server"
+    )]
+    Owner {
+        /// The store.
+        path: PathBuf,
+        /// Who owns it.
+        uid: u32,
+    },
     /// More recipients than a header may have.
     #[error("more than {max} recipients", max = crate::limits::MAX_RECIPIENTS - 1)]
     Recipients,

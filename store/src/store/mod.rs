@@ -14,6 +14,8 @@ mod upload;
 #[cfg(test)]
 mod crash_tests;
 #[cfg(test)]
+mod hostile_tests;
+#[cfg(test)]
 mod model_tests;
 #[cfg(test)]
 mod tests;
@@ -30,7 +32,7 @@ use towpath_protocol::ListEntry;
 use towpath_protocol::signed::{FilePath, SignedManifest, StoreId};
 pub use upload::Upload;
 
-use crate::age::{Recipient, StorageKey};
+use crate::age::{ProofContext, Recipient, StorageKey};
 use crate::files::{Files, Guard};
 
 /// What the server keeps, open for one process; shared between threads.
@@ -61,6 +63,15 @@ impl Shared {
     // The index is changed by single insertions: a panic elsewhere cannot leave it half changed.
     fn index(&self) -> RwLockReadGuard<'_, Index> {
         self.index.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What the proof of the file at `path` is authenticated with.
+    fn proof_context<'a>(&'a self, path: &'a FilePath) -> ProofContext<'a> {
+        ProofContext {
+            storage: &self.key,
+            store: self.id,
+            path,
+        }
     }
 
     fn index_mut(&self) -> RwLockWriteGuard<'_, Index> {

@@ -14,7 +14,7 @@ use super::error::{OpenError, StoreError};
 use super::index::Index;
 use super::paths::{DurableDirs, PathLocks};
 use super::{OWN, PARTIAL, SUFFIX, Shared, Store};
-use crate::age::{Recipient, StorageKey};
+use crate::age::{ProofContext, Recipient, StorageKey};
 use crate::files::{Files, Guard, Kind, LocalFiles, Lock, read_all};
 use crate::limits::{MAX_DEPTH, MAX_RECIPIENTS, MAX_REPORTED, MAX_STORE_FILE};
 
@@ -78,10 +78,21 @@ impl Store {
         key: StorageKey,
         recipients: Vec<Recipient>,
     ) -> Result<(Self, OpenReport), OpenError> {
-        let files = LocalFiles::open(root).map_err(|error| OpenError::Io {
+        let io = |error| OpenError::Io {
             path: root.into(),
             error,
-        })?;
+        };
+        let files = LocalFiles::open(root).map_err(io)?;
+        let (uid, mode) = files.owner_and_mode().map_err(io)?;
+        if mode & 0o022 != 0 {
+            let path = root.into();
+            return Err(OpenError::Exposed { path, mode });
+        }
+        // Root can replace everything anyway.
+        if uid != 0 && uid != nix::unistd::geteuid().as_raw() {
+            let path = root.into();
+            return Err(OpenError::Owner { path, uid });
+        }
         open(Arc::new(files), root, key, recipients)
     }
 }
@@ -198,7 +209,13 @@ fn lock(files: &dyn Files, root: &Path) -> Result<Box<dyn Guard>, OpenError> {
 }
 
 /// Removes the uploads of an earlier run: no key is left to go on with them.
+///
+/// A backup has no directory of uploads: it is made again.
 fn clean(files: &dyn Files) -> io::Result<usize> {
+    match files.create_dir(PARTIAL) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
+    }
     let mut removed = 0;
     for (name, kind) in files.entries(PARTIAL)? {
         if let (Some(name), Kind::File) = (name.to_str(), kind) {
@@ -341,8 +358,13 @@ impl Scan<'_> {
         let path = name.strip_suffix(SUFFIX).unwrap_or(name);
         let path = FilePath::parse(path).map_err(|error| error.to_string())?;
         let file = self.files.open(name).map_err(|error| error.to_string())?;
+        let context = ProofContext {
+            storage: self.key,
+            store: self.id,
+            path: &path,
+        };
         let read =
-            || -> Result<_, StoreError> { Stored::read(&*file, self.key)?.signed(self.id, &path) };
+            || -> Result<_, StoreError> { Stored::read(&*file, context)?.signed(self.id, &path) };
         read().map_err(|error| error.to_string())
     }
 

@@ -97,7 +97,7 @@ fn publish(
     shared.make_parents(&target)?;
     let header = partial
         .header
-        .emit(&partial.key, &proof)
+        .emit(&partial.key, &proof, shared.proof_context(path))
         .map_err(StoreError::random)?;
     partial
         .file

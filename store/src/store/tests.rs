@@ -37,11 +37,11 @@ impl Bench {
         bench
     }
 
-    fn root(&self) -> PathBuf {
+    pub(super) fn root(&self) -> PathBuf {
         self.dir.path().join("files")
     }
 
-    fn key(&self) -> StorageKey {
+    pub(super) fn key(&self) -> StorageKey {
         StorageKey::load(&self.dir.path().join("storage.key")).unwrap()
     }
 

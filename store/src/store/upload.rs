@@ -60,7 +60,7 @@ impl Upload {
             .map_err(StoreError::random)?;
         let header = Header::new(&key, &shared.recipients).map_err(StoreError::random)?;
         let mut start = header
-            .emit(&key, &Proof::default())
+            .emit(&key, &Proof::default(), shared.proof_context(path))
             .map_err(StoreError::random)?;
         start.extend_from_slice(&nonce);
 
