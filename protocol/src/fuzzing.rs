@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 
 use crate::channel::chunk::{CHUNK_LEN, Chunk};
 use crate::channel::keys::{Direction, Root};
+use crate::channel::kind::{RecordKind, encode_credit};
 use crate::channel::record::Algorithm;
 use crate::channel::server_tls_without_certificate;
 use crate::channel::streams::Streams;
@@ -23,16 +24,15 @@ use crate::channel::tls::Established;
 use crate::channel::{Transmit, tls_client_config};
 use crate::client::{self, ClientConfig};
 use crate::limits::{Limits, MIN_WINDOW};
-use crate::server::{self, Identity, ServerConfig};
+use crate::server::{self, ServerConfig};
 use crate::signed::{
     Blake3Hash, Content, FilePath, Manifest, SignedManifest, SigningKey, StoreId, Timestamp,
     UserId, UserName,
 };
-use crate::wire::RecordKind;
 use crate::wire::control::split_frame;
-use crate::wire::record::{Open, TransferReply, encode_abort, encode_credit, encode_proof};
+use crate::wire::record::{Open, TransferReply, encode_abort, encode_proof};
 use crate::wire::round_trip::{Decoded, From, decode};
-use crate::{ProtocolError, Refusal, RefusalCode, Role, TransferId};
+use crate::{ProtocolError, Refusal, RefusalCode, TransferId};
 
 const STORE: StoreId = StoreId::from_bytes([0x53; 16]);
 const STREAMS: u16 = 4;
@@ -252,13 +252,7 @@ pub fn server_transfers(data: &[u8]) {
         store: STORE,
         limits: limits(),
     };
-    let identity = Identity {
-        name: UserName::parse("alice").expect("the name is valid"),
-        uid: UserId::from_bytes([2; 16]),
-        role: Role::Admin,
-        by_key: true,
-    };
-    let mut server = server::Connection::with_streams(config, identity, established(), now())
+    let mut server = server::Connection::with_streams(config, established(), now())
         .expect("rustls takes its own settings");
     let mut peer = Peer::new(Direction::ClientToServer);
     let mut transfers = Vec::new();
@@ -308,9 +302,10 @@ pub fn server_transfers(data: &[u8]) {
         while let Some(event) = server.poll_event() {
             assert!(!closed, "an event after Closed");
             match event {
-                server::Event::Get { transfer, .. } | server::Event::Put { transfer, .. } => {
-                    transfers.push(transfer)
-                }
+                server::Event::Transfer(
+                    transfer,
+                    server::TransferEvent::Get { .. } | server::TransferEvent::Put { .. },
+                ) => transfers.push(transfer),
                 server::Event::Closed(_) => closed = true,
                 _ => {}
             }
@@ -382,23 +377,22 @@ pub fn client_transfers(data: &[u8]) {
         while let Some(event) = client.poll_event() {
             assert!(!closed, "an event after Closed");
             match event {
-                client::Event::GetAccepted {
+                client::Event::Transfer(
                     transfer,
-                    signed,
-                    offset,
-                } => {
+                    client::TransferEvent::GetAccepted { signed, offset },
+                ) => {
                     let Content::File { size, .. } = signed.manifest().content else {
                         panic!("a get of what is no file");
                     };
                     left.insert(transfer, size - offset);
                 }
-                client::Event::Data { transfer, chunk } => {
+                client::Event::Transfer(transfer, client::TransferEvent::Data(chunk)) => {
                     let left = left
                         .get_mut(&transfer)
                         .expect("data comes after acceptance");
                     *left -= chunk.len() as u64;
                 }
-                client::Event::Finished { transfer } => {
+                client::Event::Transfer(transfer, client::TransferEvent::Finished) => {
                     assert_eq!(
                         left.remove(&transfer).unwrap_or(0),
                         0,

@@ -52,12 +52,11 @@
 //!     // What the server's application does: users and files are its own.
 //!     while let Some(event) = server.poll_event() {
 //!         match event {
-//!             server::Event::Login { ticket, user, .. } => {
+//!             server::Event::Login { ticket, .. } => {
 //!                 let (uid, role) = (UserId::from_bytes([2; 16]), Role::Guest);
-//!                 let name = UserName::parse(user.as_str())?;
-//!                 server.login(ticket, server::Verdict::Accepted { uid, role, name }, now);
+//!                 server.login(ticket, server::Verdict::Accepted { uid, role }, now);
 //!             }
-//!             server::Event::Request { id, request: Request::List { .. } } => {
+//!             server::Event::Request(id, Request::List { .. }) => {
 //!                 server.reply(id, Ok(Reply::List { entries: vec![], more: false }));
 //!             }
 //!             _ => {}
@@ -75,7 +74,7 @@
 //!             client::Event::LoggedIn { .. } => {
 //!                 client.request(Request::List { prefix: String::new(), after: None, limit: 100 })?;
 //!             }
-//!             client::Event::Reply { result, .. } => {
+//!             client::Event::Reply(_, result) => {
 //!                 listed = Some(result);
 //!                 client.close(now);
 //!             }
@@ -103,6 +102,7 @@
 pub mod channel;
 pub mod client;
 mod connection;
+mod deadlines;
 mod error;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
@@ -117,6 +117,7 @@ pub mod signed;
 mod tests;
 mod wire;
 
+pub use connection::Connection;
 pub use error::{CloseCode, CloseReason, Deadline, ProtocolError, UsageError, WriteError};
 pub use ids::{RequestId, TransferId};
 pub use limits::Limits;

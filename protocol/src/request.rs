@@ -4,11 +4,12 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-use crate::Role;
-use crate::signed::{
-    FilePath, Fingerprint, ManifestHash, PublicKey, SignedManifest, SignedStatement, Timestamp,
-    UserId, UserName,
-};
+use crate::role::Role;
+use crate::signed::key::{Fingerprint, PublicKey};
+use crate::signed::manifest::{ManifestHash, SignedManifest};
+use crate::signed::name::{FilePath, UserId, UserName};
+use crate::signed::statement::SignedStatement;
+use crate::signed::timestamp::Timestamp;
 
 /// A command of a client that is logged in. Whether the user may do it is for the server's
 /// application to decide.
@@ -147,9 +148,9 @@ pub enum Reply {
     RoleSet,
 }
 
-/// What kind of request waits for its answer.
+/// What kind of request waits for its reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Asked {
+pub(crate) enum RequestKind {
     Whoami,
     List,
     Stat(FilePath),
@@ -163,23 +164,23 @@ pub(crate) enum Asked {
 }
 
 impl Request {
-    pub(crate) fn asked(&self) -> Asked {
+    pub(crate) fn kind(&self) -> RequestKind {
         match self {
-            Self::Whoami => Asked::Whoami,
-            Self::List { .. } => Asked::List,
-            Self::Stat { path } => Asked::Stat(path.clone()),
-            Self::Delete { .. } => Asked::Delete,
-            Self::Users => Asked::Users,
-            Self::Keys { .. } => Asked::Keys,
-            Self::AddKey { .. } => Asked::AddKey,
-            Self::AddUser { .. } => Asked::AddUser,
-            Self::RemoveUser { .. } => Asked::RemoveUser,
-            Self::SetRole { .. } => Asked::SetRole,
+            Self::Whoami => RequestKind::Whoami,
+            Self::List { .. } => RequestKind::List,
+            Self::Stat { path } => RequestKind::Stat(path.clone()),
+            Self::Delete { .. } => RequestKind::Delete,
+            Self::Users => RequestKind::Users,
+            Self::Keys { .. } => RequestKind::Keys,
+            Self::AddKey { .. } => RequestKind::AddKey,
+            Self::AddUser { .. } => RequestKind::AddUser,
+            Self::RemoveUser { .. } => RequestKind::RemoveUser,
+            Self::SetRole { .. } => RequestKind::SetRole,
         }
     }
 }
 
-impl Asked {
+impl RequestKind {
     pub(crate) fn fits(&self, reply: &Reply) -> bool {
         match self {
             Self::Whoami => matches!(reply, Reply::Whoami { .. }),

@@ -11,7 +11,7 @@ use bytes::BytesMut;
 use towpath_io_mio::{Peer, Session, Ticket};
 use towpath_protocol::channel::{LinkChange, TlsConfigError, Transmit};
 use towpath_protocol::server::{
-    self, ClaimedUser, Connection, Credential, Event, ServerConfig, Verdict,
+    ClaimedUser, Connection, Credential, Event, LoginTicket, ServerConfig, TransferEvent, Verdict,
 };
 use towpath_protocol::signed::{FilePath, SignedManifest};
 use towpath_protocol::{
@@ -55,7 +55,7 @@ enum Phase {
 /// A password attempt that waits for its time.
 struct DelayedLogin {
     due: Instant,
-    ticket: server::Ticket,
+    ticket: LoginTicket,
     user: ClaimedUser,
     credential: Credential,
 }
@@ -68,7 +68,7 @@ enum Transfer {
 /// What a job's output is for.
 enum Awaited {
     Login {
-        ticket: server::Ticket,
+        ticket: LoginTicket,
         user: ClaimedUser,
         by_password: bool,
     },
@@ -164,9 +164,15 @@ impl ServerSession {
                 user,
                 credential,
             } => self.attempt_login(ticket, user, credential, now),
-            Event::Request { id, request } => self.start_request(id, request),
-            Event::Get {
-                transfer,
+            Event::Request(id, request) => self.start_request(id, request),
+            Event::Transfer(transfer, event) => self.handle_transfer(transfer, event, now),
+            Event::Closed(reason) => self.closed(&reason),
+        }
+    }
+
+    fn handle_transfer(&mut self, transfer: TransferId, event: TransferEvent, now: Instant) {
+        match event {
+            TransferEvent::Get {
                 path,
                 offset,
                 manifest,
@@ -184,7 +190,7 @@ impl ServerSession {
                 };
                 self.submit(Awaited::Transfer(transfer), job);
             }
-            Event::Put { transfer, path, .. } => {
+            TransferEvent::Put { path, .. } => {
                 let Some(me) = self.begin(transfer) else {
                     return;
                 };
@@ -193,21 +199,22 @@ impl ServerSession {
                 let job = Job::OpenUpload { me, path };
                 self.submit(Awaited::Transfer(transfer), job);
             }
-            Event::Data { transfer, chunk } => {
+            TransferEvent::Data(chunk) => {
                 if let Some(Transfer::In(incoming)) = self.transfers.get_mut(&transfer) {
                     incoming.push(chunk, now);
                 }
             }
-            Event::Proof { transfer, signed } => {
+            TransferEvent::Proof(signed) => {
                 if let Some(Transfer::In(incoming)) = self.transfers.get_mut(&transfer) {
                     incoming.prove(signed);
                 }
             }
             // `work` moves every transfer on after the events.
-            Event::Writable { .. } => {}
-            Event::Finished { transfer } => self.finished(transfer, now),
-            Event::Aborted { transfer, refusal } => self.aborted(transfer, refusal.as_ref()),
-            Event::Closed(reason) => self.closed(&reason),
+            TransferEvent::Writable => {}
+            TransferEvent::Finished => self.finished(transfer, now),
+            TransferEvent::Aborted(refusal) => self.aborted(transfer, &refusal),
+            // `Closed` follows and ends every transfer that is left.
+            TransferEvent::Truncated => {}
         }
     }
 
@@ -224,7 +231,7 @@ impl ServerSession {
 
     fn attempt_login(
         &mut self,
-        ticket: server::Ticket,
+        ticket: LoginTicket,
         user: ClaimedUser,
         credential: Credential,
         now: Instant,
@@ -253,7 +260,7 @@ impl ServerSession {
         });
     }
 
-    fn check_login(&mut self, ticket: server::Ticket, user: ClaimedUser, credential: Credential) {
+    fn check_login(&mut self, ticket: LoginTicket, user: ClaimedUser, credential: Credential) {
         let awaited = Awaited::Login {
             ticket,
             user: user.clone(),
@@ -264,7 +271,7 @@ impl ServerSession {
 
     fn login_checked(
         &mut self,
-        ticket: server::Ticket,
+        ticket: LoginTicket,
         user: &ClaimedUser,
         by_password: bool,
         found: Option<(Me, Role)>,
@@ -279,11 +286,7 @@ impl ServerSession {
                         .succeeded(user.as_str(), self.network);
                 }
                 tracing::info!(%user, uid = %me.uid, %role, method, peer = %self.peer, "logged in");
-                let verdict = Verdict::Accepted {
-                    uid: me.uid,
-                    role,
-                    name: me.name.clone(),
-                };
+                let verdict = Verdict::Accepted { uid: me.uid, role };
                 self.me = Some(me);
                 self.connection.login(ticket, verdict, now);
             }
@@ -411,12 +414,11 @@ impl ServerSession {
         self.transfers.remove(&id);
     }
 
-    fn aborted(&mut self, id: TransferId, refusal: Option<&Refusal>) {
+    fn aborted(&mut self, id: TransferId, reason: &Refusal) {
         let Some(transfer) = self.transfers.remove(&id) else {
             return;
         };
-        let reason = refusal.map_or_else(|| "no reason given".to_owned(), Refusal::to_string);
-        tracing::warn!(user = self.user(), peer = %self.peer, file = %transfer.path(), reason, "{}: the client gave up", transfer.verb());
+        tracing::warn!(user = self.user(), peer = %self.peer, file = %transfer.path(), %reason, "{}: the client gave up", transfer.verb());
     }
 
     fn closed(&mut self, reason: &dyn fmt::Display) {

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use towpath_io_mio::{Session, Ticket};
 use towpath_protocol::channel::{LinkChange, Transmit};
-use towpath_protocol::client::{Connection, Event};
+use towpath_protocol::client::{Connection, Event, TransferEvent};
 use towpath_protocol::signed::{StoreId, UserName};
 use towpath_protocol::{CloseReason, Deadline, TransferId};
 
@@ -24,7 +24,7 @@ use crate::exit::{Exit, Failure};
 use crate::limits::CLOSE_TIMEOUT;
 use crate::local::known_servers::ServerIdentity;
 use crate::session::jobs::{Job, Output};
-use crate::session::task::{Context, Login, Owner, Routes, Step, Task, TaskId, TransferEvent};
+use crate::session::task::{Context, Login, Owner, Routes, Step, Task, TaskId};
 use crate::terminal::progress::Counters;
 
 /// A way to log in.
@@ -213,38 +213,20 @@ impl ClientSession {
                     name: self.plan.user.clone(),
                 });
             }
-            Event::Reply { id, result } => {
+            Event::Reply(id, result) => {
                 if let Some(task) = self.routes.requests.remove(&id) {
                     self.wake(task, now, |task, cx| task.handle_reply(result, cx));
                 }
             }
-            Event::GetAccepted {
-                transfer,
-                signed,
-                offset,
-            } => self.transfer(transfer, TransferEvent::GetAccepted { signed, offset }, now),
-            Event::PutAccepted { transfer, current } => {
-                self.transfer(transfer, TransferEvent::PutAccepted { current }, now)
-            }
-            Event::Data { transfer, chunk } => {
-                self.transfer(transfer, TransferEvent::Data(chunk), now)
-            }
-            Event::Writable { transfer } => self.transfer(transfer, TransferEvent::Writable, now),
-            Event::ProofWanted { transfer, current } => {
-                self.transfer(transfer, TransferEvent::ProofWanted { current }, now)
-            }
-            Event::Finished { transfer } => self.transfer(transfer, TransferEvent::Finished, now),
-            Event::Refused { transfer, refusal } => {
-                self.transfer(transfer, TransferEvent::Refused(refusal), now)
-            }
             // `Closed` follows and wakes every task.
-            Event::Truncated { .. } => {}
+            Event::Transfer(_, TransferEvent::Truncated) => {}
+            Event::Transfer(transfer, event) => self.transfer(transfer, event, now),
             Event::Closed(reason) => self.closed(&reason, now),
         }
     }
 
     fn transfer(&mut self, transfer: TransferId, event: TransferEvent, now: Instant) {
-        let ends = matches!(event, TransferEvent::Finished | TransferEvent::Refused(_));
+        let ends = matches!(event, TransferEvent::Finished | TransferEvent::Aborted(_));
         let task = if ends {
             self.routes.transfers.remove(&transfer)
         } else {

@@ -9,9 +9,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use towpath_io_mio::Ticket;
-use towpath_protocol::channel::Chunk;
-use towpath_protocol::client::Connection;
-use towpath_protocol::signed::{FilePath, ManifestHash, SignedManifest, StoreId, UserId, UserName};
+use towpath_protocol::client::{Connection, TransferEvent};
+use towpath_protocol::signed::{FilePath, ManifestHash, StoreId, UserId, UserName};
 use towpath_protocol::{Refusal, RefusalCode, Reply, Request, RequestId, TransferId, UsageError};
 
 use crate::exit::{Exit, Failure};
@@ -46,36 +45,6 @@ impl Step {
     pub fn failed(failure: Failure) -> Self {
         Self::Done(Err(failure))
     }
-}
-
-/// What happened to a task's transfer.
-#[derive(Debug)]
-pub enum TransferEvent {
-    /// A get begins: the manifest, and where its data starts.
-    GetAccepted {
-        /// The signed manifest.
-        signed: SignedManifest,
-        /// The first byte that comes.
-        offset: u64,
-    },
-    /// A put begins; what is at the path now.
-    PutAccepted {
-        /// The newest manifest, which may be a deletion.
-        current: Option<SignedManifest>,
-    },
-    /// Content.
-    Data(Chunk),
-    /// `write` takes more.
-    Writable,
-    /// Somebody else was first: sign on top of this.
-    ProofWanted {
-        /// The newest manifest.
-        current: Option<SignedManifest>,
-    },
-    /// The peer confirmed the end.
-    Finished,
-    /// The peer gave up.
-    Refused(Refusal),
 }
 
 /// One piece of work.

@@ -2,8 +2,9 @@
 //! transfers.
 
 pub(crate) mod chunk;
-mod config;
+pub(crate) mod config;
 pub(crate) mod keys;
+pub(crate) mod kind;
 pub(crate) mod link;
 pub(crate) mod record;
 pub(crate) mod streams;

@@ -10,11 +10,11 @@ use bytes::{Bytes, BytesMut};
 use chacha20poly1305::aead::{AeadInOut, KeyInit};
 use chacha20poly1305::{ChaCha20Poly1305, Tag};
 
-use super::keys::{Secret, TransferSecret};
 use crate::channel::chunk::{CHUNK_LEN, Chunk, HEADROOM, TAILROOM};
+use crate::channel::keys::{Secret, TransferSecret};
+use crate::channel::kind::RecordKind;
 use crate::error::ProtocolError;
 use crate::limits::MAX_RECORD_LEN;
-use crate::wire::RecordKind;
 
 /// The AEAD that TLS negotiated, which the records use too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

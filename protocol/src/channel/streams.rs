@@ -11,14 +11,15 @@ use bytes::BytesMut;
 
 use crate::channel::chunk::{CHUNK_LEN, Chunk};
 use crate::channel::keys::{Chain, Direction, Root};
+use crate::channel::kind::{RecordKind, decode_credit, encode_credit};
 use crate::channel::link::Transmit;
 use crate::channel::record::{Algorithm, Opener, Sealer};
 use crate::error::{ProtocolError, WriteError};
 use crate::ids::TransferId;
 use crate::limits::OUT_QUEUE_LEN;
-use crate::wire::RecordKind;
-use crate::wire::record::{decode_abort, decode_credit, encode_abort, encode_credit};
-use crate::{Refusal, RefusalCode};
+
+/// Body of the Abort that answers the peer's: cancelled, without a message.
+const ABORT_ANSWER: &[u8] = &[12, 0, 0];
 
 /// The streams of a connection, from number 1.
 pub(crate) struct Streams<P> {
@@ -46,8 +47,9 @@ pub(crate) enum Incoming {
     Writable,
     /// The peer's End. Phase and our own end are untouched.
     End,
-    /// The peer's Abort. It has been answered; the phase is untouched.
-    Abort(Refusal),
+    /// The body of the peer's Abort, also of a transfer that is over for the application. It has
+    /// been answered; the phase is untouched.
+    Abort(Chunk),
     /// Nothing that concerns the application.
     Nothing,
 }
@@ -156,14 +158,11 @@ impl<P> Streams<P> {
         }
     }
 
-    /// Takes the phases of all live transfers, which are then over for the application.
-    pub(crate) fn take_phases(&mut self) -> Vec<(TransferId, P)> {
-        let active = self
-            .slots
-            .iter_mut()
-            .filter_map(|slot| slot.active.as_mut());
+    /// The phases of all live transfers.
+    pub(crate) fn into_phases(self) -> Vec<(TransferId, P)> {
+        let active = self.slots.into_iter().filter_map(|slot| slot.active);
         active
-            .filter_map(|active| Some((active.id, active.phase.take()?)))
+            .filter_map(|active| Some((active.id, active.phase?)))
             .collect()
     }
 
@@ -305,13 +304,14 @@ impl<P> Active<P> {
         self.ours == End::Sent
     }
 
-    /// Gives up: for the application the transfer is over, the Abort overtakes all that waits.
-    pub(crate) fn abort(&mut self, refusal: &Refusal) {
+    /// Gives up: for the application the transfer is over, and an Abort with this body overtakes all
+    /// that waits.
+    pub(crate) fn abort(&mut self, body: Chunk) {
         self.phase = None;
-        self.answer_abort(refusal);
+        self.queue_abort(body);
     }
 
-    fn answer_abort(&mut self, refusal: &Refusal) {
+    fn queue_abort(&mut self, body: Chunk) {
         self.writing = Writing::No;
         self.incoming.due = false;
         if self.ours == End::Sent {
@@ -320,8 +320,7 @@ impl<P> Active<P> {
         // A transfer always begins with its Open.
         self.queue.retain(|(kind, _)| *kind == RecordKind::Open);
         self.queued = 0;
-        self.queue
-            .push_back((RecordKind::Abort, encode_abort(refusal)));
+        self.queue.push_back((RecordKind::Abort, body));
         self.ours = End::Queued;
     }
 
@@ -462,10 +461,9 @@ impl<P> Active<P> {
                 Incoming::End
             }
             RecordKind::Abort => {
-                let refusal = decode_abort(&body)?;
                 self.theirs = End::Sent;
-                self.answer_abort(&Refusal::new(RefusalCode::Cancelled, ""));
-                Incoming::Abort(refusal)
+                self.queue_abort(Chunk::from_slice(ABORT_ANSWER));
+                return Ok(Incoming::Abort(body));
             }
         };
         if self.phase.is_none() {

@@ -1,44 +1,19 @@
 //! Gets and puts at the client.
 
-use bytes::BytesMut;
-
-use super::login::Stage;
-use super::{Connection, Event};
-use crate::channel::chunk::Chunk;
-use crate::channel::streams::Incoming;
-use crate::connection::is_of;
+use super::event::{Event, TransferEvent};
+use super::state::{Client, Phase};
+use crate::channel::kind::RecordKind;
+use crate::connection::Connection;
 use crate::error::{ProtocolError, UsageError};
+use crate::ids::TransferId;
 use crate::limits::MIN_WINDOW;
-use crate::signed::{Content, FilePath, ManifestHash, SignedManifest, StoreId};
-use crate::wire::RecordKind;
+use crate::signed::manifest::{Content, ManifestHash, SignedManifest};
+use crate::signed::name::{FilePath, StoreId};
 use crate::wire::record::{Open, TransferReply, encode_proof};
-use crate::{Refusal, TransferId};
 
-/// What a transfer waits for.
-pub(super) enum Phase {
-    /// The server's answer to a get.
-    GetAsked {
-        path: FilePath,
-        offset: u64,
-        manifest: Option<ManifestHash>,
-    },
-    /// So many more bytes, and then the server's End.
-    Getting { left: u64 },
-    /// The server's answer to a put.
-    PutAsked { path: FilePath },
-    /// The application's data and manifest.
-    Putting { path: FilePath },
-    /// The server's verdict on the manifest of a file of this size.
-    Proving { path: FilePath, size: u64 },
-    /// The application's next manifest, after a conflict.
-    Conflicted { path: FilePath, size: u64 },
-    /// The server's End.
-    Committed,
-}
-
-impl Connection {
-    /// Fetches a file from `offset` on: [`Event::GetAccepted`], [`Event::Data`]…,
-    /// [`Event::Finished`].
+impl Connection<Client> {
+    /// Fetches a file from `offset` on: [`TransferEvent::GetAccepted`], [`TransferEvent::Data`]…,
+    /// [`TransferEvent::Finished`].
     ///
     /// `manifest` is what a partial file was begun from; if the server has another one by now, it
     /// begins at 0.
@@ -51,7 +26,7 @@ impl Connection {
         offset: u64,
         manifest: Option<ManifestHash>,
     ) -> Result<TransferId, UsageError> {
-        let window = self.session.limits.window;
+        let window = self.limits.window;
         let open = Open::Get {
             path: path.clone(),
             offset,
@@ -66,8 +41,8 @@ impl Connection {
         self.open_transfer(&open, phase, window)
     }
 
-    /// Uploads a file: [`Event::PutAccepted`], then [`write`](Self::write) and
-    /// [`finish_put`](Self::finish_put), then [`Event::Finished`].
+    /// Uploads a file: [`TransferEvent::PutAccepted`], then [`write`](Self::write) and
+    /// [`finish_put`](Self::finish_put), then [`TransferEvent::Finished`].
     ///
     /// # Errors
     /// `WrongState` before login, `Closed`, `NoFreeStream`.
@@ -86,11 +61,7 @@ impl Connection {
         window: u32,
     ) -> Result<TransferId, UsageError> {
         self.ready()?;
-        let streams = self
-            .session
-            .streams
-            .as_mut()
-            .ok_or(UsageError::WrongState)?;
+        let streams = self.streams.as_mut().ok_or(UsageError::WrongState)?;
         let active = streams.open(phase).ok_or(UsageError::NoFreeStream)?;
         active.start_receiving(window);
         active.queue(RecordKind::Open, open.encode());
@@ -98,30 +69,25 @@ impl Connection {
     }
 
     /// Ends a put with the signed manifest of what was written, first or again after
-    /// [`Event::ProofWanted`].
+    /// [`TransferEvent::ProofWanted`].
     ///
     /// # Errors
     /// `UnknownTransfer` also after the server has ended it, `WrongState` before
-    /// [`Event::PutAccepted`], `WrongManifest` for another store, path or size.
+    /// [`TransferEvent::PutAccepted`], `WrongManifest` for another store, path or size.
     pub fn finish_put(
         &mut self,
         transfer: TransferId,
         signed: &SignedManifest,
     ) -> Result<(), UsageError> {
         let store = self.ready()?.store;
-        let streams = self
-            .session
-            .streams
-            .as_mut()
-            .ok_or(UsageError::UnknownTransfer)?;
-        let active = streams.live(transfer).ok_or(UsageError::UnknownTransfer)?;
+        let active = self.live(transfer).ok_or(UsageError::UnknownTransfer)?;
         let (path, size) = match &active.phase {
             Some(Phase::Putting { path }) => (path.clone(), active.written()),
             Some(Phase::Conflicted { path, size }) => (path.clone(), *size),
             _ => return Err(UsageError::WrongState),
         };
         let fits = matches!(signed.manifest().content, Content::File { size: signed, .. } if signed == size);
-        if !fits || !is_of(signed, store, &path) {
+        if !fits || !signed.is_of(store, &path) {
             return Err(UsageError::WrongManifest);
         }
         active.stop_writing();
@@ -130,75 +96,14 @@ impl Connection {
         Ok(())
     }
 
-    /// Gives a transfer up. No event follows for it. Ignored when the transfer has ended, or is
-    /// already published.
-    #[expect(clippy::needless_pass_by_value, reason = "the refusal is spent")]
-    pub fn abort(&mut self, transfer: TransferId, refusal: Refusal) {
-        let Some(active) = self
-            .session
-            .streams
-            .as_mut()
-            .and_then(|streams| streams.live(transfer))
-        else {
-            return;
-        };
-        if !matches!(active.phase, Some(Phase::Committed)) {
-            active.abort(&refusal);
-        }
-    }
-
-    pub(super) fn handle_record(
-        &mut self,
-        stream: u16,
-        payload: BytesMut,
-    ) -> Result<(), ProtocolError> {
-        let (Stage::Ready, Some(server), Some(streams)) =
-            (&self.stage, &self.server, &mut self.session.streams)
-        else {
-            return Err(ProtocolError::BeforeLogin);
-        };
-        let store = server.store;
-        let (transfer, incoming) = streams.receive(stream, payload)?;
-        let event = self.handle_incoming(transfer, store, incoming)?;
-        self.session.events.extend(event);
-        if let Some(streams) = &mut self.session.streams {
-            streams.settle(transfer);
-        }
-        Ok(())
-    }
-
-    fn handle_incoming(
+    pub(super) fn handle_transfer_reply(
         &mut self,
         transfer: TransferId,
-        store: StoreId,
-        incoming: Incoming,
-    ) -> Result<Option<Event>, ProtocolError> {
-        Ok(match incoming {
-            Incoming::Nothing => None,
-            Incoming::Writable => Some(Event::Writable { transfer }),
-            Incoming::Message(RecordKind::Reply, body) => {
-                self.handle_transfer_reply(transfer, store, &body)?;
-                None
-            }
-            Incoming::Message(..) => return Err(ProtocolError::UnexpectedRecord),
-            Incoming::Data(chunk) => Some(self.handle_data(transfer, chunk)?),
-            Incoming::End => Some(self.handle_end(transfer)?),
-            Incoming::Abort(refusal) => Some(self.handle_abort(transfer, refusal)?),
-        })
-    }
-
-    fn handle_transfer_reply(
-        &mut self,
-        transfer: TransferId,
-        store: StoreId,
         body: &[u8],
     ) -> Result<(), ProtocolError> {
-        let Some(active) = self
-            .session
-            .streams
-            .as_mut()
-            .and_then(|streams| streams.live(transfer))
-        else {
+        let server = self.side.server.as_ref();
+        let store = server.ok_or(ProtocolError::BeforeLogin)?.store;
+        let Some(active) = self.live(transfer) else {
             return Ok(());
         };
         let phase = active.phase.take().ok_or(ProtocolError::UnexpectedRecord)?;
@@ -216,11 +121,7 @@ impl Connection {
                 if offset != 0 && !resumed {
                     return Err(ProtocolError::Manifest);
                 }
-                let event = Event::GetAccepted {
-                    transfer,
-                    signed,
-                    offset,
-                };
+                let event = TransferEvent::GetAccepted { signed, offset };
                 (Phase::Getting { left }, event)
             }
             (Phase::PutAsked { path }, TransferReply::PutAccepted { current, window }) => {
@@ -231,14 +132,14 @@ impl Connection {
                 active.start_writing(window.into());
                 (
                     Phase::Putting { path },
-                    Event::PutAccepted { transfer, current },
+                    TransferEvent::PutAccepted { current },
                 )
             }
             (Phase::Proving { path, size }, TransferReply::Conflict { current }) => {
                 check_current(current.as_ref(), store, &path)?;
                 (
                     Phase::Conflicted { path, size },
-                    Event::ProofWanted { transfer, current },
+                    TransferEvent::ProofWanted { current },
                 )
             }
             (Phase::Proving { .. }, TransferReply::Committed) => {
@@ -249,79 +150,9 @@ impl Connection {
             _ => return Err(ProtocolError::UnexpectedRecord),
         };
         active.phase = Some(phase);
-        let writable = active.became_writable();
-        self.session.events.push_back(event);
-        if writable {
-            self.session.events.push_back(Event::Writable { transfer });
-        }
+        self.push(Event::Transfer(transfer, event));
+        self.report_writable(transfer);
         Ok(())
-    }
-
-    fn handle_data(&mut self, transfer: TransferId, chunk: Chunk) -> Result<Event, ProtocolError> {
-        match self.phase(transfer) {
-            Some(Phase::Getting { left }) => {
-                *left = left
-                    .checked_sub(chunk.len() as u64)
-                    .ok_or(ProtocolError::Size)?;
-                Ok(Event::Data { transfer, chunk })
-            }
-            _ => Err(ProtocolError::UnexpectedRecord),
-        }
-    }
-
-    fn handle_end(&mut self, transfer: TransferId) -> Result<Event, ProtocolError> {
-        match self.phase(transfer) {
-            Some(Phase::Getting { left: 0 } | Phase::Committed) => {}
-            Some(Phase::Getting { .. }) => return Err(ProtocolError::Size),
-            _ => return Err(ProtocolError::UnexpectedRecord),
-        }
-        if let Some(active) = self
-            .session
-            .streams
-            .as_mut()
-            .and_then(|streams| streams.live(transfer))
-        {
-            active.end();
-            active.phase = None;
-        }
-        Ok(Event::Finished { transfer })
-    }
-
-    fn handle_abort(
-        &mut self,
-        transfer: TransferId,
-        refusal: Refusal,
-    ) -> Result<Event, ProtocolError> {
-        let phase = self
-            .phase(transfer)
-            .ok_or(ProtocolError::UnexpectedRecord)?;
-        // The server has already said that the file is published.
-        if matches!(phase, Phase::Committed) {
-            return Err(ProtocolError::UnexpectedRecord);
-        }
-        if let Some(active) = self
-            .session
-            .streams
-            .as_mut()
-            .and_then(|streams| streams.live(transfer))
-        {
-            active.phase = None;
-        }
-        Ok(Event::Refused { transfer, refusal })
-    }
-
-    /// Whether the server has said that a put is published.
-    pub(super) fn is_committed(&mut self, transfer: TransferId) -> bool {
-        matches!(self.phase(transfer), Some(Phase::Committed))
-    }
-
-    fn phase(&mut self, transfer: TransferId) -> Option<&mut Phase> {
-        self.session
-            .streams
-            .as_mut()?
-            .live(transfer)?
-            .phase
-            .as_mut()
     }
 }
 
@@ -333,7 +164,7 @@ fn begin_get(
     offset: u64,
 ) -> Result<u64, ProtocolError> {
     match signed.manifest().content {
-        Content::File { size, .. } if is_of(signed, store, path) => {
+        Content::File { size, .. } if signed.is_of(store, path) => {
             size.checked_sub(offset).ok_or(ProtocolError::Size)
         }
         Content::File { .. } | Content::Deleted => Err(ProtocolError::Manifest),
@@ -345,7 +176,7 @@ fn check_current(
     store: StoreId,
     path: &FilePath,
 ) -> Result<(), ProtocolError> {
-    if current.is_none_or(|signed| is_of(signed, store, path)) {
+    if current.is_none_or(|signed| signed.is_of(store, path)) {
         Ok(())
     } else {
         Err(ProtocolError::Manifest)

@@ -4,11 +4,14 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-use crate::channel::Chunk;
+use crate::channel::chunk::Chunk;
 use crate::error::CloseReason;
-use crate::request::escaped;
-use crate::signed::{FilePath, ManifestHash, PublicKey, SignedManifest, UserId, UserName};
-use crate::{Refusal, Request, RequestId, Role, TransferId};
+use crate::ids::{RequestId, TransferId};
+use crate::request::{Refusal, Request, escaped};
+use crate::role::Role;
+use crate::signed::key::PublicKey;
+use crate::signed::manifest::{ManifestHash, SignedManifest};
+use crate::signed::name::{FilePath, UserId, UserName};
 
 /// What happened, in order. [`Event::Closed`] is always the last.
 #[expect(
@@ -17,91 +20,73 @@ use crate::{Refusal, Request, RequestId, Role, TransferId};
 )]
 #[derive(Debug)]
 pub enum Event {
-    /// Someone wants in: answer with [`login`](super::Connection::login), as slowly for users that
+    /// A login attempt: answer with [`login`](super::Connection::login), as slowly for users that
     /// do not exist as for others.
     Login {
-        /// For the answer.
-        ticket: Ticket,
-        /// Who it claims to be.
+        /// Identifies the attempt in the answer.
+        ticket: LoginTicket,
+        /// The user that the client claims to be.
         user: ClaimedUser,
         /// The proof.
         credential: Credential,
     },
     /// A request; answer with [`reply`](super::Connection::reply).
-    Request {
-        /// For the answer.
-        id: RequestId,
-        /// What is wanted.
-        request: Request,
-    },
+    Request(RequestId, Request),
+    /// A transfer began, went on or ended.
+    Transfer(TransferId, TransferEvent),
+    /// The connection ended.
+    Closed(CloseReason),
+}
+
+/// What happened to a transfer. Nothing follows [`Finished`](Self::Finished),
+/// [`Aborted`](Self::Aborted) and [`Truncated`](Self::Truncated).
+#[derive(Debug)]
+pub enum TransferEvent {
     /// The client wants a file: [`accept_get`](super::Connection::accept_get) or
     /// [`abort`](super::Connection::abort).
     Get {
-        /// Which transfer.
-        transfer: TransferId,
         /// The file.
         path: FilePath,
         /// Where to begin, in bytes, if the manifest is still `manifest`; else at 0.
         offset: u64,
-        /// What the client already has a part of.
+        /// The manifest of which the client already has a part.
         manifest: Option<ManifestHash>,
     },
     /// The client wants to upload: [`accept_put`](super::Connection::accept_put) or
     /// [`abort`](super::Connection::abort).
     Put {
-        /// Which transfer.
-        transfer: TransferId,
-        /// Where to.
+        /// The path to publish at.
         path: FilePath,
         /// About how many bytes; a claim.
         size_hint: u64,
     },
-    /// Data of a put, in order; call [`consumed`](super::Connection::consumed) when it has been
-    /// dealt with.
-    Data {
-        /// Which transfer.
-        transfer: TransferId,
-        /// The data, never empty.
-        chunk: Chunk,
-    },
+    /// Data of a put, in order and never empty; call
+    /// [`consumed`](super::Connection::consumed) when it has been dealt with.
+    Data(Chunk),
     /// A whole chunk can be written again; comes once for each time that the capacity fell below a
     /// chunk.
-    Writable {
-        /// Which transfer.
-        transfer: TransferId,
-    },
+    Writable,
     /// All data of a put has come, and this manifest signs it:
     /// [`committed`](super::Connection::committed), [`conflict`](super::Connection::conflict) or
     /// [`abort`](super::Connection::abort).
-    Proof {
-        /// Which transfer.
-        transfer: TransferId,
-        /// The manifest: verified, of this store and path, a file, of the size that came. Whether
-        /// signer and user fit is for the application.
-        signed: SignedManifest,
-    },
+    ///
+    /// The manifest is verified, of this store and path, a file, of the size that came. Whether
+    /// signer and user fit is for the application.
+    Proof(SignedManifest),
     /// The client has acknowledged the end of a get or put.
-    Finished {
-        /// Which transfer.
-        transfer: TransferId,
-    },
-    /// A transfer ended without success.
-    Aborted {
-        /// Which transfer.
-        transfer: TransferId,
-        /// Why: the words of the client, or of this connection about the client's manifest. `None`
-        /// if the connection ended.
-        refusal: Option<Refusal>,
-    },
-    /// The connection ended.
-    Closed(CloseReason),
+    Finished,
+    /// The client ended the transfer without success, or this connection did because the client's
+    /// manifest was not acceptable.
+    Aborted(Refusal),
+    /// The connection ended before the transfer did; [`Event::Closed`] says why.
+    Truncated,
 }
 
-/// Names one login attempt.
+/// Identifies one login attempt of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Ticket(pub(crate) u32);
+pub struct LoginTicket(pub(crate) u32);
 
-impl fmt::Display for Ticket {
+impl fmt::Display for LoginTicket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.0)
     }
@@ -167,15 +152,13 @@ impl fmt::Debug for Credential {
 /// The answer to a login attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// Let in.
+    /// Accepted.
     Accepted {
-        /// Identity.
+        /// The user's identity, which outlives the name.
         uid: UserId,
-        /// Role at this moment.
+        /// The user's role at this moment.
         role: Role,
-        /// Name.
-        name: UserName,
     },
-    /// No.
+    /// Refused.
     Refused,
 }

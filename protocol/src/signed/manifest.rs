@@ -244,6 +244,12 @@ pub enum SignedManifestError {
 }
 
 impl SignedManifest {
+    /// Whether this is a manifest of this store and path.
+    pub(crate) fn is_of(&self, store: StoreId, path: &FilePath) -> bool {
+        let manifest = self.manifest();
+        manifest.store == store && &manifest.path == path
+    }
+
     /// Signs `manifest`, which must name `key` and have every field within its range.
     pub fn sign(manifest: Manifest, key: &SigningKey) -> Result<Self, ManifestError> {
         let signer = key.public();

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::pair::{Pair, chunks, path, signed, signed_on};
 use crate::channel::Chunk;
-use crate::client::Event as C;
-use crate::server::Event as S;
+use crate::client::{Event as C, TransferEvent as CT};
+use crate::server::{Event as S, TransferEvent as ST};
 use crate::signed::{FilePath, ManifestHash, SignedManifest};
 use crate::{CloseReason, Refusal, RefusalCode, TransferId, WriteError};
 
@@ -24,6 +24,7 @@ pub(crate) struct Apps {
     pub(crate) conflicts: usize,
     /// At the server.
     pub(crate) served: Vec<TransferId>,
+    /// `None` when the connection ended first.
     pub(crate) aborted: Vec<(TransferId, Option<Refusal>)>,
     /// Client and server.
     pub(crate) closed: [Option<CloseReason>; 2],
@@ -130,32 +131,28 @@ impl Apps {
 
     fn client_event(&mut self, event: C) {
         match event {
-            C::PutAccepted { transfer, current } => {
+            C::Transfer(transfer, CT::PutAccepted { current }) => {
                 self.sending.get_mut(&transfer).unwrap().current = current;
             }
-            C::Writable { transfer } => {
+            C::Transfer(transfer, CT::Writable) => {
                 let chunks = &mut self.sending.get_mut(&transfer).unwrap().chunks;
                 let client = &mut self.pair.client;
                 if write_all(chunks, |chunk| client.write(transfer, chunk)) {
                     self.prove(transfer);
                 }
             }
-            C::ProofWanted { transfer, current } => {
+            C::Transfer(transfer, CT::ProofWanted { current }) => {
                 self.conflicts += 1;
                 self.sending.get_mut(&transfer).unwrap().current = current;
                 self.prove(transfer);
             }
-            C::GetAccepted {
-                transfer,
-                signed,
-                offset,
-            } => {
+            C::Transfer(transfer, CT::GetAccepted { signed, offset }) => {
                 let (stored, data) = &self.files[&signed.manifest().path];
                 assert_eq!(&signed, stored);
                 let have = usize::try_from(offset).unwrap();
                 self.fetched.insert(transfer, data[..have].to_vec());
             }
-            C::Data { transfer, chunk } => {
+            C::Transfer(transfer, CT::Data(chunk)) => {
                 assert!(!chunk.is_empty());
                 self.fetched
                     .get_mut(&transfer)
@@ -165,9 +162,9 @@ impl Apps {
                     self.pair.client.consumed(transfer, chunk.len());
                 }
             }
-            C::Finished { transfer } => self.finished.push(transfer),
-            C::Refused { transfer, refusal } => self.refused.push((transfer, refusal)),
-            C::Truncated { transfer } => self.truncated.push(transfer),
+            C::Transfer(transfer, CT::Finished) => self.finished.push(transfer),
+            C::Transfer(transfer, CT::Aborted(refusal)) => self.refused.push((transfer, refusal)),
+            C::Transfer(transfer, CT::Truncated) => self.truncated.push(transfer),
             C::Closed(reason) => self.closed[0] = Some(reason),
             other => panic!("unexpected {other:?}"),
         }
@@ -185,12 +182,12 @@ impl Apps {
     fn server_event(&mut self, event: S) {
         let server = &mut self.pair.server;
         match event {
-            S::Put { transfer, path, .. } => {
+            S::Transfer(transfer, ST::Put { path, .. }) => {
                 let current = self.files.get(&path).map(|(signed, _)| signed);
                 server.accept_put(transfer, current).unwrap();
                 self.uploads.insert(transfer, (path, Vec::new()));
             }
-            S::Data { transfer, chunk } => {
+            S::Transfer(transfer, ST::Data(chunk)) => {
                 assert!(!chunk.is_empty());
                 self.uploads
                     .get_mut(&transfer)
@@ -201,7 +198,7 @@ impl Apps {
                     server.consumed(transfer, chunk.len());
                 }
             }
-            S::Proof { transfer, signed } => {
+            S::Transfer(transfer, ST::Proof(signed)) => {
                 let path = &self.uploads[&transfer].0;
                 let current = self.files.get(path).map(|(signed, _)| signed);
                 if signed.manifest().previous != current.map(SignedManifest::hash) {
@@ -212,12 +209,14 @@ impl Apps {
                 self.files.insert(path, (signed, data));
                 server.committed(transfer).unwrap();
             }
-            S::Get {
+            S::Transfer(
                 transfer,
-                path,
-                offset,
-                manifest,
-            } => match self.files.get(&path) {
+                ST::Get {
+                    path,
+                    offset,
+                    manifest,
+                },
+            ) => match self.files.get(&path) {
                 Some((signed, data)) => {
                     let offset = if manifest == Some(signed.hash()) {
                         offset
@@ -233,16 +232,20 @@ impl Apps {
                     Refusal::new(RefusalCode::NotFound, "no such file"),
                 ),
             },
-            S::Writable { transfer } => {
+            S::Transfer(transfer, ST::Writable) => {
                 let chunks = self.serving.get_mut(&transfer).unwrap();
                 if write_all(chunks, |chunk| server.write(transfer, chunk)) {
                     server.finish_get(transfer).unwrap();
                 }
             }
-            S::Finished { transfer } => self.served.push(transfer),
-            S::Aborted { transfer, refusal } => {
+            S::Transfer(transfer, ST::Finished) => self.served.push(transfer),
+            S::Transfer(transfer, ST::Aborted(refusal)) => {
                 self.uploads.remove(&transfer);
-                self.aborted.push((transfer, refusal));
+                self.aborted.push((transfer, Some(refusal)));
+            }
+            S::Transfer(transfer, ST::Truncated) => {
+                self.uploads.remove(&transfer);
+                self.aborted.push((transfer, None));
             }
             S::Closed(reason) => self.closed[1] = Some(reason),
             other => panic!("unexpected {other:?}"),

@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
-use super::pair::{Host, PASSWORD, Pair, STORE, accepted, alice};
+use super::pair::{Host, PASSWORD, Pair, STORE, UID, accepted, alice};
 use crate::channel::LinkChange;
 use crate::client::Event as C;
+use crate::connection::Side;
 use crate::server::{ClaimedUser, Credential, Event as S, Verdict};
 use crate::signed::{FilePath, SigningKey, UserName};
-use crate::{CloseCode, CloseReason, Deadline, Limits, ProtocolError, Reply, Request, UsageError};
+use crate::{
+    CloseCode, CloseReason, Deadline, Limits, ProtocolError, Reply, Request, Role, UsageError,
+};
 
 fn password(text: &str) -> Zeroizing<String> {
     Zeroizing::new(text.to_owned())
@@ -93,7 +96,7 @@ fn wrong_passwords_use_up_the_attempts() {
         pair.server.login(ticket, Verdict::Refused, pair.now);
         // Decided already: not counted twice, and not turned round.
         pair.server.login(ticket, Verdict::Refused, pair.now);
-        pair.server.login(ticket, accepted("alice"), pair.now);
+        pair.server.login(ticket, accepted(), pair.now);
         pair.run();
         assert!(
             matches!(pair.client_event(), C::LoginRefused { attempts_left } if attempts_left == left)
@@ -116,7 +119,7 @@ fn wrong_passwords_use_up_the_attempts() {
         S::Closed(CloseReason::LoginFailed)
     ));
     assert!(pair.client.is_closed() && pair.server.is_closed());
-    assert_eq!(pair.server.identity(), None);
+    assert!(!pair.server.side.is_ready());
 }
 
 #[test]
@@ -142,15 +145,11 @@ fn a_second_attempt_may_succeed_with_another_kind_of_credential() {
     };
     assert_eq!(user.valid().map(UserName::as_str), Some("alice"));
     assert!(matches!(credential, Credential::Key(key) if key == alice().public()));
-    pair.server.login(first, accepted("alice"), pair.now);
-    assert_eq!(pair.server.identity(), None, "a stale ticket is ignored");
-    pair.server.login(ticket, accepted("alice"), pair.now);
+    pair.server.login(first, accepted(), pair.now);
+    assert!(!pair.server.side.is_ready(), "a stale ticket is ignored");
+    pair.server.login(ticket, accepted(), pair.now);
     pair.run();
-    assert!(
-        pair.server
-            .identity()
-            .is_some_and(|identity| identity.by_key)
-    );
+    assert!(pair.server.side.is_ready());
     assert!(matches!(
         pair.client_events.back(),
         Some(C::LoggedIn { .. })
@@ -472,7 +471,7 @@ fn requests_are_answered_in_any_order() {
     );
     pair.run();
     let mut asked = Vec::new();
-    while let Some(S::Request { id, request }) = pair.server_events.pop_front() {
+    while let Some(S::Request(id, request)) = pair.server_events.pop_front() {
         asked.push((id, request));
     }
     assert_eq!(asked.iter().map(|(id, _)| *id).collect::<Vec<_>>(), ids);
@@ -482,15 +481,12 @@ fn requests_are_answered_in_any_order() {
             Err(UsageError::WrongReply)
         );
         let reply = match request {
-            Request::Whoami => {
-                let who = pair.server.identity().unwrap();
-                Reply::Whoami {
-                    name: who.name.clone(),
-                    uid: who.uid,
-                    role: who.role,
-                    by_key: who.by_key,
-                }
-            }
+            Request::Whoami => Reply::Whoami {
+                name: UserName::parse("alice").unwrap(),
+                uid: UID,
+                role: Role::Maintainer,
+                by_key: false,
+            },
             _ => Reply::Stat {
                 current: Some(super::pair::signed("docs/a.txt", PASSWORD.as_bytes())),
             },
@@ -502,10 +498,7 @@ fn requests_are_answered_in_any_order() {
     let answered: Vec<_> = std::mem::take(&mut pair.client_events)
         .into_iter()
         .map(|event| match event {
-            C::Reply {
-                id,
-                result: Ok(Reply::Whoami { .. } | Reply::Stat { .. }),
-            } => id,
+            C::Reply(id, Ok(Reply::Whoami { .. } | Reply::Stat { .. })) => id,
             other => panic!("unexpected {other:?}"),
         })
         .collect();
@@ -531,6 +524,6 @@ fn an_answer_that_no_message_holds_is_refused_as_too_large() {
     pair.run();
     assert!(matches!(
         pair.client_event(),
-        C::Reply { result: Err(refusal), .. } if refusal.code == crate::RefusalCode::TooLarge
+        C::Reply(_, Err(refusal)) if refusal.code == crate::RefusalCode::TooLarge
     ));
 }

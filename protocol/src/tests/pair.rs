@@ -304,7 +304,7 @@ impl Pair {
         };
         assert_eq!(user.as_str(), "alice");
         assert!(matches!(credential, server::Credential::Password(given) if *given == PASSWORD));
-        self.server.login(ticket, accepted("alice"), self.now);
+        self.server.login(ticket, accepted(), self.now);
         self.run();
         assert!(matches!(
             self.client_event(),
@@ -323,11 +323,10 @@ impl Pair {
     }
 }
 
-pub(crate) fn accepted(name: &str) -> server::Verdict {
+pub(crate) fn accepted() -> server::Verdict {
     server::Verdict::Accepted {
         uid: UID,
         role: Role::Maintainer,
-        name: UserName::parse(name).unwrap(),
     }
 }
 

@@ -8,19 +8,67 @@ use zeroize::Zeroizing;
 use super::pair::{Host, PASSWORD, STORE, UID, accepted, client_tls, now};
 use crate::channel::chunk::Chunk;
 use crate::channel::keys::Direction;
+use crate::channel::kind::RecordKind;
 use crate::channel::streams::{Active, Incoming};
 use crate::channel::tls::{Established, Tls};
 use crate::channel::{LinkChange, Transmit};
 use crate::client;
-use crate::connection::Session;
+use crate::connection::{Connection, Progress, Side};
 use crate::limits::MAX_REPLY_LEN;
 use crate::server;
-use crate::wire::RecordKind;
 use crate::wire::control::{ClientMessage, ServerMessage};
-use crate::{CloseReason, Limits, Role, TransferId};
+use crate::{CloseReason, Limits, ProtocolError, Refusal, Role, TransferId};
+
+/// A side without rules. It takes messages apart by itself, so nothing but the sending half of its
+/// connection is used.
+pub(crate) struct Lawless;
+
+impl Side for Lawless {
+    type Event = ();
+    type Phase = ();
+
+    const NAME: &'static str = "rogue";
+
+    fn transfer_event(_: TransferId, _: Progress) {}
+
+    fn closed_event(_: CloseReason) {}
+
+    fn is_ready(&self) -> bool {
+        true
+    }
+
+    fn handle_next(_: &mut Connection<Self>, _: Instant) -> Result<bool, CloseReason> {
+        Ok(false)
+    }
+
+    fn handle_body(
+        _: &mut Connection<Self>,
+        _: TransferId,
+        _: RecordKind,
+        _: &[u8],
+    ) -> Result<(), ProtocolError> {
+        Ok(())
+    }
+
+    fn is_committed((): &()) -> bool {
+        false
+    }
+
+    fn check_data((): &mut (), _: u64) -> Result<(), ProtocolError> {
+        Ok(())
+    }
+
+    fn check_end((): &(), _: bool) -> Result<(), ProtocolError> {
+        Ok(())
+    }
+
+    fn handle_abort((): &(), refusal: Refusal) -> Result<Progress, ProtocolError> {
+        Ok(Progress::Aborted(refusal))
+    }
+}
 
 pub(crate) struct Rogue {
-    pub(crate) session: Session<(), ()>,
+    pub(crate) session: Connection<Lawless>,
     direction: Direction,
     established: Option<Established>,
     greeted: bool,
@@ -33,11 +81,8 @@ pub(crate) struct Rogue {
 
 impl Rogue {
     fn new(tls: Tls, direction: Direction, now: Instant) -> Self {
-        let mut session = Session::new(Limits::default(), tls, now);
-        assert_eq!(
-            session.handle_link(LinkChange::Up { streams: 65 }, now),
-            None
-        );
+        let mut session = Connection::with_side(Lawless, Limits::default(), tls, now);
+        session.handle_link(LinkChange::Up { streams: 65 }, now);
         Self {
             session,
             direction,
@@ -66,7 +111,7 @@ impl Rogue {
         }
         self.session.receive_control(&payload).unwrap();
         if !self.greeted
-            && let Some(established) = self.session.established().unwrap()
+            && let Some(established) = self.session.tls().established().unwrap()
         {
             self.greeted = true;
             self.established = Some(established);
@@ -172,7 +217,7 @@ impl VersusServer {
         let Some(server::Event::Login { ticket, .. }) = all.events.pop() else {
             panic!("no login");
         };
-        all.server.login(ticket, accepted("alice"), all.now);
+        all.server.login(ticket, accepted(), all.now);
         all.run();
         all
     }
@@ -180,7 +225,7 @@ impl VersusServer {
     pub(crate) fn run(&mut self) {
         loop {
             let mut quiet = true;
-            while let Some((transmit, _)) = self.rogue.session.poll_transmit() {
+            while let Some(transmit) = self.rogue.session.poll_transmit() {
                 let (stream, payload) = owned(transmit);
                 self.server.handle_message(stream, payload, self.now);
                 quiet = false;
@@ -267,7 +312,7 @@ impl VersusClient {
     pub(crate) fn run(&mut self) {
         loop {
             let mut quiet = true;
-            while let Some((transmit, _)) = self.rogue.session.poll_transmit() {
+            while let Some(transmit) = self.rogue.session.poll_transmit() {
                 let (stream, payload) = owned(transmit);
                 self.client.handle_message(stream, payload, self.now);
                 quiet = false;

@@ -3,11 +3,11 @@
 use super::pair::{STORE, UID, alice, manifest, path, signed};
 use super::rogue::VersusClient;
 use crate::channel::chunk::CHUNK_LEN;
-use crate::client::Event;
+use crate::channel::kind::{RecordKind as Kind, encode_credit};
+use crate::client::{Event, TransferEvent};
 use crate::signed::{Content, SignedManifest, StoreId};
-use crate::wire::RecordKind as Kind;
 use crate::wire::control::ServerMessage;
-use crate::wire::record::{TransferReply, encode_credit};
+use crate::wire::record::TransferReply;
 use crate::{CloseReason, ProtocolError, Refusal, RefusalCode, Reply, Request, Role, TransferId};
 
 /// The client closes for this reason, tells it, and says goodbye.
@@ -96,10 +96,7 @@ fn replies_that_do_not_fit() {
     all.run();
     assert!(matches!(
         all.events[..],
-        [Event::Reply {
-            result: Ok(Reply::Stat { .. }),
-            ..
-        }]
+        [Event::Reply(_, Ok(Reply::Stat { .. }))]
     ));
     all.rogue.send(&good);
     assert_fatal(all, ProtocolError::Unexpected, "answered twice");
@@ -175,7 +172,10 @@ fn gets_of_something_else() {
         let (mut all, id) = getting(2);
         reply(&mut all, id, &good);
         all.run();
-        assert!(matches!(all.events[..], [Event::GetAccepted { .. }]));
+        assert!(matches!(
+            all.events[..],
+            [Event::Transfer(_, TransferEvent::GetAccepted { .. })]
+        ));
     }
 }
 
@@ -267,7 +267,10 @@ fn puts_accepted_wrongly() {
     all.run();
     assert!(matches!(
         all.events[..],
-        [Event::PutAccepted { .. }, Event::Writable { .. }]
+        [
+            Event::Transfer(_, TransferEvent::PutAccepted { .. }),
+            Event::Transfer(_, TransferEvent::Writable)
+        ]
     ));
     for wrong in [
         TransferReply::Committed,
@@ -326,7 +329,11 @@ fn commits_taken_back() {
     all.run();
     assert!(matches!(
         all.events[..],
-        [.., Event::Finished { transfer }, Event::Closed(CloseReason::Lost)] if transfer == id
+        [
+            ..,
+            Event::Transfer(transfer, TransferEvent::Finished),
+            Event::Closed(CloseReason::Lost)
+        ] if transfer == id
     ));
 }
 

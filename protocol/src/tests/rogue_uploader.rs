@@ -4,11 +4,11 @@ use super::pair::{alice, manifest, path, signed};
 use super::rogue::VersusServer;
 use super::rogue_client::assert_fatal;
 use crate::channel::chunk::{CHUNK_LEN, Chunk};
+use crate::channel::kind::{RecordKind as Kind, encode_credit};
 use crate::channel::streams::Incoming;
-use crate::server::Event;
+use crate::server::{Event, TransferEvent};
 use crate::signed::{SignedManifest, StoreId};
-use crate::wire::RecordKind as Kind;
-use crate::wire::record::{Open, encode_abort, encode_credit, encode_proof};
+use crate::wire::record::{Open, decode_abort, encode_abort, encode_proof};
 use crate::{ProtocolError, Refusal, RefusalCode, TransferId};
 
 fn get(window: u32) -> Chunk {
@@ -111,13 +111,17 @@ fn an_open_that_names_no_path_is_aborted() {
     assert!(all.events.is_empty());
     assert!(matches!(
         &all.rogue.records[..],
-        [(aborted, Incoming::Abort(refusal))] if *aborted == id && refusal.code == RefusalCode::BadRequest
+        [(aborted, Incoming::Abort(body))]
+            if *aborted == id && decode_abort(body).unwrap().code == RefusalCode::BadRequest
     ));
     // The stream is free again.
     let again = all.rogue.open(Kind::Open, &put());
     assert_eq!((again.stream(), again.generation()), (1, 2));
     all.run();
-    assert!(matches!(all.events[..], [Event::Put { .. }]));
+    assert!(matches!(
+        all.events[..],
+        [Event::Transfer(_, TransferEvent::Put { .. })]
+    ));
 }
 
 fn accepted_put() -> (VersusServer, TransferId) {
@@ -285,14 +289,17 @@ fn proofs_of_something_else() {
         assert!(
             matches!(
                 &all.events[..],
-                [Event::Data { .. }, Event::Aborted { refusal: Some(refusal), .. }] if refusal.code == code
+                [
+                    Event::Transfer(_, TransferEvent::Data(_)),
+                    Event::Transfer(_, TransferEvent::Aborted(refusal))
+                ] if refusal.code == code
             ),
             "{:?}",
             all.events
         );
         assert!(matches!(
             all.rogue.records.last(),
-            Some((_, Incoming::Abort(refusal))) if refusal.code == code
+            Some((_, Incoming::Abort(body))) if decode_abort(body).unwrap().code == code
         ));
         assert_eq!(all.server.committed(id), Ok(()), "too late, ignored");
     }
@@ -394,6 +401,9 @@ fn an_abort_after_the_commit_does_not_undo_it() {
     all.run();
     assert!(matches!(
         &all.events[..],
-        [Event::Proof { .. }, Event::Finished { .. }]
+        [
+            Event::Transfer(_, TransferEvent::Proof(_)),
+            Event::Transfer(_, TransferEvent::Finished)
+        ]
     ));
 }

@@ -6,8 +6,8 @@ use proptest::prelude::*;
 use super::apps::Apps;
 use super::pair::{Pair, content, manifest, path, signed};
 use crate::channel::{Chunk, LinkChange};
-use crate::client::Event as C;
-use crate::server::Event as S;
+use crate::client::{Event as C, TransferEvent as CT};
+use crate::server::{Event as S, TransferEvent as ST};
 use crate::signed::{Content, SignedManifest};
 use crate::{CloseReason, Limits, Refusal, RefusalCode, TransferId, UsageError, WriteError};
 
@@ -65,8 +65,12 @@ fn the_client_ends_only_after_the_server_has() {
         pair.server.handle_message(early.stream, payload, pair.now);
     }
     pair.run();
-    assert!(matches!(pair.server_events.back(), Some(S::Finished { transfer }) if *transfer == id));
-    assert!(matches!(pair.client_events.back(), Some(C::Finished { transfer }) if *transfer == id));
+    assert!(
+        matches!(pair.server_events.back(), Some(S::Transfer(transfer, ST::Finished)) if *transfer == id)
+    );
+    assert!(
+        matches!(pair.client_events.back(), Some(C::Transfer(transfer, CT::Finished)) if *transfer == id)
+    );
 }
 
 #[test]
@@ -108,8 +112,8 @@ fn a_receiver_that_never_consumes_holds_up_nobody() {
     let whoami = apps.pair.client.request(crate::Request::Whoami).unwrap();
     while !apps.finished.contains(&small) {
         assert!(apps.pair.step(), "the small get is stuck");
-        if let Some(S::Request { .. }) = apps.pair.server_events.front() {
-            let Some(S::Request { id, .. }) = apps.pair.server_events.pop_front() else {
+        if let Some(S::Request(..)) = apps.pair.server_events.front() {
+            let Some(S::Request(id, _)) = apps.pair.server_events.pop_front() else {
                 unreachable!()
             };
             assert_eq!(id, whoami);
@@ -213,7 +217,7 @@ fn a_long_refusal_is_cut_between_characters() {
     pair.server
         .abort(get, Refusal::new(RefusalCode::Internal, "é".repeat(400)));
     pair.run();
-    let C::Refused { refusal, .. } = pair.client_event() else {
+    let C::Transfer(_, CT::Aborted(refusal)) = pair.client_event() else {
         panic!("no refusal");
     };
     assert_eq!(refusal.message, "é".repeat(256));
@@ -240,7 +244,10 @@ fn a_proof_of_something_else_is_refused_but_not_fatal() {
         Err(UsageError::WrongState)
     );
     pair.run();
-    assert!(matches!(pair.server_event(), S::Put { .. }));
+    assert!(matches!(
+        pair.server_event(),
+        S::Transfer(_, ST::Put { .. })
+    ));
     pair.server.accept_put(put, None).unwrap();
     assert_eq!(
         pair.server.accept_put(put, None),
@@ -308,7 +315,7 @@ fn a_get_is_accepted_only_with_what_was_asked_for() {
     assert!(
         pair.client_events
             .iter()
-            .any(|event| matches!(event, C::Finished { .. }))
+            .any(|event| matches!(event, C::Transfer(_, CT::Finished)))
     );
 }
 
@@ -348,7 +355,7 @@ fn more_than_the_capacity_is_given_back() {
     let writable = pair
         .client_events
         .iter()
-        .filter(|event| matches!(event, C::Writable { .. }));
+        .filter(|event| matches!(event, C::Transfer(_, CT::Writable)));
     assert_eq!(writable.count(), 1, "once for each time it was blocked");
     assert_eq!(pair.client.capacity(put), 1 << 20);
 }
@@ -407,7 +414,7 @@ fn an_abort_overtakes_the_data_that_waits() {
     pair.run();
     assert!(matches!(
         pair.server_event(),
-        S::Aborted { refusal: Some(refusal), .. } if refusal == cancelled()
+        S::Transfer(_, ST::Aborted(refusal)) if refusal == cancelled()
     ));
 }
 

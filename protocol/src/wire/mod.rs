@@ -9,5 +9,3 @@ pub(crate) mod record;
 pub(crate) mod round_trip;
 #[cfg(test)]
 mod tests;
-
-pub(crate) use record::RecordKind;

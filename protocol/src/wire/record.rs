@@ -9,54 +9,6 @@ use crate::channel::chunk::Chunk;
 use crate::error::ProtocolError;
 use crate::signed::{FilePath, ManifestHash, SignedManifest};
 
-/// What a record is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum RecordKind {
-    /// The client begins a transfer: [`Open`].
-    Open,
-    /// The server answers: [`TransferReply`].
-    Reply,
-    /// File data.
-    Data,
-    /// The receiver of data takes more: the total number of bytes that it has ever allowed, in 8
-    /// bytes.
-    Credit,
-    /// The manifest of a put.
-    Proof,
-    /// This side has said all, and all went well. Empty.
-    End,
-    /// This side gives up: a [`Refusal`].
-    Abort,
-}
-
-impl RecordKind {
-    const ALL: [Self; 7] = [
-        Self::Open,
-        Self::Reply,
-        Self::Data,
-        Self::Credit,
-        Self::Proof,
-        Self::End,
-        Self::Abort,
-    ];
-
-    pub(crate) const fn byte(self) -> u8 {
-        match self {
-            Self::Open => 1,
-            Self::Reply => 2,
-            Self::Data => 3,
-            Self::Credit => 4,
-            Self::Proof => 5,
-            Self::End => 6,
-            Self::Abort => 7,
-        }
-    }
-
-    pub(crate) fn from_byte(byte: u8) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.byte() == byte)
-    }
-}
-
 /// The first record of a transfer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Open {
@@ -206,16 +158,6 @@ pub(crate) fn decode_proof(body: &[u8]) -> Result<Result<SignedManifest, Refusal
     let signed = Signed::read(&mut reader)?;
     reader.end()?;
     Ok(signed.manifest())
-}
-
-pub(crate) fn encode_credit(total: u64) -> Chunk {
-    Chunk::from_slice(&total.to_be_bytes())
-}
-
-pub(crate) fn decode_credit(body: &[u8]) -> Result<u64, ProtocolError> {
-    body.try_into()
-        .map(u64::from_be_bytes)
-        .map_err(|_| ProtocolError::Malformed)
 }
 
 pub(crate) fn encode_abort(refusal: &Refusal) -> Chunk {

@@ -2,10 +2,8 @@
 //! it came.
 
 use super::control::{ClientMessage, ServerMessage, split_frame};
-use super::record::{
-    Open, RecordKind, TransferReply, decode_abort, decode_credit, decode_proof, encode_abort,
-    encode_credit, encode_proof,
-};
+use super::record::{Open, TransferReply, decode_abort, decode_proof, encode_abort, encode_proof};
+use crate::channel::kind::{RecordKind, decode_credit, encode_credit};
 use crate::limits::{MAX_LIST_ENTRIES, MAX_REPLY_LEN};
 use crate::{ProtocolError, Request};
 

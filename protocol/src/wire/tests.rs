@@ -4,8 +4,9 @@
 use proptest::prelude::*;
 
 use super::control::{ClientMessage, Common, ServerMessage, split_frame};
-use super::record::{Open, TransferReply, decode_abort, decode_credit};
+use super::record::{Open, TransferReply, decode_abort};
 use super::round_trip::{Decoded, From, decode, unframed};
+use crate::channel::kind::decode_credit;
 use crate::limits::MAX_REPLY_LEN;
 use crate::signed::{FilePath, ManifestHash, PublicKey, StoreId, Timestamp, UserId, UserName};
 use crate::{CloseCode, NewPassword, ProtocolError, Refusal, RefusalCode, Reply, Request, Role};

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rig::{PASSWORD, Person, Server, sign};
 use towpath_io_mio::Session;
-use towpath_protocol::client::Event;
+use towpath_protocol::client::{Event, TransferEvent};
 use towpath_protocol::signed::{
     FilePath, KeyAction, KeyStatement, SignedStatement, SigningKey, UserName,
 };
@@ -208,7 +208,7 @@ fn of_two_uploads_one_signs_again() {
     two.put(&alice, "a", b"second").unwrap();
     let stale = sign(&alice, server.store(), "a", Some(b"first"), None);
     one.client.finish_put(transfer, &stale).unwrap();
-    let Event::ProofWanted { current, .. } = one.event() else {
+    let Event::Transfer(_, TransferEvent::ProofWanted { current }) = one.event() else {
         panic!("no conflict")
     };
     let fresh = sign(
@@ -433,7 +433,7 @@ fn a_client_that_waits_for_a_worker_is_not_idle() {
     link.run();
     link.pass(limits::IDLE * 2);
     link.release();
-    assert!(matches!(link.event(), Event::Reply { result: Ok(_), .. }));
+    assert!(matches!(link.event(), Event::Reply(_, Ok(_))));
     link.pass(limits::IDLE / 2);
     link.ask(Request::Whoami).unwrap();
 }

@@ -10,7 +10,7 @@ use bytes::BytesMut;
 use rustls::time_provider::DefaultTimeProvider;
 use towpath_io_mio::{Execute, Peer, Session, Ticket};
 use towpath_protocol::channel::{Chunk, LinkChange, tls_client_config, tls_server_config};
-use towpath_protocol::client::{ClientConfig, Connection, Event};
+use towpath_protocol::client::{ClientConfig, Connection, Event, TransferEvent};
 use towpath_protocol::server::ServerConfig;
 use towpath_protocol::signed::{
     Blake3Hash, Content, FilePath, Manifest, SignedManifest, SigningKey, StoreId, Timestamp,
@@ -222,7 +222,7 @@ impl Link {
     pub(super) fn ask(&mut self, request: Request) -> Result<Reply, Refusal> {
         self.client.request(request).unwrap();
         match self.event() {
-            Event::Reply { result, .. } => result,
+            Event::Reply(_, result) => result,
             other => panic!("not a reply: {other:?}"),
         }
     }
@@ -236,8 +236,8 @@ impl Link {
         let path = FilePath::parse(path).unwrap();
         let transfer = self.client.put(path, data.len() as u64).unwrap();
         let current = match self.event() {
-            Event::PutAccepted { current, .. } => current,
-            Event::Refused { refusal, .. } => return Err(refusal),
+            Event::Transfer(_, TransferEvent::PutAccepted { current }) => current,
+            Event::Transfer(_, TransferEvent::Aborted(refusal)) => return Err(refusal),
             other => panic!("not an answer to a put: {other:?}"),
         };
         for piece in data.chunks(towpath_protocol::channel::CHUNK_LEN) {
@@ -247,7 +247,10 @@ impl Link {
             self.run();
         }
         while self.client.poll_event().is_some_and(|event| {
-            assert!(matches!(event, Event::Writable { .. }), "{event:?}");
+            assert!(
+                matches!(event, Event::Transfer(_, TransferEvent::Writable)),
+                "{event:?}"
+            );
             true
         }) {}
         Ok((transfer, current))
@@ -265,8 +268,8 @@ impl Link {
     /// How a transfer ended.
     pub(super) fn outcome(&mut self) -> Result<(), Refusal> {
         match self.event() {
-            Event::Finished { .. } => Ok(()),
-            Event::Refused { refusal, .. } => Err(refusal),
+            Event::Transfer(_, TransferEvent::Finished) => Ok(()),
+            Event::Transfer(_, TransferEvent::Aborted(refusal)) => Err(refusal),
             other => panic!("not the end of a transfer: {other:?}"),
         }
     }
@@ -278,13 +281,13 @@ impl Link {
         let mut data = Vec::new();
         loop {
             match self.event() {
-                Event::GetAccepted { .. } => {}
-                Event::Data { transfer, chunk } => {
+                Event::Transfer(_, TransferEvent::GetAccepted { .. }) => {}
+                Event::Transfer(transfer, TransferEvent::Data(chunk)) => {
                     self.client.consumed(transfer, chunk.len());
                     data.extend_from_slice(&chunk);
                 }
-                Event::Finished { .. } => return Ok(data),
-                Event::Refused { refusal, .. } => return Err(refusal),
+                Event::Transfer(_, TransferEvent::Finished) => return Ok(data),
+                Event::Transfer(_, TransferEvent::Aborted(refusal)) => return Err(refusal),
                 other => panic!("not of a get: {other:?}"),
             }
         }

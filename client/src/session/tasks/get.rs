@@ -5,6 +5,7 @@ use std::mem;
 use std::path::PathBuf;
 
 use towpath_protocol::channel::{CHUNK_LEN, Chunk};
+use towpath_protocol::client::TransferEvent;
 use towpath_protocol::signed::{Content, FilePath, SignedManifest};
 use towpath_protocol::{ListEntry, Refusal, RefusalCode, Reply, Request, TransferId};
 
@@ -14,7 +15,7 @@ use crate::limits::{BATCH_CHUNKS, LIST_PAGE, MAX_FILES};
 use crate::local::download::{Receiving, Target};
 use crate::session::jobs::{Job, Output};
 use crate::session::meter::{Direction, Meter};
-use crate::session::task::{Context, Step, Task, TransferEvent, unexpected};
+use crate::session::task::{Context, Step, Task, unexpected};
 
 /// Gets one file.
 #[derive(Debug)]
@@ -333,13 +334,14 @@ impl Task for Get {
                 flow.meter.progress(0, cx.now);
                 self.pump(cx)
             }
-            TransferEvent::Refused(refusal) => {
+            TransferEvent::Aborted(refusal) => {
                 let keep = refusal.code != RefusalCode::Corrupt;
                 self.fail(Failure::refused(self.path.as_str(), &refusal), keep, cx)
             }
             TransferEvent::PutAccepted { .. }
             | TransferEvent::Writable
-            | TransferEvent::ProofWanted { .. } => self.fail(unexpected(&self.label()), true, cx),
+            | TransferEvent::ProofWanted { .. }
+            | TransferEvent::Truncated => self.fail(unexpected(&self.label()), true, cx),
         }
     }
 

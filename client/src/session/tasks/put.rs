@@ -5,6 +5,7 @@ use std::mem;
 use std::path::PathBuf;
 
 use towpath_protocol::channel::Chunk;
+use towpath_protocol::client::TransferEvent;
 use towpath_protocol::signed::{Content, FilePath, SignedManifest};
 use towpath_protocol::{Refusal, TransferId, WriteError};
 
@@ -14,7 +15,7 @@ use crate::limits::{BATCH_CHUNKS, MAX_RESIGN, READ_AHEAD_CHUNKS};
 use crate::local::upload::Source;
 use crate::session::jobs::{Job, Output};
 use crate::session::meter::{Direction, Meter};
-use crate::session::task::{Context, Step, Task, TransferEvent, unexpected};
+use crate::session::task::{Context, Step, Task, unexpected};
 
 /// Puts one file.
 #[derive(Debug)]
@@ -290,7 +291,7 @@ impl Task for Put {
                 self.state = State::Recording;
                 Step::Running
             }
-            (_, TransferEvent::Refused(refusal)) => {
+            (_, TransferEvent::Aborted(refusal)) => {
                 Step::failed(Failure::refused(self.path.as_str(), &refusal))
             }
             (state, _) => {
