@@ -15,12 +15,11 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use clap::{Parser, Subcommand};
 use common::{Ends, Outcome, describe, driver};
 use towpath_io_mio::limits::MAX_MESSAGE;
-use towpath_io_mio::{Session, Ticket};
-use towpath_protocol::channel::{LinkChange, Transmit};
+use towpath_io_mio::{Inbound, Session, Ticket, Transmit};
 
 /// SCTP echo server and client
 #[derive(Parser)]
@@ -164,26 +163,24 @@ impl Session for Echo {
     type Job = ();
     type Output = ();
 
-    fn handle_message(&mut self, stream: u16, payload: BytesMut, _now: Instant) {
-        if stream >= self.streams {
-            println!("{}: no way back on stream {stream}", self.peer);
-            self.closed = true;
-            return;
-        }
-        self.bytes += payload.len();
-        self.echoed += 1;
-        self.waiting.push_back(Transmit {
-            stream,
-            payload: payload.freeze(),
-        });
-    }
-
-    fn handle_link(&mut self, change: LinkChange, _now: Instant) {
-        match change {
-            LinkChange::Up { streams } => self.streams = streams,
-            LinkChange::PathChanged => println!("{}: a path changed", self.peer),
-            LinkChange::PeerClosed | LinkChange::Lost => {
-                println!("{}: {change:?} after {} messages", self.peer, self.echoed);
+    fn handle_inbound(&mut self, inbound: Inbound, _now: Instant) {
+        match inbound {
+            Inbound::Up { streams } => self.streams = streams,
+            Inbound::Message { stream, .. } if stream >= self.streams => {
+                println!("{}: no way back on stream {stream}", self.peer);
+                self.closed = true;
+            }
+            Inbound::Message { stream, payload } => {
+                self.bytes += payload.len();
+                self.echoed += 1;
+                self.waiting.push_back(Transmit {
+                    stream,
+                    payload: payload.freeze(),
+                });
+            }
+            Inbound::PathChanged(path) => println!("{}: path {}", self.peer, describe(&path)),
+            Inbound::PeerClosed | Inbound::Lost(_) => {
+                println!("{}: {inbound:?} after {} messages", self.peer, self.echoed);
                 self.closed = true;
             }
         }
@@ -260,19 +257,8 @@ impl Client {
             .unwrap_or_else(|| "messages are missing".to_owned())
     }
 
-    /// Message `number`: its bytes tell which one it is.
-    fn content(&self, number: usize) -> Bytes {
-        (0..self.length)
-            .map(|at| (at.wrapping_mul(31) ^ number ^ (at >> 8)) as u8)
-            .collect()
-    }
-}
-
-impl Session for Client {
-    type Job = ();
-    type Output = ();
-
-    fn handle_message(&mut self, stream: u16, payload: BytesMut, _now: Instant) {
+    /// Compares a message with the one that its stream should bring back next.
+    fn check(&mut self, stream: u16, payload: &[u8]) {
         let Some(number) = self.expected.get(usize::from(stream)).copied() else {
             self.trouble = Some(format!("a message came on stream {stream}"));
             self.closed = true;
@@ -288,17 +274,30 @@ impl Session for Client {
         self.closed |= self.received == self.messages && !self.abort;
     }
 
-    fn handle_link(&mut self, change: LinkChange, now: Instant) {
-        match change {
-            LinkChange::Up { streams } => {
+    /// Message `number`: its bytes tell which one it is.
+    fn content(&self, number: usize) -> Bytes {
+        (0..self.length)
+            .map(|at| (at.wrapping_mul(31) ^ number ^ (at >> 8)) as u8)
+            .collect()
+    }
+}
+
+impl Session for Client {
+    type Job = ();
+    type Output = ();
+
+    fn handle_inbound(&mut self, inbound: Inbound, now: Instant) {
+        match inbound {
+            Inbound::Up { streams } => {
                 self.streams = self.streams.min(streams);
                 self.expected = (0..usize::from(self.streams)).collect();
                 self.next = Some(now);
             }
-            LinkChange::PathChanged => println!("a path changed"),
-            LinkChange::PeerClosed | LinkChange::Lost => {
+            Inbound::Message { stream, payload } => self.check(stream, &payload),
+            Inbound::PathChanged(path) => println!("path {}", describe(&path)),
+            Inbound::PeerClosed | Inbound::Lost(_) => {
                 if self.received < self.messages {
-                    self.trouble = Some(format!("the association ended: {change:?}"));
+                    self.trouble = Some(format!("the association ended: {inbound:?}"));
                 }
                 self.closed = true;
             }

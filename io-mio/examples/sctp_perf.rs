@@ -14,12 +14,11 @@ use std::cell::Cell;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use clap::{Parser, Subcommand};
 use common::{Ends, Outcome, describe, driver};
 use towpath_io_mio::limits::MAX_MESSAGE;
-use towpath_io_mio::{Session, Ticket};
-use towpath_protocol::channel::{LinkChange, Transmit};
+use towpath_io_mio::{Inbound, Session, Ticket, Transmit};
 
 /// SCTP throughput and stall
 #[derive(Parser)]
@@ -145,7 +144,7 @@ struct Source {
     end: Option<Instant>,
     next: u16,
     bytes: u64,
-    trouble: Option<LinkChange>,
+    trouble: Option<Inbound>,
     closed: bool,
 }
 
@@ -168,17 +167,15 @@ impl Session for Source {
     type Job = ();
     type Output = ();
 
-    fn handle_message(&mut self, _stream: u16, _payload: BytesMut, _now: Instant) {}
-
-    fn handle_link(&mut self, change: LinkChange, now: Instant) {
-        match change {
-            LinkChange::Up { streams } => {
+    fn handle_inbound(&mut self, inbound: Inbound, now: Instant) {
+        match inbound {
+            Inbound::Up { streams } => {
                 self.streams = self.streams.min(streams);
                 self.end = Some(now + self.span);
             }
-            LinkChange::PathChanged => {}
-            LinkChange::PeerClosed | LinkChange::Lost => {
-                self.trouble = Some(change);
+            Inbound::Message { .. } | Inbound::PathChanged(_) => {}
+            Inbound::PeerClosed | Inbound::Lost(_) => {
+                self.trouble = Some(inbound);
                 self.closed = true;
             }
         }
@@ -271,21 +268,20 @@ impl Session for Sink {
     type Job = ();
     type Output = ();
 
-    fn handle_message(&mut self, _stream: u16, payload: BytesMut, now: Instant) {
-        let gap = self.last.map_or(Duration::ZERO, |last| now - last);
-        self.last = Some(now);
-        self.all.add(payload.len(), gap, now);
-        self.tick.add(payload.len(), gap, now);
-    }
-
-    fn handle_link(&mut self, change: LinkChange, now: Instant) {
-        match change {
-            LinkChange::Up { .. } => self.due = Some(now + TICK),
-            LinkChange::PathChanged => println!("{}: a path changed", self.peer),
-            LinkChange::PeerClosed | LinkChange::Lost => {
+    fn handle_inbound(&mut self, inbound: Inbound, now: Instant) {
+        match inbound {
+            Inbound::Up { .. } => self.due = Some(now + TICK),
+            Inbound::Message { payload, .. } => {
+                let gap = self.last.map_or(Duration::ZERO, |last| now - last);
+                self.last = Some(now);
+                self.all.add(payload.len(), gap, now);
+                self.tick.add(payload.len(), gap, now);
+            }
+            Inbound::PathChanged(path) => println!("{}: path {}", self.peer, describe(&path)),
+            Inbound::PeerClosed | Inbound::Lost(_) => {
                 let end = self.last.unwrap_or(now);
                 println!(
-                    "{}: {change:?}; {} bytes, {}",
+                    "{}: {inbound:?}; {} bytes, {}",
                     self.peer,
                     self.all.bytes,
                     self.all.show(end)

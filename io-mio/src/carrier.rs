@@ -67,7 +67,8 @@ pub enum Inbound {
         /// Its bytes, in a buffer of its own.
         payload: BytesMut,
     },
-    /// A path changed its state.
+    /// A path changed its state. A session also gets one for each path right after
+    /// [`Up`](Self::Up), with the state that the path has then.
     PathChanged(PathInfo),
     /// The peer has shut the association down in order; nothing more comes, and nothing more can be
     /// sent.
@@ -102,6 +103,10 @@ pub enum LostReason {
     /// The socket failed.
     #[error("{0}")]
     Socket(String),
+    /// The loop ended it: a job of the session panicked, or the loop was stopped and the session
+    /// did not end in time.
+    #[error("ended here: {0}")]
+    Local(&'static str),
 }
 
 /// The state of a path (RFC 9260 §8.2, §8.3).

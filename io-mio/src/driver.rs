@@ -18,7 +18,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use mio::{Events, Poll, Waker};
 
 use crate::carrier::{
@@ -28,7 +27,7 @@ use crate::limits::{
     CLOSE_TIMEOUT, DRAIN_TIMEOUT, JOBS_PER_WORKER, MAX_DEFAULT_WORKERS, MAX_SESSIONS, POLL_EVENTS,
 };
 use crate::pool::Pool;
-use crate::session::{Execute, Session, Ticket};
+use crate::session::{Execute, Session, Ticket, Transmit};
 
 /// Names a carrier of a loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -131,7 +130,7 @@ struct Entry<S> {
     session: S,
     link: Link,
     /// A message that the carrier had no room for.
-    unsent: Option<(u16, Bytes)>,
+    unsent: Option<Transmit>,
     timer: Option<Instant>,
     /// Until when a closed session may wait for its peer to take what is left.
     ending: Option<Instant>,
@@ -239,6 +238,12 @@ impl<S: Session> Driver<S> {
         self.sessions.get_mut(&id)?.ours = true;
         self.finish(id, CloseMode::Abort, Instant::now());
         self.sessions.remove(&id).map(|entry| entry.session)
+    }
+
+    /// Ends the loop without waiting for the jobs that run: their threads go on to the end of their
+    /// jobs, or of the process. Dropping a loop waits for them.
+    pub fn detach(mut self) {
+        self.pool.detach();
     }
 
     /// Whether the session is over: closed, or lost and through with its jobs, or unknown.

@@ -23,4 +23,4 @@ pub use carrier::{
     Peer, Readiness, Registrar, SendError,
 };
 pub use driver::{CarrierIndex, Driver, LoopConfig, SessionId, Stopper};
-pub use session::{Execute, Session, Ticket};
+pub use session::{Execute, Session, Ticket, Transmit};

@@ -103,6 +103,11 @@ impl<K: Send + 'static, J: Send + 'static, O: Send + 'static> Pool<K, J, O> {
         self.shared.filled.notify_one();
     }
 
+    /// Lets the jobs that run go on when the pool is dropped.
+    pub(crate) fn detach(&mut self) {
+        self.workers.clear();
+    }
+
     /// Takes the next outcome, if one is there.
     pub(crate) fn poll(&mut self) -> Option<(K, Outcome<O>)> {
         let outcome = self.outcomes.try_recv().ok()?;

@@ -3,8 +3,9 @@
 use std::fmt;
 use std::time::Instant;
 
-use bytes::BytesMut;
-use towpath_protocol::channel::{LinkChange, Transmit};
+use bytes::Bytes;
+
+use crate::carrier::Inbound;
 
 /// Names one job of a session; chosen by the session and given back with the job's output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -14,6 +15,15 @@ impl fmt::Display for Ticket {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "job {}", self.0)
     }
+}
+
+/// A message to be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transmit {
+    /// The stream to send it on.
+    pub stream: u16,
+    /// Its bytes: at least one, at most [`MAX_MESSAGE`](crate::limits::MAX_MESSAGE).
+    pub payload: Bytes,
 }
 
 /// A state machine that the loop, or a simulator, drives: it has no socket, thread or clock of its
@@ -28,10 +38,11 @@ pub trait Session {
     /// What a job results in.
     type Output: Send + 'static;
 
-    /// Takes a whole message from the peer; the buffer is the session's own, to be opened in place.
-    fn handle_message(&mut self, stream: u16, payload: BytesMut, now: Instant);
-    /// Learns what happened to the association; `Up` comes before the first message.
-    fn handle_link(&mut self, change: LinkChange, now: Instant);
+    /// Takes the next message from the peer, or learns what happened to the association.
+    ///
+    /// [`Inbound::Up`] comes first, unless the association is lost before; then each path with its
+    /// state; [`Inbound::PeerClosed`] or [`Inbound::Lost`] comes last.
+    fn handle_inbound(&mut self, inbound: Inbound, now: Instant);
     /// Takes the output of the job that was polled with this ticket. Jobs start in the order they
     /// were polled and may finish in any order.
     fn handle_output(&mut self, ticket: Ticket, output: Self::Output, now: Instant);

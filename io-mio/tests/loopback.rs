@@ -14,8 +14,7 @@ use common::{Peer, Role, Server, Worker, client_loop, impatient, pattern, turn_u
 use towpath_io_mio::limits::{MAX_MESSAGE, SEND_QUEUE_HARD};
 use towpath_io_mio::seqpacket::Seqpacket;
 use towpath_io_mio::udp::{UdpConfig, UdpSctp};
-use towpath_io_mio::{Carrier, CarrierIndex, Driver, LoopConfig, SessionId};
-use towpath_protocol::channel::LinkChange;
+use towpath_io_mio::{Carrier, CarrierIndex, Driver, Inbound, LoopConfig, SessionId};
 
 /// A place where a server listens, over one carrier or another.
 trait Place {
@@ -143,12 +142,12 @@ fn messages_of_every_length_come_back_on_their_stream(place: &mut dyn Place) {
         .unwrap();
     let client = driver.take_session(id).unwrap();
     assert!(client.received == messages);
-    assert_eq!(client.changes[0], LinkChange::Up { streams: 64 });
+    assert_eq!(client.changes[0], Inbound::Up { streams: 64 });
     let later = &client.changes[1..];
     assert!(
         later
             .iter()
-            .all(|change| *change == LinkChange::PathChanged),
+            .all(|change| matches!(change, Inbound::PathChanged(_))),
         "{later:?}"
     );
     wait_until("the server's session ends", || {
@@ -277,11 +276,8 @@ fn a_job_that_panics_ends_its_session_alone(place: &mut dyn Place) {
         driver.active_sessions() == 0
     });
     let unlucky = driver.take_session(unlucky).unwrap();
-    assert_eq!(
-        unlucky.changes.first(),
-        Some(&LinkChange::Up { streams: 64 })
-    );
-    assert_eq!(unlucky.changes.last(), Some(&LinkChange::Lost));
+    assert_eq!(unlucky.changes.first(), Some(&Inbound::Up { streams: 64 }));
+    assert!(unlucky.is_lost());
     assert!(unlucky.received.is_empty());
     assert_eq!(driver.take_session(slow).unwrap().received.len(), 1);
     server.stop();
@@ -347,7 +343,7 @@ fn stopping_lets_sessions_finish_and_ends_those_that_do_not(place: &mut dyn Plac
                 .unwrap();
         }
         let late = driver.take_session(late).unwrap();
-        assert!(!late.changes.contains(&LinkChange::Up { streams: 64 }));
+        assert!(!late.changes.contains(&Inbound::Up { streams: 64 }));
     }
 }
 
@@ -374,10 +370,7 @@ fn a_session_that_will_not_end_is_aborted_when_the_time_is_up(place: &mut dyn Pl
     server.stop();
     assert!((Duration::from_millis(200)..Duration::from_secs(3)).contains(&start.elapsed()));
     turn_until(&mut driver, "the loss", |driver| driver.is_over(id));
-    assert_eq!(
-        driver.session(id).unwrap().changes.last(),
-        Some(&LinkChange::Lost)
-    );
+    assert!(driver.session(id).unwrap().is_lost());
 }
 
 fn peers_beyond_the_limit_are_turned_away(place: &mut dyn Place) {
@@ -441,10 +434,7 @@ fn a_message_that_is_too_long_or_empty_ends_the_association(place: &mut dyn Plac
             .connect(carrier, &remotes, Peer::client(vec![(5, wrong)]))
             .unwrap();
         turn_until(&mut driver, "the abort", |driver| driver.is_over(id));
-        assert_eq!(
-            driver.take_session(id).unwrap().changes.last(),
-            Some(&LinkChange::Lost)
-        );
+        assert!(driver.take_session(id).unwrap().is_lost());
     }
     assert_eq!(server.counters.messages.load(Ordering::SeqCst), 0);
     server.stop();

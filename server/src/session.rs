@@ -7,9 +7,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
-use towpath_io_mio::{Peer, Session, Ticket};
-use towpath_protocol::channel::{LinkChange, TlsConfigError, Transmit};
+use towpath_io_mio::{Inbound, Peer, Session, Ticket, Transmit};
+use towpath_protocol::channel::{LinkChange, TlsConfigError};
 use towpath_protocol::server::{
     ClaimedUser, Connection, Credential, Event, LoginTicket, ServerConfig, TransferEvent, Verdict,
 };
@@ -485,15 +484,20 @@ impl Session for ServerSession {
     type Job = Job;
     type Output = Output;
 
-    fn handle_message(&mut self, stream: u16, payload: BytesMut, now: Instant) {
-        self.connection.handle_message(stream, payload, now);
-        self.work(now);
-    }
-
-    fn handle_link(&mut self, change: LinkChange, now: Instant) {
-        if matches!(change, LinkChange::PathChanged) {
-            tracing::info!(user = self.user(), peer = %self.peer, "a network path changed");
-        }
+    fn handle_inbound(&mut self, inbound: Inbound, now: Instant) {
+        let change = match inbound {
+            Inbound::Message { stream, payload } => {
+                self.connection.handle_message(stream, payload, now);
+                return self.work(now);
+            }
+            Inbound::Up { streams } => LinkChange::Up { streams },
+            Inbound::PathChanged(path) => {
+                tracing::info!(user = self.user(), peer = %self.peer, remote = %path.remote, state = %path.state, "network path");
+                LinkChange::PathChanged
+            }
+            Inbound::PeerClosed => LinkChange::PeerClosed,
+            Inbound::Lost(_) => LinkChange::Lost,
+        };
         self.connection.handle_link(change, now);
         self.work(now);
     }
@@ -532,16 +536,17 @@ impl Session for ServerSession {
     }
 
     fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
-        let transmit = self.connection.poll_transmit();
-        if let Some(transmit) = &transmit {
-            // Stream 0 alone is no sign of it: keepalives go there.
-            if transmit.stream != 0 {
-                self.last_activity = now;
-            }
-            // There is room in the connection's queues again: the transfers may go on.
-            self.work(now);
+        let transmit = self.connection.poll_transmit()?;
+        // Stream 0 alone is no sign of it: keepalives go there.
+        if transmit.stream != 0 {
+            self.last_activity = now;
         }
-        transmit
+        // There is room in the connection's queues again: the transfers may go on.
+        self.work(now);
+        Some(Transmit {
+            stream: transmit.stream,
+            payload: transmit.payload,
+        })
     }
 
     fn poll_job(&mut self) -> Option<(Ticket, Job)> {

@@ -13,9 +13,8 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use bytes::BytesMut;
-use towpath_io_mio::{Session, Ticket};
-use towpath_protocol::channel::{LinkChange, Transmit};
+use towpath_io_mio::{Inbound, Session, Ticket, Transmit};
+use towpath_protocol::channel::LinkChange;
 use towpath_protocol::client::{Connection, Event, TransferEvent};
 use towpath_protocol::signed::{StoreId, UserName};
 use towpath_protocol::{CloseReason, Deadline, TransferId};
@@ -460,12 +459,17 @@ impl Session for ClientSession {
     type Job = Job;
     type Output = Output;
 
-    fn handle_message(&mut self, stream: u16, payload: BytesMut, now: Instant) {
-        self.connection.handle_message(stream, payload, now);
-        self.drain(now);
-    }
-
-    fn handle_link(&mut self, change: LinkChange, now: Instant) {
+    fn handle_inbound(&mut self, inbound: Inbound, now: Instant) {
+        let change = match inbound {
+            Inbound::Message { stream, payload } => {
+                self.connection.handle_message(stream, payload, now);
+                return self.drain(now);
+            }
+            Inbound::Up { streams } => LinkChange::Up { streams },
+            Inbound::PathChanged(_) => LinkChange::PathChanged,
+            Inbound::PeerClosed => LinkChange::PeerClosed,
+            Inbound::Lost(_) => LinkChange::Lost,
+        };
         if matches!(self.phase, Phase::Connecting { .. }) {
             match change {
                 LinkChange::Up { .. } => self.phase = Phase::Greeting { store: None },
@@ -499,12 +503,13 @@ impl Session for ClientSession {
     }
 
     fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
-        let transmit = self.connection.poll_transmit();
-        if transmit.is_some() {
-            // What went out may have made room for more.
-            self.drain(now);
-        }
-        transmit
+        let transmit = self.connection.poll_transmit()?;
+        // What went out may have made room for more.
+        self.drain(now);
+        Some(Transmit {
+            stream: transmit.stream,
+            payload: transmit.payload,
+        })
     }
 
     fn poll_job(&mut self) -> Option<(Ticket, Job)> {

@@ -2,14 +2,13 @@
 
 use std::time::Instant;
 
-use bytes::Bytes;
-use towpath_protocol::channel::LinkChange;
-
 use super::{CarrierIndex, Driver, Entry, Link, Owner, SessionId};
-use crate::carrier::{AssociationId, CarrierEvent, CloseMode, Inbound, Peer, SendError};
+use crate::carrier::{
+    AssociationId, CarrierEvent, CloseMode, Inbound, LostReason, Peer, SendError,
+};
 use crate::limits::{MIN_TIMER, ORPHAN_TIMEOUT, SEND_QUEUE, VISIT_JOBS, VISIT_MESSAGES};
 use crate::pool::Outcome;
-use crate::session::Session;
+use crate::session::{Session, Transmit};
 
 impl<S: Session> Driver<S> {
     /// Lets the carriers work and takes their reports; true if one has more to do at once.
@@ -163,7 +162,8 @@ impl<S: Session> Driver<S> {
                 Outcome::Done(output) => entry.session.handle_output(ticket, output, now),
                 Outcome::Panicked(message) => {
                     tracing::error!(session = id.0, %ticket, message, "a job panicked: its session is aborted");
-                    entry.session.handle_link(LinkChange::Lost, now);
+                    let reason = LostReason::Local("a job panicked");
+                    entry.session.handle_inbound(Inbound::Lost(reason), now);
                     self.finish(id, CloseMode::Abort, now);
                     continue;
                 }
@@ -210,7 +210,8 @@ impl<S: Session> Driver<S> {
                     }
                     tracing::warn!(session = id.0, "did not end in time: aborted");
                     if let Some(entry) = self.sessions.get_mut(&id) {
-                        entry.session.handle_link(LinkChange::Lost, now);
+                        let reason = LostReason::Local("stopped");
+                        entry.session.handle_inbound(Inbound::Lost(reason), now);
                     }
                     self.finish(id, CloseMode::Abort, now);
                 }
@@ -322,38 +323,37 @@ impl<S: Session> Driver<S> {
             return Move::None;
         };
         budget.received -= 1;
-        match inbound {
-            Inbound::Up { streams } => {
+        let is_up = matches!(inbound, Inbound::Up { .. });
+        match &inbound {
+            Inbound::Up { .. } => {
                 entry.link = Link::Open {
                     carrier,
                     association,
                     up: true,
                 };
-                entry.session.handle_link(LinkChange::Up { streams }, now);
             }
-            Inbound::Message { stream, payload } => {
-                entry.session.handle_message(stream, payload, now)
-            }
+            Inbound::Message { .. } => {}
             Inbound::PathChanged(path) => {
                 tracing::info!(session = id.0, remote = %path.remote, state = %path.state, "a path changed");
-                entry.session.handle_link(LinkChange::PathChanged, now);
             }
-            Inbound::PeerClosed => {
-                self.unlink(id, CloseMode::Graceful, now);
-                self.tell(id, LinkChange::PeerClosed, now);
-            }
+            Inbound::PeerClosed => self.unlink(id, CloseMode::Graceful, now),
             Inbound::Lost(reason) => {
                 tracing::info!(session = id.0, %reason, "the association is lost");
                 self.unlink(id, CloseMode::Abort, now);
-                self.tell(id, LinkChange::Lost, now);
+            }
+        }
+        self.inform(id, inbound, now);
+        if is_up {
+            for path in self.carriers[carrier.0].paths(association) {
+                self.inform(id, Inbound::PathChanged(path), now);
             }
         }
         Move::Made
     }
 
-    fn tell(&mut self, id: SessionId, change: LinkChange, now: Instant) {
+    fn inform(&mut self, id: SessionId, inbound: Inbound, now: Instant) {
         if let Some(entry) = self.sessions.get_mut(&id) {
-            entry.session.handle_link(change, now);
+            entry.session.handle_inbound(inbound, now);
         }
     }
 
@@ -410,18 +410,17 @@ impl<S: Session> Driver<S> {
         if budget.sent == 0 {
             return Move::Budget;
         }
-        let message = entry.unsent.take().or_else(|| {
-            let transmit = entry.session.poll_transmit(now)?;
-            Some((transmit.stream, transmit.payload))
-        });
-        let Some((stream, payload)) = message else {
+        let message = entry.unsent.take();
+        let Some(Transmit { stream, payload }) =
+            message.or_else(|| entry.session.poll_transmit(now))
+        else {
             return Move::None;
         };
         budget.sent -= 1;
         match self.carriers[carrier.0].send(association, stream, payload, now) {
             Ok(()) => Move::Made,
             Err(SendError::Full(payload)) => {
-                entry.unsent = Some((stream, payload));
+                entry.unsent = Some(Transmit { stream, payload });
                 Move::Blocked
             }
             // Why it is gone comes by `receive`, behind what the peer sent before.
@@ -495,7 +494,7 @@ impl<S: Session> Driver<S> {
             self.active -= 1;
         }
         entry.link = Link::Over;
-        entry.unsent = None::<(u16, Bytes)>;
+        entry.unsent = None;
         if let Some(due) = entry.timer.take() {
             self.timers.remove(&(due, id));
         }

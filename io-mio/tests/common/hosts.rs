@@ -9,8 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, setns};
-use towpath_io_mio::{Carrier, Driver, PathInfo, PathState, SessionId};
-use towpath_protocol::channel::LinkChange;
+use towpath_io_mio::{Carrier, Driver, Inbound, PathInfo, PathState, SessionId};
 
 use super::{Counters, Peer, Role, Server, client_loop, impatient, turn_until, wait_until};
 
@@ -300,15 +299,19 @@ pub(crate) fn a_path_that_comes_back_is_used_again(over: Over) {
         active(driver, id) == 2
     });
     println!("a path came back after {:?}", start.elapsed());
-    let changes = &driver.session(id).unwrap().changes;
-    assert!(
-        changes
+    // The session was told of the loss and of the return.
+    turn_until(&mut driver, "the reports", |driver| {
+        let changes = &driver.session(id).unwrap().changes;
+        let states: Vec<PathState> = changes
             .iter()
-            .filter(|change| **change == LinkChange::PathChanged)
-            .count()
-            >= 2,
-        "{changes:?}"
-    );
+            .filter_map(|change| match change {
+                Inbound::PathChanged(path) if path.remote.ip() == at[0].ip() => Some(path.state),
+                _ => None,
+            })
+            .collect();
+        let lost = states.iter().position(|at| *at == PathState::Inactive);
+        lost.is_some_and(|lost| states[lost..].contains(&PathState::Active))
+    });
     drop(driver);
     server.stop();
 }

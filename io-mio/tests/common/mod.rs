@@ -14,8 +14,10 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
-use towpath_io_mio::{Carrier, Driver, Execute, LoopConfig, Session, Stopper, Ticket};
-use towpath_protocol::channel::{LinkChange, Transmit};
+use towpath_io_mio::{
+    Carrier, Driver, Execute, Inbound, LoopConfig, PathInfo, PathState, Session, Stopper, Ticket,
+    Transmit,
+};
 
 /// How often a sink looks whether it may read again.
 const LOOK: Duration = Duration::from_millis(20);
@@ -63,7 +65,8 @@ pub(crate) struct Peer {
     pub(crate) role: Role,
     pub(crate) outgoing: VecDeque<(u16, Bytes)>,
     pub(crate) received: Vec<(u16, Bytes)>,
-    pub(crate) changes: Vec<LinkChange>,
+    /// All but messages.
+    pub(crate) changes: Vec<Inbound>,
     pub(crate) deadline: Option<Instant>,
     pub(crate) timeouts: usize,
     jobs: VecDeque<Work>,
@@ -118,30 +121,13 @@ impl Peer {
         client
     }
 
-    fn is_server(&self) -> bool {
-        matches!(self.role, Role::Echo { .. } | Role::Sink)
-    }
-}
-
-impl Drop for Peer {
-    fn drop(&mut self) {
-        if self.is_server() {
-            self.counters.ended.fetch_add(1, Ordering::SeqCst);
-        }
-    }
-}
-
-impl Session for Peer {
-    type Job = Work;
-    type Output = (u16, Bytes);
-
     fn handle_message(&mut self, stream: u16, payload: BytesMut, now: Instant) {
         let mut gap = self.counters.gap.lock().unwrap();
         let longest = gap.map_or(Duration::ZERO, |(last, longest)| longest.max(now - last));
         *gap = Some((now, longest));
         drop(gap);
         assert!(
-            matches!(self.changes.first(), Some(LinkChange::Up { .. })),
+            matches!(self.changes.first(), Some(Inbound::Up { .. })),
             "a message came before Up"
         );
         self.counters.messages.fetch_add(1, Ordering::SeqCst);
@@ -160,12 +146,51 @@ impl Session for Peer {
         }
     }
 
-    fn handle_link(&mut self, change: LinkChange, now: Instant) {
-        self.changes.push(change);
+    fn handle_change(&mut self, change: Inbound, now: Instant) {
         if matches!(self.role, Role::Sink) {
             self.deadline = Some(now + LOOK);
         }
-        self.closed |= matches!(change, LinkChange::PeerClosed | LinkChange::Lost);
+        self.closed |= matches!(change, Inbound::PeerClosed | Inbound::Lost(_));
+        self.changes.push(change);
+    }
+
+    /// The state of a path as last reported.
+    pub(crate) fn last_state(&self, of: &PathInfo) -> Option<PathState> {
+        self.changes.iter().rev().find_map(|change| match change {
+            Inbound::PathChanged(path) if (path.local, path.remote) == (of.local, of.remote) => {
+                Some(path.state)
+            }
+            _ => None,
+        })
+    }
+
+    /// The association was lost, and nothing came after that.
+    pub(crate) fn is_lost(&self) -> bool {
+        matches!(self.changes.last(), Some(Inbound::Lost(_)))
+    }
+
+    fn is_server(&self) -> bool {
+        matches!(self.role, Role::Echo { .. } | Role::Sink)
+    }
+}
+
+impl Drop for Peer {
+    fn drop(&mut self) {
+        if self.is_server() {
+            self.counters.ended.fetch_add(1, Ordering::SeqCst);
+        }
+    }
+}
+
+impl Session for Peer {
+    type Job = Work;
+    type Output = (u16, Bytes);
+
+    fn handle_inbound(&mut self, inbound: Inbound, now: Instant) {
+        match inbound {
+            Inbound::Message { stream, payload } => self.handle_message(stream, payload, now),
+            change => self.handle_change(change, now),
+        }
     }
 
     fn handle_output(&mut self, ticket: Ticket, (stream, payload): (u16, Bytes), _now: Instant) {

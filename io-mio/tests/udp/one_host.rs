@@ -8,8 +8,7 @@ use std::time::{Duration, Instant};
 
 use towpath_io_mio::limits::MAX_MESSAGE;
 use towpath_io_mio::udp::{Cables, UdpConfig, UdpSctp};
-use towpath_io_mio::{CloseMode, Driver, PathState, SessionId};
-use towpath_protocol::channel::LinkChange;
+use towpath_io_mio::{CloseMode, Driver, Inbound, LostReason, PathState, SessionId};
 use towpath_sctp::CloseReason;
 
 use crate::common::{Peer, Role, Server, client_loop, impatient, pattern, turn_until, wait_until};
@@ -147,6 +146,39 @@ fn a_server_on_all_addresses_answers_from_the_one_that_was_spoken_to() {
         assert_eq!(primary.remote, SocketAddr::new(ip(last), port));
         assert_eq!(primary.state, PathState::Active);
     }
+    server.stop();
+}
+
+#[test]
+fn a_session_learns_the_state_of_each_path_after_up_and_each_change() {
+    let (server, port) = serve(&[ip(1), ip(2)], &UdpConfig::default(), || Role::Sink);
+    let source = Role::Source {
+        length: 100,
+        left: 1_000_000_000,
+        streams: 1,
+    };
+    let session = Peer::new(source, &Arc::default());
+    let (mut driver, id) = connect(to(port), &[ip(3)], &[ip(1), ip(2)], session);
+    turn_until(&mut driver, "all paths", |driver| {
+        let paths = driver.paths(id);
+        paths.len() == 2 && paths.iter().all(|path| path.state == PathState::Active)
+    });
+    // What the last turn of the carrier has found reaches the session in the next one.
+    turn_until(&mut driver, "the reports", |driver| {
+        let session = driver.session(id).unwrap();
+        assert!(matches!(
+            session.changes[..3],
+            [
+                Inbound::Up { .. },
+                Inbound::PathChanged(_),
+                Inbound::PathChanged(_)
+            ]
+        ));
+        driver
+            .paths(id)
+            .iter()
+            .all(|path| session.last_state(path) == Some(path.state))
+    });
     server.stop();
 }
 
@@ -373,7 +405,12 @@ fn nobody_answers_and_that_is_said_in_the_end() {
     };
     let (mut driver, id) = connect(config, &[], &[ip(1)], Peer::client(Vec::new()));
     turn_until(&mut driver, "the loss", |driver| driver.is_over(id));
-    assert_eq!(driver.session(id).unwrap().changes, [LinkChange::Lost]);
+    assert_eq!(
+        driver.session(id).unwrap().changes,
+        [Inbound::Lost(LostReason::Unreachable(
+            "the peer does not answer".to_owned()
+        ))]
+    );
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
 use rustls::time_provider::DefaultTimeProvider;
-use towpath_io_mio::{Execute, Peer, Session, Ticket};
+use towpath_io_mio::{Execute, Inbound, Peer, Session, Ticket};
 use towpath_protocol::channel::{Chunk, LinkChange, tls_client_config, tls_server_config};
 use towpath_protocol::client::{ClientConfig, Connection, Event, TransferEvent};
 use towpath_protocol::server::ServerConfig;
@@ -117,9 +117,9 @@ impl Server {
             hold_jobs: false,
             now,
         };
-        let up = LinkChange::Up { streams: 8 };
-        link.server.handle_link(up, now);
-        link.client.handle_link(up, now);
+        let streams = 8;
+        link.server.handle_inbound(Inbound::Up { streams }, now);
+        link.client.handle_link(LinkChange::Up { streams }, now);
         link
     }
 
@@ -150,9 +150,11 @@ impl Link {
         loop {
             let mut moved = false;
             while let Some(transmit) = self.client.poll_transmit() {
-                let payload = BytesMut::from(&transmit.payload[..]);
-                self.server
-                    .handle_message(transmit.stream, payload, self.now);
+                let message = Inbound::Message {
+                    stream: transmit.stream,
+                    payload: BytesMut::from(&transmit.payload[..]),
+                };
+                self.server.handle_inbound(message, self.now);
                 moved = true;
             }
             while let Some((ticket, job)) = self.server.poll_job() {
