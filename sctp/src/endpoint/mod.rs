@@ -1,6 +1,7 @@
 //! Many associations behind one set of sockets.
 
 mod local;
+mod ready;
 mod stateless;
 mod table;
 mod throttle;
@@ -151,12 +152,15 @@ impl Endpoint {
                 fragment: false,
             });
         }
-        while let Some(index) = self.table.next_sending() {
+        while let Some(index) = self.table.pop_sending() {
             let transmit = self
                 .table
                 .association(index)
                 .and_then(|association| association.poll_transmit(now, buffer));
-            self.table.rotate_sending(transmit.is_some());
+            if transmit.is_some() {
+                // There may be more, after the other associations' turn.
+                self.table.mark_sending(index);
+            }
             self.table.refresh_deadline(index);
             if transmit.is_some() {
                 return transmit;

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::Instant;
 
+use super::ready::ReadyQueue;
 use crate::association::Association;
 use crate::cookie::Ports;
 use crate::event::{AssociationHandle, CloseReason, Datagram, Event, Message};
@@ -18,9 +19,10 @@ pub(crate) struct Table {
     tags: BTreeMap<u32, u32>,
     addresses: BTreeMap<(IpAddr, Ports), u32>,
     deadlines: BTreeSet<(Instant, u32)>,
-    /// Associations that may have packets to send, and events.
-    sending: VecDeque<u32>,
-    eventful: VecDeque<u32>,
+    /// Associations that may have packets to send.
+    sending: ReadyQueue<u32>,
+    /// Associations that may have events.
+    eventful: ReadyQueue<u32>,
     /// Tags of the departed, with the moment from which they may be used again.
     retired: VecDeque<(Instant, u32)>,
     retired_tags: BTreeSet<u32>,
@@ -32,8 +34,6 @@ struct Slot {
     entry: Entry,
     deadline: Option<Instant>,
     addresses: Vec<IpAddr>,
-    sending: bool,
-    eventful: bool,
 }
 
 #[derive(Debug)]
@@ -60,8 +60,6 @@ impl Table {
                 entry: Entry::Free,
                 deadline: None,
                 addresses: Vec::new(),
-                sending: false,
-                eventful: false,
             });
             // Bounded by the number of associations, which a u32 counts.
             u32::try_from(self.slots.len() - 1).unwrap_or(u32::MAX)
@@ -136,29 +134,14 @@ impl Table {
         Vec::new()
     }
 
-    /// Whether the next packet is to be polled from some association.
-    pub(crate) fn next_sending(&mut self) -> Option<u32> {
-        self.sending.front().copied()
-    }
-
-    /// The first of those that send has had its turn; it stays among them if it has `more`.
-    pub(crate) fn rotate_sending(&mut self, more: bool) {
-        if let Some(index) = self.sending.pop_front() {
-            if more {
-                self.sending.push_back(index);
-            } else if let Some(slot) = self.slots.get_mut(index as usize) {
-                slot.sending = false;
-            }
-        }
+    /// The association from which the next packet is to be polled.
+    pub(crate) fn pop_sending(&mut self) -> Option<u32> {
+        self.sending.pop()
     }
 
     /// An association may have packets to send.
     pub(crate) fn mark_sending(&mut self, index: u32) {
-        let slot = &mut self.slots[index as usize];
-        if !slot.sending {
-            slot.sending = true;
-            self.sending.push_back(index);
-        }
+        self.sending.insert(index);
     }
 
     /// Updates the deadline alone, after packets were polled.
@@ -194,7 +177,7 @@ impl Table {
     }
 
     pub(crate) fn poll_event(&mut self) -> Option<(AssociationHandle, Event)> {
-        while let Some(&index) = self.eventful.front() {
+        while let Some(index) = self.eventful.first() {
             let slot = &mut self.slots[index as usize];
             let handle = AssociationHandle {
                 index,
@@ -207,13 +190,12 @@ impl Table {
             };
             if let Some(event) = event {
                 if matches!(event, Event::Closed(_)) {
-                    self.eventful.pop_front();
+                    self.eventful.pop();
                     self.release(index);
                 }
                 return Some((handle, event));
             }
-            slot.eventful = false;
-            self.eventful.pop_front();
+            self.eventful.pop();
         }
         None
     }
@@ -236,7 +218,7 @@ impl Table {
                     && let Some(reason) = reason.take()
                 {
                     events.push_back(Event::Closed(reason));
-                    self.mark_eventful(handle.index);
+                    self.eventful.insert(handle.index);
                 }
                 message
             }
@@ -267,7 +249,7 @@ impl Table {
         let eventful = association.has_events();
         self.mark_sending(index);
         if eventful {
-            self.mark_eventful(index);
+            self.eventful.insert(index);
         }
         self.refresh_deadline(index);
     }
@@ -297,7 +279,7 @@ impl Table {
         self.live -= 1;
         self.tags.remove(&tag);
         self.retire(tag, until, now);
-        self.mark_eventful(index);
+        self.eventful.insert(index);
         self.refresh_deadline(index);
         farewell
     }
@@ -315,19 +297,10 @@ impl Table {
         }
     }
 
-    fn mark_eventful(&mut self, index: u32) {
-        let slot = &mut self.slots[index as usize];
-        if !slot.eventful {
-            slot.eventful = true;
-            self.eventful.push_back(index);
-        }
-    }
-
-    /// The application has heard that it is gone: the handle is void.
+    /// The application has polled [`Event::Closed`]: the handle is void from now on.
     fn release(&mut self, index: u32) {
         let slot = &mut self.slots[index as usize];
         slot.entry = Entry::Free;
-        slot.eventful = false;
         slot.generation = slot.generation.wrapping_add(1);
         self.free.push(index);
     }
