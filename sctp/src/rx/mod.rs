@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use order::Order;
 use ranges::Ranges;
-use reassembly::Reassembly;
+use reassembly::{Before, Neighbours, Reassembly};
 use window::Window;
 
 use crate::Config;
@@ -122,11 +122,15 @@ impl Rx {
         let result = if data.stream >= self.inbound {
             Received::InvalidStream
         } else {
-            // Whether the neighbours have come; a chunk that is next in sequence follows one that
-            // has.
-            let before = next || self.ranges.contains(tsn - 1);
-            let after = self.ranges.contains(tsn + 1);
-            let (charge, complete) = self.reassembly.insert(tsn, data, before, after, next)?;
+            let neighbours = Neighbours {
+                before: match next {
+                    true => Before::InSequence,
+                    false if self.ranges.contains(tsn - 1) => Before::Received,
+                    false => Before::Missing,
+                },
+                after: self.ranges.contains(tsn + 1),
+            };
+            let (charge, complete) = self.reassembly.insert(tsn, data, neighbours)?;
             self.buffered += charge;
             if let Some(complete) = complete {
                 self.order.deliver(complete, &mut self.ready)?;

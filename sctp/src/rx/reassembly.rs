@@ -26,6 +26,25 @@ pub(crate) struct Reassembly {
     hint: usize,
 }
 
+/// Which TSNs beside a fragment's own have been received.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Neighbours {
+    pub(crate) before: Before,
+    /// Whether the TSN after it has been received.
+    pub(crate) after: bool,
+}
+
+/// What has been received before a fragment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Before {
+    /// Not the TSN before it.
+    Missing,
+    /// The TSN before it, but not all TSNs up to there.
+    Received,
+    /// All TSNs up to it: it moves the cumulative point.
+    InSequence,
+}
+
 #[derive(Debug)]
 struct Run {
     last: Tsn,
@@ -97,16 +116,15 @@ impl Reassembly {
         }
     }
 
-    /// Takes a fragment. `before` and `after` say whether the neighbouring TSNs have come, `next`
-    /// whether all up to it have. Gives what it is charged for, and the message if it is whole.
+    /// Takes a fragment. Gives what it is charged for, and the message if it is whole.
     pub(crate) fn insert(
         &mut self,
         tsn: Tsn,
         data: &Data<'_>,
-        before: bool,
-        after: bool,
-        next: bool,
+        neighbours: Neighbours,
     ) -> Result<(usize, Option<Complete>), &'static str> {
+        let Neighbours { before, after } = neighbours;
+        let next = before == Before::InSequence;
         if next
             && !after
             && !data.begin
@@ -132,7 +150,7 @@ impl Reassembly {
             .filter(|(_, run)| run.last + 1 == tsn)
             .map(|(&first, _)| first);
         let right = after && self.runs.contains_key(&(tsn + 1));
-        self.check(tsn, data, before, after, left, right)?;
+        self.check(tsn, data, neighbours, left, right)?;
 
         let overhead = data.payload.len() + FRAGMENT_OVERHEAD;
         if data.begin && data.end {
@@ -185,8 +203,7 @@ impl Reassembly {
         &self,
         tsn: Tsn,
         data: &Data<'_>,
-        before: bool,
-        after: bool,
+        neighbours: Neighbours,
         left: Option<Tsn>,
         right: bool,
     ) -> Result<(), &'static str> {
@@ -194,7 +211,7 @@ impl Reassembly {
         let unfinished = left
             .and_then(|first| self.runs.get(&first))
             .filter(|run| !run.ends);
-        let fits = match (unfinished, before) {
+        let fits = match (unfinished, neighbours.before != Before::Missing) {
             (Some(run), _) => !data.begin && run.of(data),
             (None, true) => data.begin,
             (None, false) => true,
@@ -203,7 +220,7 @@ impl Reassembly {
             .then(|| self.runs.get(&(tsn + 1)))
             .flatten()
             .filter(|run| !run.begins);
-        let fits_right = match (follower, after) {
+        let fits_right = match (follower, neighbours.after) {
             (Some(run), _) => !data.end && run.of(data),
             (None, true) => data.end,
             (None, false) => true,
