@@ -62,12 +62,60 @@ pub(crate) fn acceptable(address: IpAddr, source: IpAddr) -> bool {
 
 /// How many leading bits two addresses share, none across families: the best guess at which of our
 /// addresses faces which of the peer's.
-pub(crate) fn common_prefix(a: IpAddr, b: IpAddr) -> Option<u32> {
+fn common_prefix(a: IpAddr, b: IpAddr) -> Option<u32> {
     match (a, b) {
         (IpAddr::V4(a), IpAddr::V4(b)) => Some((u32::from(a) ^ u32::from(b)).leading_zeros()),
         (IpAddr::V6(a), IpAddr::V6(b)) => Some((u128::from(a) ^ u128::from(b)).leading_zeros()),
         _ => None,
     }
+}
+
+/// All pairs of ours and the peer's addresses of one family: each of the peer's with our nearest
+/// first, so that the most likely pairs come before the least likely.
+pub(crate) fn pairs(locals: &[SocketAddr], remotes: &[SocketAddr]) -> Vec<PathId> {
+    let ranked: Vec<Vec<SocketAddr>> = remotes
+        .iter()
+        .map(|remote| {
+            let mut fitting: Vec<(u32, SocketAddr)> = locals
+                .iter()
+                .filter_map(|local| Some((likeness(*local, *remote)?, *local)))
+                .collect();
+            fitting.sort_by_key(|&(likeness, _)| std::cmp::Reverse(likeness));
+            fitting.into_iter().map(|(_, local)| local).collect()
+        })
+        .collect();
+    let mut out = Vec::new();
+    for round in 0..locals.len() {
+        for (remote, fitting) in remotes.iter().zip(&ranked) {
+            if let Some(&local) = fitting.get(round) {
+                out.push(PathId::new(local, *remote));
+            }
+        }
+    }
+    out
+}
+
+/// The one of our addresses that most likely faces a remote one.
+pub(crate) fn nearest(locals: &[SocketAddr], remote: SocketAddr) -> Option<SocketAddr> {
+    locals
+        .iter()
+        .copied()
+        .filter(|&local| likeness(local, remote).is_some())
+        .max_by_key(|&local| likeness(local, remote))
+}
+
+/// How alike two addresses are; none if they cannot form a path.
+fn likeness(local: SocketAddr, remote: SocketAddr) -> Option<u32> {
+    let PathId { local, remote } = PathId::new(local, remote);
+    // A socket on all addresses suits any remote of its family; loopback does not reach beyond the
+    // host.
+    if local.ip().is_unspecified() {
+        return (local.is_ipv4() == remote.is_ipv4()).then_some(1);
+    }
+    if local.ip().is_loopback() != remote.ip().is_loopback() {
+        return None;
+    }
+    common_prefix(local.ip(), remote.ip())
 }
 
 /// Our own addresses that may be named to a peer over a path: those with the UDP port that it sees,

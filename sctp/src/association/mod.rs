@@ -12,11 +12,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-pub(crate) use setup::{Accepted, pairs};
-
-use crate::cookie::Ports;
+use crate::config::Config;
+use crate::cookie::{Cookie, Ports};
 use crate::event::{
     CloseReason, Datagram, Event, Message, PathId, PathState, PathStatistics, SendError,
+    UnknownAssociation,
 };
 use crate::limits::{MAX_ABORT_REASON, MAX_CONTROL_QUEUE, MAX_EVENTS};
 use crate::packet::{Cause, Header, Writer};
@@ -24,7 +24,6 @@ use crate::path::{Path, PathIndex};
 use crate::rng::Rng;
 use crate::rx::Rx;
 use crate::tx::Tx;
-use crate::{Config, UnknownAssociation};
 
 #[derive(Debug)]
 pub(crate) struct Association {
@@ -134,6 +133,14 @@ enum WindowProbe {
         interval: Duration,
         answered: bool,
     },
+}
+
+/// What a valid cookie proves, and how it came back.
+#[derive(Debug)]
+pub(crate) struct Accepted<'a> {
+    pub(crate) cookie: &'a Cookie,
+    pub(crate) ports: Ports,
+    pub(crate) path: PathId,
 }
 
 impl Association {

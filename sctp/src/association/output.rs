@@ -5,10 +5,10 @@ use std::time::Instant;
 
 use super::paths::INFO_LEN;
 use super::{Association, Control, Report, State, WindowProbe};
-use crate::event::Transmit;
+use crate::event::{PathState, Transmit};
 use crate::limits::{INIT_LEN, MAX_TRAIN, MIN_FRAGMENT};
 use crate::packet::{Cause, DATA_HEADER, HEADER_LEN, Header, Writer, padded};
-use crate::path::{Heartbeat, PathIndex};
+use crate::path::{Heartbeat, Path, PathIndex};
 
 impl Association {
     /// Fills `buffer`, which is empty, with the next datagram or train of datagrams.
@@ -203,7 +203,7 @@ impl Association {
     fn choose_data_path(&self) -> PathIndex {
         let before = self.tx.lost_path().filter(|_| self.tx.fast_retransmit());
         match before {
-            Some(at) if self.paths[at].state == crate::PathState::Active => at,
+            Some(at) if self.paths[at].state == PathState::Active => at,
             _ => self.data_path(),
         }
     }
@@ -308,12 +308,8 @@ impl Association {
 
     /// The largest chunk that every usable path carries.
     fn smallest_chunk(&self) -> usize {
-        let usable = |path: &&crate::path::Path| {
-            matches!(
-                path.state,
-                crate::PathState::Active | crate::PathState::PotentiallyFailed
-            )
-        };
+        let usable =
+            |path: &&Path| matches!(path.state, PathState::Active | PathState::PotentiallyFailed);
         self.paths
             .iter()
             .filter(usable)

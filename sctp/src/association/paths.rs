@@ -4,8 +4,8 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use super::{Association, State, pairs};
-use crate::address::scope;
+use super::{Association, State};
+use crate::address::{pairs, scope};
 use crate::event::{CloseReason, PathId, PathState};
 use crate::limits::MAX_PATHS;
 use crate::packet::{Parameter, Parameters, parameter};

@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::{Association, Attempt, Control, Report, State, WindowProbe};
-use crate::Config;
-use crate::address::{acceptable, common_prefix};
+use super::{Accepted, Association, Attempt, Control, Report, State, WindowProbe};
+use crate::address::{acceptable, nearest, pairs};
+use crate::config::Config;
 use crate::cookie::{Cookie, Ports};
 use crate::event::{CloseReason, Event, PathId, PathState};
 use crate::limits::{
@@ -18,14 +18,6 @@ use crate::path::Path;
 use crate::rng::Rng;
 use crate::rx::Rx;
 use crate::tx::Tx;
-
-/// What a valid cookie proves, and how it came back.
-#[derive(Debug)]
-pub(crate) struct Accepted<'a> {
-    pub(crate) cookie: &'a Cookie,
-    pub(crate) ports: Ports,
-    pub(crate) path: PathId,
-}
 
 impl Association {
     /// Begins an association: an INIT is to be polled. `pairs` is not empty.
@@ -429,54 +421,6 @@ impl Association {
         });
         self.start_heartbeats(now);
     }
-}
-
-/// All pairs of ours and the peer's addresses of one family: each of the peer's with our nearest
-/// first, so that the most likely pairs come before the least likely.
-pub(crate) fn pairs(locals: &[SocketAddr], remotes: &[SocketAddr]) -> Vec<PathId> {
-    let ranked: Vec<Vec<SocketAddr>> = remotes
-        .iter()
-        .map(|remote| {
-            let mut fitting: Vec<(u32, SocketAddr)> = locals
-                .iter()
-                .filter_map(|local| Some((likeness(*local, *remote)?, *local)))
-                .collect();
-            fitting.sort_by_key(|&(likeness, _)| std::cmp::Reverse(likeness));
-            fitting.into_iter().map(|(_, local)| local).collect()
-        })
-        .collect();
-    let mut out = Vec::new();
-    for round in 0..locals.len() {
-        for (remote, fitting) in remotes.iter().zip(&ranked) {
-            if let Some(&local) = fitting.get(round) {
-                out.push(PathId::new(local, *remote));
-            }
-        }
-    }
-    out
-}
-
-/// The one of our addresses that most likely faces a remote one.
-fn nearest(locals: &[SocketAddr], remote: SocketAddr) -> Option<SocketAddr> {
-    locals
-        .iter()
-        .copied()
-        .filter(|&local| likeness(local, remote).is_some())
-        .max_by_key(|&local| likeness(local, remote))
-}
-
-/// How alike two addresses are; none if they cannot form a path.
-fn likeness(local: SocketAddr, remote: SocketAddr) -> Option<u32> {
-    let PathId { local, remote } = PathId::new(local, remote);
-    // A socket on all addresses suits any remote of its family; loopback does not reach beyond the
-    // host.
-    if local.ip().is_unspecified() {
-        return (local.is_ipv4() == remote.is_ipv4()).then_some(1);
-    }
-    if local.ip().is_loopback() != remote.ip().is_loopback() {
-        return None;
-    }
-    common_prefix(local.ip(), remote.ip())
 }
 
 /// A parameter or chunk as a report carries it, padded; longer ones are cut.

@@ -1,5 +1,6 @@
 //! Many associations behind one set of sockets.
 
+mod arrival;
 mod local;
 mod ready;
 mod stateless;
@@ -11,12 +12,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
-use stateless::Arrival;
+use arrival::Arrival;
 use table::Table;
 use throttle::Throttle;
 
-use crate::address::scope;
-use crate::association::{Association, pairs};
+use crate::address::{pairs, scope};
+use crate::association::Association;
+use crate::config::{Config, EndpointConfig, Shard};
 use crate::cookie::{Ports, Secrets};
 use crate::event::{
     AssociationHandle, ConnectError, Datagram, Event, Message, PathId, PathStatistics, SendError,
@@ -25,7 +27,6 @@ use crate::event::{
 use crate::limits::{MAX_PATHS, SECRET_LIFE};
 use crate::packet::{Chunk, Packet};
 use crate::rng::Rng;
-use crate::{Config, EndpointConfig, Shard};
 
 /// An SCTP endpoint: takes datagrams and time in, hands datagrams, events and messages out.
 ///

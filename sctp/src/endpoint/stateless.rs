@@ -5,42 +5,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::Endpoint;
+use super::arrival::Arrival;
 use crate::address::{acceptable, advertised};
 use crate::association::{Accepted, Association};
-use crate::cookie::{Cookie, CookieError, Ports};
-use crate::event::PathId;
-use crate::limits::{
-    AMPLIFICATION, BASE_MTU, MAX_COOKIE_EXTENSION, MAX_STATELESS_REPLIES, MIN_RECEIVE_WINDOW,
-    OVERHEAD_V4, OVERHEAD_V6,
-};
-use crate::packet::{Cause, Chunk, Header, Init, InitAddresses, Packet, Writer, write_addresses};
-
-/// A packet and where it came from.
-#[derive(Clone, Copy)]
-pub(super) struct Arrival<'a> {
-    pub(super) path: PathId,
-    pub(super) packet: Packet<'a>,
-    pub(super) len: usize,
-}
-
-impl Arrival<'_> {
-    pub(super) fn ports(&self) -> Ports {
-        Ports {
-            local: self.packet.header.destination_port,
-            peer: self.packet.header.source_port,
-        }
-    }
-
-    /// Bytes that an answer may have before the source is proven, SCTP header included.
-    fn allowance(&self) -> usize {
-        let overhead = if self.path.remote.is_ipv4() {
-            OVERHEAD_V4
-        } else {
-            OVERHEAD_V6
-        };
-        (AMPLIFICATION * (self.len + overhead) - overhead).min(BASE_MTU)
-    }
-}
+use crate::cookie::{Cookie, CookieError};
+use crate::limits::{MAX_COOKIE_EXTENSION, MAX_STATELESS_REPLIES, MIN_RECEIVE_WINDOW};
+use crate::packet::{Cause, Chunk, Header, Init, InitAddresses, Writer, write_addresses};
 
 impl Endpoint {
     /// Answers an INIT (§5.1 B).

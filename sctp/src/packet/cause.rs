@@ -1,6 +1,7 @@
 //! Error causes of ABORT and ERROR chunks (RFC 9260 §3.3.10).
 
-use super::{Parameters, be16, be32};
+use super::header::{be16, be32};
+use super::tlv::Parameters;
 
 /// Cause codes on the wire.
 pub(crate) mod code {

@@ -1,6 +1,9 @@
 //! Chunks: reading them in order, and what to do with unknown ones (RFC 9260 §3.2, §3.3).
 
-use super::{Causes, Init, Sack, be16, be32, padded};
+use super::cause::Causes;
+use super::header::{be16, be32, padded};
+use super::init::Init;
+use super::sack::Sack;
 
 /// Chunk types on the wire.
 pub mod kind {
@@ -129,34 +132,6 @@ pub enum ChunkError {
     /// The content does not match the type.
     #[error("chunk of type {0} is malformed")]
     Malformed(u8),
-}
-
-/// What the highest bits of an unknown chunk's or parameter's type ask for (RFC 9260 §3.2, tables 2
-/// and 3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct UnknownAction {
-    /// Whether processing goes on with what follows.
-    pub proceed: bool,
-    /// Whether the sender is told.
-    pub report: bool,
-}
-
-impl UnknownAction {
-    /// For a chunk type.
-    pub fn for_chunk(kind: u8) -> Self {
-        Self {
-            proceed: kind & 0x80 != 0,
-            report: kind & 0x40 != 0,
-        }
-    }
-
-    /// For a parameter type.
-    pub fn for_parameter(kind: u16) -> Self {
-        Self {
-            proceed: kind & 0x8000 != 0,
-            report: kind & 0x4000 != 0,
-        }
-    }
 }
 
 /// The chunks of a packet, in order.

@@ -2,7 +2,10 @@
 
 use std::fmt;
 
-use super::{Causes, Chunk, Data, Packet, Sack};
+use super::cause::Causes;
+use super::chunk::{Chunk, Data};
+use super::read::Packet;
+use super::sack::Sack;
 
 /// The chunks of the packet, joined by ` + `; a malformed chunk, with which reading ends, is `?`.
 impl fmt::Display for Packet<'_> {

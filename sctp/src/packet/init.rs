@@ -2,7 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::{Parameter, Parameters, UnknownAction, be16, be32, parameter};
+use super::header::{be16, be32};
+use super::tlv::{Parameter, Parameters, UnknownAction, parameter};
 use crate::limits::{MAX_ADDRESSES, MAX_REPORTS};
 
 /// Bytes of the fixed fields.

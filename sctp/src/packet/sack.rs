@@ -1,6 +1,6 @@
 //! Selective acknowledgements (RFC 9260 §3.3.4).
 
-use super::{be16, be32};
+use super::header::{be16, be32};
 
 /// Bytes of the fixed fields.
 const FIXED: usize = 12;

@@ -2,6 +2,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use proptest::prelude::*;
 
+use super::header::checksum;
 use super::*;
 
 const HEADER: Header = Header {

@@ -1,6 +1,6 @@
 //! Type-length-value parameters of control chunks (RFC 9260 §3.2.1).
 
-use super::{be16, padded};
+use super::header::{be16, padded};
 
 /// Parameter types on the wire.
 pub mod parameter {
@@ -22,6 +22,34 @@ pub mod parameter {
     pub const SUPPORTED_ADDRESS_TYPES: u16 = 12;
     /// Padding of an INIT (RFC 4820 §4).
     pub const PAD: u16 = 0x8005;
+}
+
+/// What the highest bits of an unknown chunk's or parameter's type ask for (RFC 9260 §3.2, tables 2
+/// and 3).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnknownAction {
+    /// Whether processing goes on with what follows.
+    pub proceed: bool,
+    /// Whether the sender is told.
+    pub report: bool,
+}
+
+impl UnknownAction {
+    /// For a chunk type.
+    pub fn for_chunk(kind: u8) -> Self {
+        Self {
+            proceed: kind & 0x80 != 0,
+            report: kind & 0x40 != 0,
+        }
+    }
+
+    /// For a parameter type.
+    pub fn for_parameter(kind: u16) -> Self {
+        Self {
+            proceed: kind & 0x8000 != 0,
+            report: kind & 0x4000 != 0,
+        }
+    }
 }
 
 /// One parameter, borrowed from its chunk.

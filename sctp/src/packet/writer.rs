@@ -2,10 +2,14 @@
 
 use std::net::IpAddr;
 
+use super::cause::Cause;
 use super::chunk::{
-    DATA_HEADER, FLAG_BEGIN, FLAG_END, FLAG_IMMEDIATE, FLAG_REFLECTED, FLAG_UNORDERED, kind,
+    DATA_HEADER, Data, FLAG_BEGIN, FLAG_END, FLAG_IMMEDIATE, FLAG_REFLECTED, FLAG_UNORDERED, kind,
 };
-use super::{Cause, Data, GapBlock, HEADER_LEN, Header, Init, checksum, padded, parameter};
+use super::header::{HEADER_LEN, Header, checksum, padded};
+use super::init::Init;
+use super::sack::GapBlock;
+use super::tlv::parameter;
 
 /// Appends one packet to a buffer, chunk by chunk.
 ///

@@ -11,9 +11,10 @@ pub(crate) use congestion::Congestion;
 pub(crate) use mtu::Mtu;
 pub(crate) use rtt::Rtt;
 
+use crate::config::Config;
+use crate::event::{PathId, PathState, PathStatistics};
 use crate::packet::HEADER_LEN;
 use crate::seq::Tsn;
-use crate::{Config, PathId, PathState, PathStatistics};
 
 /// Where a path stands among those of its association.
 pub(crate) type PathIndex = usize;

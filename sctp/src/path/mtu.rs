@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::Config;
+use crate::config::Config;
 use crate::limits::{MTU_PROBES, MTU_RAISE};
 
 /// SCTP packet sizes worth trying, in bytes: what common links leave of a packet after IP and UDP

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::Config;
+use crate::config::Config;
 
 /// The finest difference worth telling apart (the G of RFC 9260 §6.3.1).
 const GRANULARITY: Duration = Duration::from_micros(10);

@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use order::Order;
 use ranges::Ranges;
-use reassembly::{Before, Neighbours, Reassembly};
+use reassembly::{Before, Complete, Neighbours, Reassembly};
 use window::Window;
 
-use crate::Config;
+use crate::config::Config;
 use crate::event::Message;
 use crate::limits::{FRAGMENT_OVERHEAD, MAX_DUPLICATES, MAX_TSN_AHEAD, WINDOW_SLACK};
 use crate::packet::{Data, GapBlock};
@@ -40,14 +40,6 @@ pub(crate) struct Rx {
     inbound: u16,
     delay: Duration,
     frequency: u32,
-}
-
-/// A whole message and what it is charged for.
-#[derive(Debug)]
-pub(crate) struct Complete {
-    pub(crate) message: Message,
-    pub(crate) ssn: u16,
-    pub(crate) charge: usize,
 }
 
 /// Whether the peer is owed an acknowledgement.

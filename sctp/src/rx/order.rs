@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use super::Complete;
+use super::reassembly::Complete;
 use crate::seq;
 
 #[derive(Debug)]

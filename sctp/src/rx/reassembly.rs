@@ -9,7 +9,6 @@ use std::collections::{BTreeMap, VecDeque};
 
 use bytes::{Bytes, BytesMut};
 
-use super::Complete;
 use crate::event::Message;
 use crate::limits::FRAGMENT_OVERHEAD;
 use crate::packet::Data;
@@ -24,6 +23,14 @@ pub(crate) struct Reassembly {
     max_message: usize,
     /// Length of the last message with several fragments: the best guess at the next one's.
     hint: usize,
+}
+
+/// A whole message and what it is charged for.
+#[derive(Debug)]
+pub(crate) struct Complete {
+    pub(crate) message: Message,
+    pub(crate) ssn: u16,
+    pub(crate) charge: usize,
 }
 
 /// Which TSNs beside a fragment's own have been received.

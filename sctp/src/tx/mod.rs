@@ -8,18 +8,14 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::Instant;
 
 use bytes::Bytes;
-pub(crate) use queue::{Fragment, SendQueue};
-pub(crate) use sack::Acknowledged;
+use queue::{Fragment, SILLY, SendQueue};
 use scheduler::RoundRobin;
 
 use crate::event::Message;
-use crate::limits::MAX_OUTSTANDING;
+use crate::limits::{MAX_OUTSTANDING, MAX_PATHS};
 use crate::packet::{DATA_HEADER, Data, padded};
 use crate::path::{Path, PathIndex};
 use crate::seq::{self, Tsn};
-
-/// Less of the peer's window than this is not worth a fragment (silly window syndrome, §6.1 A).
-const SILLY: usize = 1_024;
 
 /// What has been sent and not acknowledged for good, as a ring indexed by TSN, and what has not
 /// been sent.
@@ -97,6 +93,15 @@ impl Sent {
             payload: &self.payload,
         }
     }
+}
+
+/// What a SACK acknowledged.
+#[derive(Debug, Default)]
+pub(crate) struct Acknowledged {
+    /// Newly acknowledged bytes of each path, chunk headers and padding included.
+    pub(crate) bytes: [usize; MAX_PATHS],
+    /// Whether a chunk was among them that was sent once, and not taken for lost.
+    pub(crate) unambiguous: [bool; MAX_PATHS],
 }
 
 impl Tx {

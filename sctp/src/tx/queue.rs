@@ -5,10 +5,12 @@ use std::collections::VecDeque;
 
 use bytes::Bytes;
 
-use super::SILLY;
 use super::scheduler::{RoundRobin, Scheduler};
 use crate::limits::{MAX_STREAM_BACKLOG, MIN_FRAGMENT};
 use crate::packet::DATA_HEADER;
+
+/// Less of the peer's window than this is not worth a fragment (silly window syndrome, §6.1 A).
+pub(super) const SILLY: usize = 1_024;
 
 #[derive(Debug)]
 pub(crate) struct SendQueue<S = RoundRobin> {

@@ -5,20 +5,12 @@
 
 use std::time::Instant;
 
-use super::{SILLY, Sent, SentState, Tx};
+use super::queue::SILLY;
+use super::{Acknowledged, Sent, SentState, Tx};
 use crate::limits::{MAX_GAP_BLOCKS, MAX_PATHS, RENEGE_ALLOWANCE};
 use crate::packet::Sack;
 use crate::path::Path;
 use crate::seq::{self, Tsn};
-
-/// What a SACK acknowledged.
-#[derive(Debug, Default)]
-pub(crate) struct Acknowledged {
-    /// Newly acknowledged bytes of each path, chunk headers and padding included.
-    pub(crate) bytes: [usize; MAX_PATHS],
-    /// Whether a chunk was among them that was sent once, and not taken for lost.
-    pub(crate) unambiguous: [bool; MAX_PATHS],
-}
 
 impl Tx {
     /// Takes a SACK.
