@@ -65,8 +65,8 @@
 //!     // What the client's application does.
 //!     while let Some(event) = client.poll_event() {
 //!         match event {
-//!             client::Event::Identified { server_key, .. } => {
-//!                 assert_eq!(server_key, ServerKey::of_certificate(certificate.der())?);
+//!             client::Event::Identified { fingerprint, .. } => {
+//!                 assert_eq!(fingerprint, ServerFingerprint::of_certificate(certificate.der())?);
 //!                 client.trust()?; // nothing about the user leaves before
 //!             }
 //!             client::Event::UserWanted => client.login_user(&UserName::parse("alice")?)?,

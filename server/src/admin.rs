@@ -7,7 +7,7 @@ use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use towpath_protocol::Role;
-use towpath_protocol::channel::ServerKey;
+use towpath_protocol::channel::ServerFingerprint;
 use towpath_protocol::signed::{KeyError, PublicKey, StoreId, UserId, UserName};
 use towpath_store::{
     KeyFileError, NewKey, NewUser, OpenError, Registry, RegistryError, StorageKey, Store, User,
@@ -129,7 +129,7 @@ pub struct Made {
     /// The store's id.
     pub store: StoreId,
     /// The key that clients will know the server by.
-    pub key: ServerKey,
+    pub key: ServerFingerprint,
     home: Home,
     recipient: String,
 }
@@ -189,10 +189,13 @@ pub fn init(dir: &Path) -> Result<Made, AdminError> {
 }
 
 /// The server key's fingerprint, as clients show and pin it.
-pub(super) fn fingerprint(home: &Home, identity: &Identity) -> Result<ServerKey, AdminError> {
+pub(super) fn fingerprint(
+    home: &Home,
+    identity: &Identity,
+) -> Result<ServerFingerprint, AdminError> {
     let certificate = identity.chain.first();
     certificate
-        .and_then(|certificate| ServerKey::of_certificate(certificate).ok())
+        .and_then(|certificate| ServerFingerprint::of_certificate(certificate).ok())
         .ok_or_else(|| {
             AdminError::Identity(IdentityError::Bad {
                 path: home.certificate(),

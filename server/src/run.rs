@@ -10,7 +10,7 @@ use rustls::time_provider::DefaultTimeProvider;
 use towpath_io_mio::udp::{Cables, UdpConfig, UdpSctp};
 use towpath_io_mio::{Carrier, Driver, LoopConfig, Peer, Stopper, kernel, seqpacket};
 use towpath_protocol::Limits;
-use towpath_protocol::channel::{ServerKey, tls_server_config};
+use towpath_protocol::channel::{ServerFingerprint, tls_server_config};
 use towpath_protocol::server::ServerConfig;
 use towpath_store::log::{LogError, ServerLog};
 use towpath_store::{Recipient, StorageKey, Store};
@@ -126,7 +126,7 @@ pub struct Server {
     config: Config,
     services: Arc<Services>,
     session: ServerConfig,
-    key: ServerKey,
+    key: ServerFingerprint,
 }
 
 /// A server that listens, and serves as soon as it is run.
@@ -168,7 +168,7 @@ impl Server {
     }
 
     /// The key that clients know this server by.
-    pub fn key(&self) -> ServerKey {
+    pub fn key(&self) -> ServerFingerprint {
         self.key
     }
 
@@ -191,7 +191,7 @@ impl Server {
         }
         let (store, key) = (self.session.store, self.key);
         let version = env!("CARGO_PKG_VERSION");
-        tracing::info!(%store, server_key = %key, listening = places, version, "ready");
+        tracing::info!(%store, fingerprint = %key, listening = places, version, "ready");
         Ok(Listening {
             driver,
             services: self.services,

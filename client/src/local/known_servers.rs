@@ -8,7 +8,7 @@
 
 use std::path::{Path, PathBuf};
 
-use towpath_protocol::channel::ServerKey;
+use towpath_protocol::channel::ServerFingerprint;
 use towpath_protocol::signed::StoreId;
 
 use crate::exit::{Exit, Failure};
@@ -23,7 +23,7 @@ pub struct ServerIdentity {
     /// Names the store.
     pub store: StoreId,
     /// Its public key.
-    pub key: ServerKey,
+    pub key: ServerFingerprint,
 }
 
 /// What the records say about a server.
@@ -36,7 +36,7 @@ pub enum Standing {
     /// The store is known with another key.
     KeyChanged {
         /// The key on record.
-        recorded: ServerKey,
+        recorded: ServerFingerprint,
         /// The line of the file.
         line: usize,
     },
@@ -47,7 +47,7 @@ pub enum Standing {
         /// The store on record.
         recorded: StoreId,
         /// The key on record.
-        recorded_key: ServerKey,
+        recorded_key: ServerFingerprint,
         /// The line of the file.
         line: usize,
     },
@@ -204,7 +204,7 @@ fn format_line(identity: &ServerIdentity, aliases: &[String]) -> String {
 
 /// Reads a server's fingerprint: `SHA256:` and 43 base64 characters.
 #[must_use]
-pub fn parse_fingerprint(text: &str) -> Option<ServerKey> {
+pub fn parse_fingerprint(text: &str) -> Option<ServerFingerprint> {
     let looks_right = text
         .strip_prefix("SHA256:")
         .is_some_and(|b| b.len() == 43 && b.is_ascii());
@@ -218,7 +218,7 @@ mod tests {
     fn identity(store: u8, key: u8) -> ServerIdentity {
         ServerIdentity {
             store: StoreId::from_bytes([store; 16]),
-            key: ServerKey::from_bytes([key; 32]),
+            key: ServerFingerprint::from_bytes([key; 32]),
         }
     }
 

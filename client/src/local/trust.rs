@@ -1,6 +1,6 @@
 //! Whether the server is the one the person means.
 
-use towpath_protocol::channel::ServerKey;
+use towpath_protocol::channel::ServerFingerprint;
 
 use crate::escape::Safe;
 use crate::exit::{Exit, Failure};
@@ -14,7 +14,7 @@ pub struct TrustPolicy {
     /// The addresses, as they are recorded.
     pub aliases: Vec<String>,
     /// The only key that is right (`--fingerprint`).
-    pub fingerprint: Option<ServerKey>,
+    pub fingerprint: Option<ServerFingerprint>,
     /// Take an unknown server without asking (`--trust-first-use`).
     pub first_use: bool,
 }
@@ -112,7 +112,7 @@ mod tests {
     fn shown(store: u8, key: u8) -> ServerIdentity {
         ServerIdentity {
             store: StoreId::from_bytes([store; 16]),
-            key: ServerKey::from_bytes([key; 32]),
+            key: ServerFingerprint::from_bytes([key; 32]),
         }
     }
 

@@ -182,13 +182,13 @@ impl ClientSession {
 
     fn handle_event(&mut self, event: Event, now: Instant) {
         match event {
-            Event::Identified { store, server_key } => {
+            Event::Identified { store, fingerprint } => {
                 self.phase = Phase::Greeting { store: Some(store) };
                 self.routes.job(
                     Owner::Session,
                     Job::Trust(ServerIdentity {
                         store,
-                        key: server_key,
+                        key: fingerprint,
                     }),
                 );
             }

@@ -146,17 +146,17 @@ impl ServerCertVerifier for AnyCertificate {
 /// A new certificate for the same key is the same identity. Written `SHA256:` and unpadded base64,
 /// like the fingerprints of OpenSSH.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ServerKey([u8; 32]);
+pub struct ServerFingerprint([u8; 32]);
 
 /// Not a server's fingerprint: `SHA256:` and 43 characters of base64.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error(
     "not a server fingerprint; one looks like SHA256:4IYCyIk5QYc7b4sM0Ys3m2QXwM3nT6k9vVbVd1J3b2A"
 )]
-pub struct ServerKeyError;
+pub struct ServerFingerprintError;
 
-impl ServerKey {
-    /// The key with this SHA-256.
+impl ServerFingerprint {
+    /// The fingerprint with these bytes.
     pub const fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
@@ -166,7 +166,7 @@ impl ServerKey {
         &self.0
     }
 
-    /// The key in a certificate.
+    /// The fingerprint of the key in a certificate.
     ///
     /// # Errors
     /// When the certificate cannot be parsed.
@@ -176,19 +176,19 @@ impl ServerKey {
     }
 }
 
-impl fmt::Display for ServerKey {
+impl fmt::Display for ServerFingerprint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", ssh_key::Fingerprint::Sha256(self.0))
     }
 }
 
-impl FromStr for ServerKey {
-    type Err = ServerKeyError;
+impl FromStr for ServerFingerprint {
+    type Err = ServerFingerprintError;
 
-    fn from_str(text: &str) -> Result<Self, ServerKeyError> {
+    fn from_str(text: &str) -> Result<Self, ServerFingerprintError> {
         match text.parse() {
             Ok(ssh_key::Fingerprint::Sha256(bytes)) => Ok(Self(bytes)),
-            Ok(_) | Err(_) => Err(ServerKeyError),
+            Ok(_) | Err(_) => Err(ServerFingerprintError),
         }
     }
 }
@@ -198,8 +198,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn server_key_text() {
-        let key = ServerKey::from_bytes([0xA5; 32]);
+    fn server_fingerprint_text() {
+        let key = ServerFingerprint::from_bytes([0xA5; 32]);
         let text = key.to_string();
         assert_eq!(text, "SHA256:paWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaWlpaU");
         assert_eq!(text.parse(), Ok(key));
@@ -211,7 +211,11 @@ mod tests {
             &format!("{text}="),
             &text[7..],
         ] {
-            assert_eq!(wrong.parse::<ServerKey>(), Err(ServerKeyError), "{wrong:?}");
+            assert_eq!(
+                wrong.parse::<ServerFingerprint>(),
+                Err(ServerFingerprintError),
+                "{wrong:?}"
+            );
         }
     }
 }

@@ -14,6 +14,7 @@ pub use chunk::{CHUNK_LEN, Chunk, TAILROOM};
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) use config::server_tls_without_certificate;
 pub use config::{
-    ALPN, ServerKey, ServerKeyError, TlsConfigError, tls_client_config, tls_server_config,
+    ALPN, ServerFingerprint, ServerFingerprintError, TlsConfigError, tls_client_config,
+    tls_server_config,
 };
 pub use link::{LinkChange, Transmit};

@@ -11,7 +11,7 @@ use rustls::{
 use rustls_pki_types::ServerName;
 use zeroize::{Zeroize, Zeroizing};
 
-use super::config::{ALPN, ServerKey};
+use super::config::{ALPN, ServerFingerprint};
 use super::keys::{EXPORTER_LABEL, Root, Secret};
 use super::record::Algorithm;
 use crate::error::ProtocolError;
@@ -139,10 +139,10 @@ impl Tls {
         secret
     }
 
-    /// The key of the server's certificate, at the client after the handshake.
-    pub(crate) fn server_key(&self) -> Option<ServerKey> {
+    /// The fingerprint of the server's key, at the client after the handshake.
+    pub(crate) fn server_fingerprint(&self) -> Option<ServerFingerprint> {
         let certificate = self.connection.peer_certificates()?.first()?;
-        ServerKey::of_certificate(certificate).ok()
+        ServerFingerprint::of_certificate(certificate).ok()
     }
 
     /// Whether the peer has said that nothing more comes.

@@ -1,7 +1,7 @@
 //! What a client's connection tells its application.
 
 use crate::channel::chunk::Chunk;
-use crate::channel::config::ServerKey;
+use crate::channel::config::ServerFingerprint;
 use crate::error::CloseReason;
 use crate::ids::{RequestId, TransferId};
 use crate::request::{Refusal, Reply};
@@ -17,8 +17,8 @@ pub enum Event {
     Identified {
         /// The store that the server says it holds.
         store: StoreId,
-        /// The key that the server has proved to hold.
-        server_key: ServerKey,
+        /// The fingerprint of the key that the server has proved to hold.
+        fingerprint: ServerFingerprint,
     },
     /// The server asks for the user name: [`login_user`](super::Connection::login_user).
     UserWanted,

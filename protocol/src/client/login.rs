@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 
 use super::event::Event;
 use super::state::{Client, Server, Stage};
-use crate::channel::config::ServerKey;
+use crate::channel::config::ServerFingerprint;
 use crate::channel::keys::Direction;
 use crate::channel::tls::Established;
 use crate::connection::Connection;
@@ -79,10 +79,10 @@ impl Connection<Client> {
         Ok(())
     }
 
-    /// The key that the server has proved to hold, from [`Event::Identified`] on.
+    /// The fingerprint of the key that the server has proved to hold, from [`Event::Identified`] on.
     #[must_use]
-    pub fn server_key(&self) -> Option<ServerKey> {
-        self.side.server.as_ref().map(|server| server.key)
+    pub fn server_fingerprint(&self) -> Option<ServerFingerprint> {
+        self.side.server.as_ref().map(|server| server.fingerprint)
     }
 
     /// The store that the server says it holds, from [`Event::Identified`] on.
@@ -161,19 +161,19 @@ impl Connection<Client> {
         store: StoreId,
         now: Instant,
     ) -> Result<(), ProtocolError> {
-        let key = self.tls().server_key().ok_or(ProtocolError::Unexpected)?;
+        let fingerprint = self
+            .tls()
+            .server_fingerprint()
+            .ok_or(ProtocolError::Unexpected)?;
         self.side.server = Some(Server {
             store,
-            key,
+            fingerprint,
             binding: established.binding,
         });
         self.agree(established, Direction::ClientToServer, streams);
         self.deadlines.set(None);
         self.deadlines.start_keepalive(now);
-        self.push(Event::Identified {
-            store,
-            server_key: key,
-        });
+        self.push(Event::Identified { store, fingerprint });
         Ok(())
     }
 }
@@ -192,7 +192,7 @@ impl Connection<Client> {
         connection.deadlines.set(None);
         connection.side.server = Some(Server {
             store,
-            key: ServerKey::from_bytes([0; 32]),
+            fingerprint: ServerFingerprint::from_bytes([0; 32]),
             binding: established.binding,
         });
         connection.agree(established, Direction::ClientToServer, u16::MAX);

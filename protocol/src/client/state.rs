@@ -1,6 +1,6 @@
 //! What a client's connection remembers.
 
-use crate::channel::config::ServerKey;
+use crate::channel::config::ServerFingerprint;
 use crate::channel::tls::Established;
 use crate::signed::manifest::ManifestHash;
 use crate::signed::name::{FilePath, StoreId, UserName};
@@ -48,7 +48,7 @@ pub(super) enum Stage {
 /// What the handshake and the hello have said about the server.
 pub(super) struct Server {
     pub(super) store: StoreId,
-    pub(super) key: ServerKey,
+    pub(super) fingerprint: ServerFingerprint,
     pub(super) binding: [u8; 32],
 }
 

@@ -29,11 +29,11 @@ fn the_server_is_identified_before_anything_else() {
     assert_eq!(pair.client.trust(), Err(UsageError::WrongState));
     pair.link(LinkChange::Up { streams: 65 });
     pair.run();
-    let C::Identified { store, server_key } = pair.client_event() else {
+    let C::Identified { store, fingerprint } = pair.client_event() else {
         panic!("not identified");
     };
-    assert_eq!((store, server_key), (STORE, host.key));
-    assert_eq!(pair.client.server_key(), Some(host.key));
+    assert_eq!((store, fingerprint), (STORE, host.key));
+    assert_eq!(pair.client.server_fingerprint(), Some(host.key));
     // The server has asked for the user by now, but the person has not said yes.
     let alice = UserName::parse("alice").unwrap();
     assert!(pair.client_events.is_empty());
@@ -69,15 +69,15 @@ fn trust_may_come_before_the_prompt() {
 }
 
 #[test]
-fn another_certificate_is_another_server_key() {
+fn another_certificate_is_another_fingerprint() {
     let keys: Vec<_> = (0..2)
         .map(|_| {
             let mut pair = Pair::new(1);
             pair.run();
-            let C::Identified { server_key, .. } = pair.client_event() else {
+            let C::Identified { fingerprint, .. } = pair.client_event() else {
                 panic!("not identified");
             };
-            server_key
+            fingerprint
         })
         .collect();
     assert_ne!(keys[0], keys[1]);

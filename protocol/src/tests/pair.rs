@@ -11,7 +11,7 @@ use rustls::time_provider::TimeProvider;
 use zeroize::Zeroizing;
 
 use crate::channel::{
-    Chunk, LinkChange, ServerKey, Transmit, tls_client_config, tls_server_config,
+    Chunk, LinkChange, ServerFingerprint, Transmit, tls_client_config, tls_server_config,
 };
 use crate::client::{self, ClientConfig};
 use crate::server::{self, ServerConfig};
@@ -39,7 +39,7 @@ impl TimeProvider for FixedTime {
 /// A server's certificate and settings.
 pub(crate) struct Host {
     pub(crate) tls: Arc<rustls::ServerConfig>,
-    pub(crate) key: ServerKey,
+    pub(crate) key: ServerFingerprint,
 }
 
 impl Host {
@@ -50,7 +50,7 @@ impl Host {
             .self_signed(&pair)
             .unwrap();
         let der = certificate.der().clone();
-        let key = ServerKey::of_certificate(&der).unwrap();
+        let key = ServerFingerprint::of_certificate(&der).unwrap();
         let private = PrivateKeyDer::Pkcs8(pair.serialize_der().into());
         let tls = tls_server_config(vec![der], private, Arc::new(FixedTime)).unwrap();
         Self { tls, key }
