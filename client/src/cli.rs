@@ -64,7 +64,7 @@ pub struct Common {
     #[arg(long, global = true, value_enum, default_value_t = TransportChoice::Auto)]
     pub transport: TransportChoice,
     /// The server's UDP port, for SCTP in user space
-    #[arg(long, global = true, value_name = "PORT", default_value_t = towpath_io_mio::udp::UDP_PORT, value_parser = clap::value_parser!(u16).range(1..))]
+    #[arg(long, global = true, value_name = "PORT", default_value_t = towpath_io_mio::carrier::udp::UDP_PORT, value_parser = clap::value_parser!(u16).range(1..))]
     pub udp_port: u16,
     /// Local address to use; may be repeated
     #[arg(long, global = true, value_name = "ADDRESS")]

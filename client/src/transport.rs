@@ -3,9 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 
-use towpath_io_mio::kernel::{self, KernelConfig, KernelSctp};
-use towpath_io_mio::seqpacket::Seqpacket;
-use towpath_io_mio::udp::{UdpConfig, UdpSctp};
+use towpath_io_mio::carrier::kernel::{self, KernelConfig, KernelSctp};
+use towpath_io_mio::carrier::udp::{UdpConfig, UdpSctp};
+use towpath_io_mio::carrier::unix::Seqpacket;
 use towpath_io_mio::{Carrier, PathInfo};
 
 use crate::cli::{Common, TransportChoice};

@@ -1,22 +1,19 @@
 //! Sockets and the event loop of Towpath.
 //!
 //! A [`Carrier`] is an endpoint that carries whole messages on numbered streams for many
-//! associations: the kernel's SCTP ([`kernel`]), SCTP in user space over UDP ([`udp`]), or an
-//! `AF_UNIX` socket for tests ([`seqpacket`]). A [`Driver`] is the mio loop that moves messages
+//! associations: the kernel's SCTP ([`carrier::kernel`]), SCTP in user space over UDP
+//! ([`carrier::udp`]), or an `AF_UNIX` socket for tests ([`carrier::unix`]). A [`Driver`] is the mio loop that moves messages
 //! between carriers and [`Session`]s, keeps their deadlines, and hands their slow work to a bounded
 //! pool of worker threads ([`Execute`]).
 //!
 //! Time enters the state machines here and nowhere else.
 
-mod carrier;
+pub mod carrier;
 mod driver;
-mod endpoint;
-pub mod kernel;
 pub mod limits;
 mod pool;
-pub mod seqpacket;
 mod session;
-pub mod udp;
+mod sys;
 
 pub use carrier::{
     AssociationId, Carrier, CarrierEvent, CloseMode, Inbound, LostReason, PathInfo, PathState,

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use common::{Peer, Role, Server, Worker, client_loop, impatient, pattern, turn_until, wait_until};
+use towpath_io_mio::carrier::udp::{UdpConfig, UdpSctp};
+use towpath_io_mio::carrier::unix::Seqpacket;
 use towpath_io_mio::limits::{MAX_MESSAGE, SEND_QUEUE_HARD};
-use towpath_io_mio::seqpacket::Seqpacket;
-use towpath_io_mio::udp::{UdpConfig, UdpSctp};
 use towpath_io_mio::{Carrier, CarrierIndex, Driver, Inbound, LoopConfig, SessionId};
 
 /// A place where a server listens, over one carrier or another.

@@ -131,7 +131,7 @@ fn dispatch(command: Command) -> Result<(), CommandError> {
                     port: arguments.port,
                     carrier: arguments.carrier,
                     udp_port: arguments.udp_port,
-                    cables: None,
+                    link_faults: None,
                 }),
             };
             Ok(run::run(&arguments.dir, listen)?)

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use serde::Deserialize;
-use towpath_io_mio::udp::UDP_PORT;
+use towpath_io_mio::carrier::udp::UDP_PORT;
 
 use super::limits;
 

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use rustls::time_provider::DefaultTimeProvider;
-use towpath_io_mio::udp::{Cables, UdpConfig, UdpSctp};
-use towpath_io_mio::{Carrier, Driver, LoopConfig, Peer, Stopper, kernel, seqpacket};
+use towpath_io_mio::carrier::udp::{LinkFaults, UdpConfig, UdpSctp};
+use towpath_io_mio::carrier::{kernel, unix};
+use towpath_io_mio::{Carrier, Driver, LoopConfig, Peer, Stopper};
 use towpath_protocol::Limits;
 use towpath_protocol::channel::{ServerFingerprint, tls_server_config};
 use towpath_protocol::server::ServerConfig;
@@ -45,7 +46,7 @@ pub struct Network {
     /// UDP port of SCTP in user space; 0 lets the kernel choose.
     pub udp_port: Option<u16>,
     /// Lets addresses of SCTP in user space go silent, for a demonstration.
-    pub cables: Option<Cables>,
+    pub link_faults: Option<LinkFaults>,
 }
 
 /// Why the server did not start, or stopped.
@@ -317,7 +318,7 @@ fn open_carriers(config: &Config, listen: Listen) -> Result<Listeners, RunError>
     let network = match listen {
         Listen::Unix(path) => {
             let place = path.display().to_string();
-            let carrier = seqpacket::Seqpacket::listen(&path);
+            let carrier = unix::Seqpacket::listen(&path);
             listeners.add(place, carrier)?;
             return Ok(listeners);
         }
@@ -351,7 +352,7 @@ fn open_carriers(config: &Config, listen: Listen) -> Result<Listeners, RunError>
     let udp_port = network.udp_port.unwrap_or(config.udp_port);
     let udp = UdpConfig {
         max_associations: config.max_sessions,
-        cables: network.cables,
+        link_faults: network.link_faults,
         ..UdpConfig::default()
     };
     match UdpSctp::listen(&at(udp_port), port, &udp) {

@@ -14,7 +14,7 @@ use towpath_client::cli::Cli;
 use towpath_client::exit::Exit;
 use towpath_client::terminal::Terminal;
 use towpath_io_mio::Stopper;
-use towpath_io_mio::udp::Cables;
+use towpath_io_mio::carrier::udp::LinkFaults;
 use towpath_protocol::Role;
 use towpath_protocol::signed::UserName;
 use towpath_server::admin::{self, Password};
@@ -52,7 +52,7 @@ pub(super) struct Stage {
 struct Running {
     thread: JoinHandle<Result<(), RunError>>,
     stopper: Stopper,
-    cables: Cables,
+    link_faults: LinkFaults,
     udp_port: u16,
     fingerprint: String,
 }
@@ -136,12 +136,12 @@ impl Stage {
         );
         let server = Server::open(&self.path("server"))?;
         let fingerprint = server.key().to_string();
-        let cables = Cables::default();
+        let link_faults = LinkFaults::default();
         let listening = server.listen(Listen::Network(Network {
             addresses,
             carrier: Some(CarrierChoice::Udp),
             udp_port: Some(0),
-            cables: Some(cables.clone()),
+            link_faults: Some(link_faults.clone()),
             ..Network::default()
         }))?;
         let udp_port = listening
@@ -150,7 +150,7 @@ impl Stage {
         println!("  serves at {}", listening.places());
         self.server = Some(Running {
             stopper: listening.stopper(),
-            cables,
+            link_faults,
             udp_port,
             fingerprint,
             thread: std::thread::spawn(move || listening.run()),
@@ -292,10 +292,10 @@ impl Stage {
     }
 
     /// What unplugs the server's addresses.
-    pub(super) fn cables(&self) -> Result<Cables, DemoError> {
+    pub(super) fn link_faults(&self) -> Result<LinkFaults, DemoError> {
         let server = self.server.as_ref();
-        let cables = server.map(|server| server.cables.clone());
-        cables.ok_or_else(|| DemoError::Wrong("the server does not run".to_owned()))
+        let link_faults = server.map(|server| server.link_faults.clone());
+        link_faults.ok_or_else(|| DemoError::Wrong("the server does not run".to_owned()))
     }
 
     /// Checks an exported proof with `ssh-keygen`, where there is one.

@@ -123,14 +123,14 @@ fn flip(stage: &Stage) -> Result<(), DemoError> {
 /// Cuts the address that carries a put while it runs.
 fn cut(stage: &Stage, mia: &Person) -> Result<(), DemoError> {
     stage.file("long.bin", CUT)?;
-    let cables = stage.cables()?;
+    let link_faults = stage.link_faults()?;
     let partials = stage.stored_partials();
     let watcher = std::thread::spawn(move || -> Option<IpAddr> {
         let started = Instant::now();
         while started.elapsed() < PATIENCE {
             if bytes_in(&partials) > CUT / 4 {
-                let busiest = cables.take_busiest()?;
-                cables.unplug(busiest);
+                let busiest = link_faults.take_busiest()?;
+                link_faults.cut(busiest);
                 println!(
                     "  *** {busiest} goes silent, {} into the file ***",
                     Size(bytes_in(&partials))
@@ -153,7 +153,7 @@ fn cut(stage: &Stage, mia: &Person) -> Result<(), DemoError> {
     );
     stage.ok(mia, &["get", "-q", "URL/long.bin", "long.copy"])?;
     stage.same("long.bin", "long.copy")?;
-    stage.cables()?.plug(cut);
+    stage.link_faults()?.restore(cut);
     Ok(())
 }
 

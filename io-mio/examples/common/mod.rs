@@ -10,8 +10,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
-use towpath_io_mio::kernel::{KernelConfig, KernelSctp};
-use towpath_io_mio::udp::{UDP_PORT, UdpConfig, UdpSctp};
+use towpath_io_mio::carrier::kernel::{KernelConfig, KernelSctp};
+use towpath_io_mio::carrier::udp::{UDP_PORT, UdpConfig, UdpSctp};
 use towpath_io_mio::{Carrier, Driver, Execute, LoopConfig, PathInfo, Session};
 
 /// What an example's `main` results in: the error is shown as it is.

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use towpath_io_mio::kernel::{self, KernelConfig, KernelSctp};
+use towpath_io_mio::carrier::kernel::{self, KernelConfig, KernelSctp};
 use towpath_io_mio::limits::MAX_MESSAGE;
 use towpath_io_mio::{Carrier, CarrierIndex, Driver, Inbound, LoopConfig, PathState};
 

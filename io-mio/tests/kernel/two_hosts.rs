@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use towpath_io_mio::Carrier;
-use towpath_io_mio::kernel::{KernelConfig, KernelSctp};
+use towpath_io_mio::carrier::kernel::{KernelConfig, KernelSctp};
 use towpath_io_mio::limits::{MAX_MESSAGE, SEND_QUEUE};
 
 use crate::common::hosts::{self, Hosts, Over, cut, left, run};

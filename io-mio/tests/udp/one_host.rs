@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use towpath_io_mio::carrier::udp::{LinkFaults, UdpConfig, UdpSctp};
 use towpath_io_mio::limits::MAX_MESSAGE;
-use towpath_io_mio::udp::{Cables, UdpConfig, UdpSctp};
 use towpath_io_mio::{CloseMode, Driver, Inbound, LostReason, PathState, SessionId};
 use towpath_sctp::CloseReason;
 
@@ -201,7 +201,7 @@ fn cut(
     client: UdpConfig,
     locals: &[IpAddr],
     remotes: &[IpAddr],
-    cables: &Cables,
+    link_faults: &LinkFaults,
 ) {
     let (server, port) = server;
     let total = 4_000;
@@ -224,8 +224,8 @@ fn cut(
     turn_until(&mut driver, "a quarter", |_| {
         messages.load(Ordering::SeqCst) > total / 4
     });
-    let busiest = cables.take_busiest().unwrap();
-    cables.unplug(busiest);
+    let busiest = link_faults.take_busiest().unwrap();
+    link_faults.cut(busiest);
     assert!(
         messages.load(Ordering::SeqCst) < total,
         "all arrived before the cut"
@@ -242,9 +242,9 @@ fn cut(
 
 #[test]
 fn the_server_loses_one_of_two_addresses_in_mid_transfer() {
-    let cables = Cables::default();
+    let link_faults = LinkFaults::default();
     let config = UdpConfig {
-        cables: Some(cables.clone()),
+        link_faults: Some(link_faults.clone()),
         ..UdpConfig::default()
     };
     let server = serve(&[ip(1), ip(2)], &config, || Role::Sink);
@@ -254,15 +254,15 @@ fn the_server_loses_one_of_two_addresses_in_mid_transfer() {
         UdpConfig::default(),
         &[],
         &[ip(1), ip(2)],
-        &cables,
+        &link_faults,
     );
 }
 
 #[test]
 fn the_client_loses_one_of_two_addresses_in_mid_transfer() {
-    let cables = Cables::default();
+    let link_faults = LinkFaults::default();
     let config = UdpConfig {
-        cables: Some(cables.clone()),
+        link_faults: Some(link_faults.clone()),
         ..UdpConfig::default()
     };
     let server = serve(&[ip(1)], &UdpConfig::default(), || Role::Sink);
@@ -272,7 +272,7 @@ fn the_client_loses_one_of_two_addresses_in_mid_transfer() {
         config,
         &[ip(3), ip(4)],
         &[ip(1)],
-        &cables,
+        &link_faults,
     );
 }
 

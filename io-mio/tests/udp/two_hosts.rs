@@ -6,8 +6,8 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use nix::unistd::geteuid;
+use towpath_io_mio::carrier::udp::{UDP_PORT, UdpConfig, UdpSctp};
 use towpath_io_mio::limits::{MAX_MESSAGE, SEND_QUEUE};
-use towpath_io_mio::udp::{UDP_PORT, UdpConfig, UdpSctp};
 use towpath_io_mio::{Carrier, Driver, PathState, SessionId};
 
 use crate::common::hosts::{self, Hosts, Over, cut, left, run};

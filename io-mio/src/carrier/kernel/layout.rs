@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use libc::c_int;
 
-use super::sys::Control;
 use crate::carrier::{PathInfo, PathState};
+use crate::sys::{CONTROL_LEN, Control};
 
 // Options that libc lacks.
 pub(super) const SOCKOPT_BINDX_ADD: c_int = 100;
@@ -40,9 +40,6 @@ pub(super) const PEER_ADDR_CHANGE: u16 = 0x8002;
 pub(super) const SHUTDOWN_EVENT: u16 = 0x8005;
 pub(super) const PARTIAL_DELIVERY_EVENT: u16 = 0x8006;
 
-/// Space for one `RCVINFO` (28 bytes behind its header), with room to spare for what we did not ask
-/// for.
-pub(super) const CONTROL_LEN: usize = 64;
 const CMSG_HEADER: usize = 16;
 const STORAGE: usize = 128;
 pub(super) const STATUS_LEN: usize = 176;

@@ -8,10 +8,10 @@ use bytes::BytesMut;
 use nix::sys::socket::{Shutdown, getsockopt, setsockopt, shutdown, sockopt};
 
 use super::layout::{self, Notification};
-use super::sys;
+use crate::carrier::per_socket::{MessageSocket, take_message};
 use crate::carrier::{Inbound, LostReason, PathInfo, PathState};
-use crate::endpoint::{MessageSocket, take_message};
 use crate::limits::{MAX_ADDRESSES, MAX_MESSAGE, SEND_QUEUE};
+use crate::sys;
 
 /// Room for the addresses of the peer, more than we allow ourselves: the peer decides how many it
 /// has.

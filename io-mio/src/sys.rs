@@ -1,6 +1,6 @@
 //! The system calls that no crate wraps: the only `unsafe` of the project.
 //!
-//! Options, addresses, notifications and control messages cross as bytes; [`layout`](super::layout)
+//! Options, addresses, notifications and control messages cross as bytes; `carrier/kernel/layout.rs`
 //! knows what they mean, in safe code.
 
 #![expect(
@@ -15,27 +15,29 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use bytes::{BufMut, BytesMut};
 use libc::{c_int, c_void, socklen_t};
 
-use super::layout::CONTROL_LEN;
+/// Space for one `SCTP_RCVINFO` (28 bytes behind its header), with room to spare for what was not
+/// asked for.
+pub(crate) const CONTROL_LEN: usize = 64;
 
 /// What `recvmsg` said beside the bytes.
-pub(super) struct Received {
+pub(crate) struct Received {
     /// Bytes appended to the buffer.
-    pub(super) length: usize,
+    pub(crate) length: usize,
     /// `MSG_EOR`, `MSG_NOTIFICATION`, `MSG_CTRUNC`.
-    pub(super) flags: c_int,
+    pub(crate) flags: c_int,
     /// The control messages.
-    pub(super) control: Control,
+    pub(crate) control: Control,
 }
 
 /// Room for control messages, aligned as the kernel's `cmsghdr` wants it.
 #[repr(C, align(8))]
-pub(super) struct Control {
-    pub(super) bytes: [u8; CONTROL_LEN],
-    pub(super) length: usize,
+pub(crate) struct Control {
+    pub(crate) bytes: [u8; CONTROL_LEN],
+    pub(crate) length: usize,
 }
 
 /// Makes a non-blocking one-to-one SCTP socket.
-pub(super) fn socket(domain: c_int) -> io::Result<OwnedFd> {
+pub(crate) fn socket(domain: c_int) -> io::Result<OwnedFd> {
     let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
     // SAFETY: takes plain integers.
     let fd = check(unsafe { libc::socket(domain, kind, libc::IPPROTO_SCTP) })?;
@@ -44,7 +46,7 @@ pub(super) fn socket(domain: c_int) -> io::Result<OwnedFd> {
 }
 
 /// Binds to one address, given as the bytes of its `sockaddr`.
-pub(super) fn bind(socket: BorrowedFd<'_>, address: &[u8]) -> io::Result<()> {
+pub(crate) fn bind(socket: BorrowedFd<'_>, address: &[u8]) -> io::Result<()> {
     // SAFETY: pointer and length describe `address`, which the kernel copies before it returns.
     check(unsafe {
         libc::bind(
@@ -57,7 +59,7 @@ pub(super) fn bind(socket: BorrowedFd<'_>, address: &[u8]) -> io::Result<()> {
 }
 
 /// Sets an option of the level `SOL_SCTP`.
-pub(super) fn set_option(socket: BorrowedFd<'_>, option: c_int, value: &[u8]) -> io::Result<()> {
+pub(crate) fn set_option(socket: BorrowedFd<'_>, option: c_int, value: &[u8]) -> io::Result<()> {
     set_option_at(socket, libc::IPPROTO_SCTP, option, value)
 }
 
@@ -99,7 +101,7 @@ fn set_option_at(
 
 /// Reads an option: `value` goes in as the question and comes back as the answer. Returns the
 /// answer's length.
-pub(super) fn option(
+pub(crate) fn option(
     socket: BorrowedFd<'_>,
     level: c_int,
     option: c_int,
@@ -116,7 +118,7 @@ pub(super) fn option(
 }
 
 /// Receives a piece of a message, or a notification, into the spare capacity of `buffer`.
-pub(super) fn receive(socket: BorrowedFd<'_>, buffer: &mut BytesMut) -> io::Result<Received> {
+pub(crate) fn receive(socket: BorrowedFd<'_>, buffer: &mut BytesMut) -> io::Result<Received> {
     let mut control = Control {
         bytes: [0; CONTROL_LEN],
         length: 0,
@@ -150,7 +152,7 @@ pub(super) fn receive(socket: BorrowedFd<'_>, buffer: &mut BytesMut) -> io::Resu
 }
 
 /// Sends a whole message with the control messages in `control`.
-pub(super) fn send(socket: BorrowedFd<'_>, payload: &[u8], control: &Control) -> io::Result<()> {
+pub(crate) fn send(socket: BorrowedFd<'_>, payload: &[u8], control: &Control) -> io::Result<()> {
     let mut part = libc::iovec {
         iov_base: payload.as_ptr().cast_mut().cast(),
         iov_len: payload.len(),

@@ -6,9 +6,9 @@
 //! interfaces has two paths to a server with one address.
 
 mod association;
-mod cables;
 mod carrier;
 mod interfaces;
+mod link_faults;
 mod socket;
 mod sockets;
 
@@ -18,7 +18,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use association::Association;
-pub use cables::Cables;
+pub use link_faults::LinkFaults;
 use socket::ReceiveBuffers;
 use sockets::Sockets;
 use towpath_sctp::{AssociationHandle, Config, Endpoint, EndpointConfig};
@@ -31,7 +31,7 @@ pub const UDP_PORT: u16 = 9899;
 
 /// How SCTP over UDP is set up.
 ///
-/// The defaults are those of [`KernelConfig`](crate::kernel::KernelConfig), made for losing a path
+/// The defaults are those of [`KernelConfig`](crate::carrier::kernel::KernelConfig), made for losing a path
 /// without losing time.
 #[derive(Debug, Clone)]
 pub struct UdpConfig {
@@ -63,9 +63,9 @@ pub struct UdpConfig {
     pub max_packet: usize,
     /// Whether the kernel or the device cuts trains of packets (GSO), where it can.
     pub segmentation: bool,
-    /// Lets the local addresses be silenced one by one, for demonstrations and tests; none in
-    /// earnest.
-    pub cables: Option<Cables>,
+    /// Drops packets at chosen local addresses, for demonstrations and tests; never set in
+    /// production.
+    pub link_faults: Option<LinkFaults>,
 }
 
 impl Default for UdpConfig {
@@ -84,7 +84,7 @@ impl Default for UdpConfig {
             max_associations: limits::UDP_MAX_ASSOCIATIONS,
             max_packet: towpath_sctp::limits::MAX_MTU,
             segmentation: true,
-            cables: None,
+            link_faults: None,
         }
     }
 }

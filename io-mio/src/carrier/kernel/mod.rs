@@ -3,7 +3,6 @@
 mod layout;
 mod network;
 mod socket;
-pub(crate) mod sys;
 
 use std::io;
 use std::net::SocketAddr;
@@ -11,8 +10,8 @@ use std::time::Duration;
 
 use network::Kernel;
 
-use crate::endpoint::{Endpoint, carrier_by_endpoint};
-use crate::limits;
+use crate::carrier::per_socket::{Endpoint, carrier_by_endpoint};
+use crate::{limits, sys};
 
 /// How the kernel's SCTP is set up.
 ///

@@ -18,8 +18,10 @@ use nix::sys::socket::{
     listen, recvmsg, sendmsg, setsockopt, shutdown, socket, sockopt,
 };
 
+use crate::carrier::per_socket::{
+    Endpoint, MessageSocket, Network, carrier_by_endpoint, take_message,
+};
 use crate::carrier::{Inbound, LostReason, PathInfo};
-use crate::endpoint::{Endpoint, MessageSocket, Network, carrier_by_endpoint, take_message};
 use crate::limits::{BACKLOG, MAX_MESSAGE, SEQPACKET_BUFFER, STREAMS};
 
 /// The stream number of the frame that aborts.

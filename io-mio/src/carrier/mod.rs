@@ -5,6 +5,11 @@
 //! socket for all of them (SCTP in user space): readiness belongs to the carrier's sockets,
 //! messages belong to associations, and only the carrier knows how the two meet.
 
+pub mod kernel;
+mod per_socket;
+pub mod udp;
+pub mod unix;
+
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;

@@ -13,7 +13,7 @@ use towpath_sctp::{
 use super::association::{Association, Phase, Up, path_info};
 use super::interfaces;
 use super::socket::Received;
-use super::{Cables, Role, UdpSctp};
+use super::{LinkFaults, Role, UdpSctp};
 use crate::carrier::{
     AssociationId, Carrier, CarrierEvent, CloseMode, Inbound, LostReason, PathInfo, Peer,
     Readiness, Registrar, SendError,
@@ -25,10 +25,8 @@ use crate::limits::{
 
 const KIND: &str = "udp";
 
-fn carries(cables: &Option<Cables>, path: PathId, bytes: usize) -> bool {
-    cables
-        .as_ref()
-        .is_none_or(|cables| cables.carry(path.local.ip(), bytes))
+fn passes(faults: Option<&LinkFaults>, path: PathId, bytes: usize) -> bool {
+    faults.is_none_or(|faults| faults.passes(path.local.ip(), bytes))
 }
 
 impl UdpSctp {
@@ -48,7 +46,7 @@ impl UdpSctp {
                 return false;
             };
             let bytes = &self.train[..transmit.size];
-            if !carries(&self.config.cables, transmit.path, bytes.len()) {
+            if !passes(self.config.link_faults.as_ref(), transmit.path, bytes.len()) {
                 continue;
             }
             match self.sockets.from(transmit.path.local) {
@@ -64,9 +62,9 @@ impl UdpSctp {
     fn read(&mut self, at: usize, now: Instant) -> bool {
         let mut sane = false;
         for _ in 0..RECEIVE_ROUNDS {
-            let (endpoint, cables) = (&mut self.endpoint, &self.config.cables);
+            let (endpoint, faults) = (&mut self.endpoint, self.config.link_faults.as_ref());
             let received = self.sockets.all[at].receive(&mut self.buffers, |path, datagram| {
-                if carries(cables, path, datagram.len()) {
+                if passes(faults, path, datagram.len()) {
                     endpoint.handle_datagram(path, datagram, now);
                 }
             });

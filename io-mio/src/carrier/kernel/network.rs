@@ -8,9 +8,10 @@ use std::sync::Once;
 use nix::sys::socket::{Backlog, listen, setsockopt, sockopt};
 
 use super::socket::{KernelSocket, locals_of, peers_of};
-use super::{KernelConfig, layout, sys};
-use crate::endpoint::Network;
+use super::{KernelConfig, layout};
+use crate::carrier::per_socket::Network;
 use crate::limits::{BACKLOG, INIT_ATTEMPTS, INIT_MAX_TIMEOUT, MAX_ADDRESSES, SUSPECT_AFTER};
+use crate::sys;
 
 /// Makes sockets with one configuration.
 pub(super) struct Kernel {

@@ -15,8 +15,8 @@ use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 use towpath_sctp::{PathId, Transmit as SctpTransmit};
 
 use super::interfaces::{Device, Local};
-use crate::kernel::sys;
 use crate::limits::{BLOCKED_PATIENCE, BLOCKED_TRAINS, DATAGRAM_BUFFER, RECEIVE_BATCH, UDP_BUFFER};
+use crate::sys;
 
 /// A bound socket of one address family.
 pub(super) struct Socket {
