@@ -3,9 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 
-use towpath_io_mio::carrier::kernel::{self, KernelConfig, KernelSctp};
-use towpath_io_mio::carrier::udp::{UdpConfig, UdpSctp};
-use towpath_io_mio::carrier::unix::Seqpacket;
+use towpath_io_mio::carrier::kernel::{self, KernelConfig};
+use towpath_io_mio::carrier::udp::{self, UdpConfig};
+use towpath_io_mio::carrier::unix;
 use towpath_io_mio::{Carrier, PathInfo};
 
 use crate::cli::{Common, TransportChoice};
@@ -78,7 +78,7 @@ fn kernel_carrier(locals: &[SocketAddr]) -> Result<Box<dyn Carrier>, Failure> {
             format!("{e}; `modprobe sctp` loads the module, and --transport udp needs none"),
         )
     })?;
-    let carrier = KernelSctp::client(locals, &KernelConfig::default());
+    let carrier = kernel::client(locals, &KernelConfig::default());
     Ok(Box::new(carrier.map_err(|e| no_socket(&e))?))
 }
 
@@ -87,7 +87,7 @@ fn udp_carrier(locals: &[SocketAddr], peer_port: u16) -> Result<Box<dyn Carrier>
         peer_port,
         ..UdpConfig::default()
     };
-    let carrier = UdpSctp::client(locals, &config);
+    let carrier = udp::client(locals, &config);
     Ok(Box::new(carrier.map_err(|e| no_socket(&e))?))
 }
 
@@ -98,7 +98,7 @@ fn no_socket(error: &std::io::Error) -> Failure {
 /// The addresses are those of nobody: the socket's path decides.
 fn test_route(path: &Path) -> Route {
     Route {
-        carrier: Box::new(Seqpacket::client(path)),
+        carrier: Box::new(unix::client(path)),
         name: "unix",
         remotes: vec![SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1)],
         shown: path.display().to_string(),

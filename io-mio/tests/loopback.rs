@@ -11,8 +11,8 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use common::{Peer, Role, Server, Worker, client_loop, impatient, pattern, turn_until, wait_until};
-use towpath_io_mio::carrier::udp::{UdpConfig, UdpSctp};
-use towpath_io_mio::carrier::unix::Seqpacket;
+use towpath_io_mio::carrier::udp::{self, UdpConfig};
+use towpath_io_mio::carrier::unix;
 use towpath_io_mio::limits::{MAX_MESSAGE, SEND_QUEUE_HARD};
 use towpath_io_mio::{Carrier, CarrierIndex, Driver, Inbound, LoopConfig, SessionId};
 
@@ -35,11 +35,11 @@ impl Unix {
 
 impl Place for Unix {
     fn listen(&mut self) -> Box<dyn Carrier> {
-        Box::new(Seqpacket::listen(self.0.path().join("socket")).unwrap())
+        Box::new(unix::listen(&self.0.path().join("socket")).unwrap())
     }
 
     fn client(&self) -> Box<dyn Carrier> {
-        Box::new(Seqpacket::client(self.0.path().join("socket")))
+        Box::new(unix::client(&self.0.path().join("socket")))
     }
 
     fn remotes(&self) -> Vec<SocketAddr> {
@@ -68,13 +68,13 @@ impl Udp {
 impl Place for Udp {
     fn listen(&mut self) -> Box<dyn Carrier> {
         let addresses = ["127.0.0.1:0", "127.0.0.2:0"].map(|at| at.parse().unwrap());
-        let carrier = UdpSctp::listen(&addresses, SCTP_PORT, &self.config).unwrap();
+        let carrier = udp::listen(&addresses, SCTP_PORT, &self.config).unwrap();
         self.config.peer_port = carrier.udp_addresses()[0].port();
         Box::new(carrier)
     }
 
     fn client(&self) -> Box<dyn Carrier> {
-        Box::new(UdpSctp::client(&[], &self.config).unwrap())
+        Box::new(udp::client(&[], &self.config).unwrap())
     }
 
     fn remotes(&self) -> Vec<SocketAddr> {
@@ -91,10 +91,10 @@ impl Place for Udp {
 /// Each test over each carrier.
 macro_rules! over_all_carriers {
     ($($test:ident),* $(,)?) => {
-        mod unix {
+        mod over_unix {
             $(#[test] fn $test() { super::$test(&mut super::Unix::new()); })*
         }
-        mod udp {
+        mod over_udp {
             $(#[test] fn $test() { super::$test(&mut super::Udp::new()); })*
         }
     };
@@ -446,14 +446,14 @@ fn a_socket_file_is_replaced_only_if_nobody_listens() {
     let path = directory.path().join("socket");
     // What a listener that was killed leaves behind.
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-    let carrier = Box::new(Seqpacket::listen(&path).unwrap());
+    let carrier = Box::new(unix::listen(&path).unwrap());
     let server = Server::start(carrier, LoopConfig::default(), || Role::Sink);
-    let error = Seqpacket::listen(&path).err().unwrap();
+    let error = unix::listen(&path).err().unwrap();
     assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
     server.stop();
     assert!(!path.exists());
     std::fs::write(&path, "precious").unwrap();
-    let error = Seqpacket::listen(&path).err().unwrap();
+    let error = unix::listen(&path).err().unwrap();
     assert_eq!(error.kind(), std::io::ErrorKind::AddrInUse);
     assert_eq!(std::fs::read(&path).unwrap(), b"precious");
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use rustls::time_provider::DefaultTimeProvider;
-use towpath_io_mio::carrier::udp::{LinkFaults, UdpConfig, UdpSctp};
+use towpath_io_mio::carrier::udp::{self, LinkFaults, UdpConfig, UdpSctp};
 use towpath_io_mio::carrier::{kernel, unix};
 use towpath_io_mio::{Carrier, Driver, LoopConfig, Peer, Stopper};
 use towpath_protocol::Limits;
@@ -318,7 +318,7 @@ fn open_carriers(config: &Config, listen: Listen) -> Result<Listeners, RunError>
     let network = match listen {
         Listen::Unix(path) => {
             let place = path.display().to_string();
-            let carrier = unix::Seqpacket::listen(&path);
+            let carrier = unix::listen(&path);
             listeners.add(place, carrier)?;
             return Ok(listeners);
         }
@@ -342,7 +342,7 @@ fn open_carriers(config: &Config, listen: Listen) -> Result<Listeners, RunError>
         (CarrierChoice::Auto, Err(reason)) => tracing::info!(%reason, "no SCTP of the kernel"),
         (CarrierChoice::Kernel, Err(reason)) => return Err(RunError::NoSctp(reason)),
         (CarrierChoice::Auto | CarrierChoice::Kernel, Ok(())) => {
-            let carrier = kernel::KernelSctp::listen(&at(port), &kernel::KernelConfig::default());
+            let carrier = kernel::listen(&at(port), &kernel::KernelConfig::default());
             listeners.add(format!("{} (kernel SCTP)", shown(&at(port))), carrier)?;
         }
     }
@@ -355,7 +355,7 @@ fn open_carriers(config: &Config, listen: Listen) -> Result<Listeners, RunError>
         link_faults: network.link_faults,
         ..UdpConfig::default()
     };
-    match UdpSctp::listen(&at(udp_port), port, &udp) {
+    match udp::listen(&at(udp_port), port, &udp) {
         Ok(carrier) => {
             let bound = carrier.udp_addresses();
             listeners.udp_port = bound.first().map(SocketAddr::port);

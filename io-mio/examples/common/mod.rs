@@ -10,8 +10,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use clap::{Args, ValueEnum};
-use towpath_io_mio::carrier::kernel::{KernelConfig, KernelSctp};
-use towpath_io_mio::carrier::udp::{UDP_PORT, UdpConfig, UdpSctp};
+use towpath_io_mio::carrier::kernel::{self, KernelConfig};
+use towpath_io_mio::carrier::udp::{self, UDP_PORT, UdpConfig};
 use towpath_io_mio::{Carrier, Driver, Execute, LoopConfig, PathInfo, Session};
 
 /// What an example's `main` results in: the error is shown as it is.
@@ -74,13 +74,13 @@ impl Ends {
         };
         Ok(match self.carrier {
             Kind::Kernel => {
-                let carrier = KernelSctp::listen(&with(self.port), &KernelConfig::default())?;
+                let carrier = kernel::listen(&with(self.port), &KernelConfig::default())?;
                 let shown = list(&carrier.local_addresses());
                 (Box::new(carrier), shown)
             }
             Kind::Udp => {
                 let port = self.udp_port.unwrap_or(UDP_PORT);
-                let carrier = UdpSctp::listen(&with(port), self.port, &self.udp())?;
+                let carrier = udp::listen(&with(port), self.port, &self.udp())?;
                 let shown = format!(
                     "SCTP port {} over UDP {}",
                     self.port,
@@ -99,8 +99,8 @@ impl Ends {
             .map(|ip| SocketAddr::new(*ip, 0))
             .collect();
         Ok(match self.carrier {
-            Kind::Kernel => Box::new(KernelSctp::client(&locals, &KernelConfig::default())?),
-            Kind::Udp => Box::new(UdpSctp::client(&locals, &self.udp())?),
+            Kind::Kernel => Box::new(kernel::client(&locals, &KernelConfig::default())?),
+            Kind::Udp => Box::new(udp::client(&locals, &self.udp())?),
         })
     }
 

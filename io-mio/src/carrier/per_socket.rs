@@ -1,6 +1,5 @@
 //! A carrier with one socket for each association, whatever the kind of socket.
 
-mod delegate;
 #[cfg(test)]
 mod tests;
 
@@ -11,7 +10,6 @@ use std::os::fd::AsFd;
 use std::time::Instant;
 
 use bytes::{Bytes, BytesMut};
-pub(crate) use delegate::carrier_by_endpoint;
 
 use crate::carrier::{
     AssociationId, Carrier, CarrierEvent, CloseMode, Inbound, LostReason, PathInfo, Peer,
@@ -38,7 +36,7 @@ pub(crate) trait MessageSocket: AsFd + Send {
 }
 
 /// Where sockets come from.
-pub(crate) trait Network: Send {
+pub(crate) trait SocketFamily: Send {
     type Socket: MessageSocket;
     type Listener: AsFd + Send;
     const KIND: &'static str;
@@ -61,9 +59,9 @@ pub(crate) fn take_message(scratch: &mut BytesMut) -> BytesMut {
 /// Sources below this are listening sockets; associations are numbered from here.
 const FIRST_ASSOCIATION: u64 = 1024;
 
-/// The carrier over a [`Network`].
-pub(crate) struct Endpoint<N: Network> {
-    network: N,
+/// The carrier over a [`SocketFamily`].
+pub(crate) struct PerSocket<N: SocketFamily> {
+    family: N,
     listeners: Vec<Listening<N::Listener>>,
     associations: BTreeMap<AssociationId, Association<N::Socket>>,
     next: u64,
@@ -116,8 +114,8 @@ enum Phase {
     Shutdown,
 }
 
-impl<N: Network> Endpoint<N> {
-    pub(crate) fn new(network: N, listeners: Vec<N::Listener>) -> Self {
+impl<N: SocketFamily> PerSocket<N> {
+    pub(crate) fn new(family: N, listeners: Vec<N::Listener>) -> Self {
         assert!(
             (listeners.len() as u64) < FIRST_ASSOCIATION,
             "listening sockets are counted by the caller"
@@ -131,7 +129,7 @@ impl<N: Network> Endpoint<N> {
             })
             .collect();
         Self {
-            network,
+            family,
             listeners,
             associations: BTreeMap::new(),
             next: FIRST_ASSOCIATION,
@@ -146,7 +144,7 @@ impl<N: Network> Endpoint<N> {
     fn accept(&mut self, index: usize, now: Instant) -> bool {
         for _ in 0..ACCEPT_BATCH {
             let listening = &mut self.listeners[index];
-            let error = match self.network.accept(&listening.socket) {
+            let error = match self.family.accept(&listening.socket) {
                 Ok((socket, addresses)) => {
                     listening.failing = false;
                     match self.adopt(socket) {
@@ -342,7 +340,7 @@ impl<S: MessageSocket> Association<S> {
     }
 }
 
-impl<N: Network> Carrier for Endpoint<N> {
+impl<N: SocketFamily> Carrier for PerSocket<N> {
     fn kind(&self) -> &'static str {
         N::KIND
     }
@@ -436,7 +434,7 @@ impl<N: Network> Carrier for Endpoint<N> {
     }
 
     fn connect(&mut self, remotes: &[SocketAddr], _now: Instant) -> io::Result<AssociationId> {
-        let socket = self.network.connect(remotes)?;
+        let socket = self.family.connect(remotes)?;
         let id = self.adopt(socket)?;
         self.announce(id);
         Ok(id)
@@ -544,7 +542,7 @@ impl<N: Network> Carrier for Endpoint<N> {
     fn local_addresses(&self) -> Vec<SocketAddr> {
         self.listeners
             .iter()
-            .flat_map(|listening| self.network.local_addresses(&listening.socket))
+            .flat_map(|listening| self.family.local_addresses(&listening.socket))
             .collect()
     }
 }

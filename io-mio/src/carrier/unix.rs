@@ -15,45 +15,40 @@ use bytes::BytesMut;
 use nix::errno::Errno;
 use nix::sys::socket::{
     AddressFamily, Backlog, MsgFlags, Shutdown, SockFlag, SockType, UnixAddr, bind, connect,
-    listen, recvmsg, sendmsg, setsockopt, shutdown, socket, sockopt,
+    listen as listen_on, recvmsg, sendmsg, setsockopt, shutdown, socket, sockopt,
 };
 
-use crate::carrier::per_socket::{
-    Endpoint, MessageSocket, Network, carrier_by_endpoint, take_message,
-};
-use crate::carrier::{Inbound, LostReason, PathInfo};
+use crate::carrier::per_socket::{MessageSocket, PerSocket, SocketFamily, take_message};
+use crate::carrier::{Carrier, Inbound, LostReason, PathInfo};
 use crate::limits::{BACKLOG, MAX_MESSAGE, SEQPACKET_BUFFER, STREAMS};
 
 /// The stream number of the frame that aborts.
 const ABORT: u16 = u16::MAX;
 
-/// An `AF_UNIX` endpoint; see the [module](self).
-pub struct Seqpacket(Endpoint<Unix>);
+/// Listens at `path`. A socket file that nobody listens at is replaced; one in use is not.
+///
+/// # Errors
+/// `AddrInUse` when another process listens there or the file is not a socket, and those of the
+/// file system.
+pub fn listen(path: &Path) -> io::Result<impl Carrier + use<>> {
+    remove_stale(path)?;
+    let socket = new_socket()?;
+    bind(socket.as_raw_fd(), &UnixAddr::new(path)?)?;
+    listen_on(&socket, Backlog::new(BACKLOG)?)?;
+    let path = path.to_owned();
+    let listener = Listener {
+        socket: socket.into(),
+        path: path.clone(),
+    };
+    Ok(PerSocket::new(Unix { path }, vec![listener]))
+}
 
-impl Seqpacket {
-    /// Listens at `path`. A socket file that nobody listens at is replaced; one in use is not.
-    ///
-    /// # Errors
-    /// `AddrInUse` when somebody listens there or the file is no socket, and those of the file
-    /// system.
-    pub fn listen(path: impl Into<PathBuf>) -> io::Result<Self> {
-        let path = path.into();
-        remove_stale(&path)?;
-        let socket = new_socket()?;
-        bind(socket.as_raw_fd(), &UnixAddr::new(&path)?)?;
-        listen(&socket, Backlog::new(BACKLOG)?)?;
-        let listener = Listener {
-            socket: socket.into(),
-            path: path.clone(),
-        };
-        Ok(Self(Endpoint::new(Unix { path }, vec![listener])))
-    }
-
-    /// Connects to the socket at `path`; the addresses given to `connect` do not matter.
-    #[must_use]
-    pub fn client(path: impl Into<PathBuf>) -> Self {
-        Self(Endpoint::new(Unix { path: path.into() }, Vec::new()))
-    }
+/// A carrier that connects to the socket at `path`; the addresses given to
+/// [`connect`](Carrier::connect) do not matter.
+#[must_use]
+pub fn client(path: &Path) -> impl Carrier + use<> {
+    let path = path.to_owned();
+    PerSocket::new(Unix { path }, Vec::new())
 }
 
 /// Removes the file of a listener that is gone.
@@ -119,7 +114,7 @@ impl Drop for Listener {
     }
 }
 
-impl Network for Unix {
+impl SocketFamily for Unix {
     type Socket = UnixSocket;
     type Listener = Listener;
     const KIND: &'static str = "unix";
@@ -228,5 +223,3 @@ impl MessageSocket for UnixSocket {
         Vec::new()
     }
 }
-
-carrier_by_endpoint!(Seqpacket);

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use towpath_io_mio::carrier::kernel::{self, KernelConfig, KernelSctp};
+use towpath_io_mio::carrier::kernel::{self, KernelConfig};
 use towpath_io_mio::limits::MAX_MESSAGE;
 use towpath_io_mio::{Carrier, CarrierIndex, Driver, Inbound, LoopConfig, PathState};
 
@@ -24,7 +24,7 @@ const TWO: &[&str] = &["127.0.0.1", "127.0.0.2"];
 /// A server on two addresses, and where it listens.
 fn serve(role: fn() -> Role) -> (Server, Vec<SocketAddr>) {
     kernel::supported().unwrap();
-    let carrier = KernelSctp::listen(&addresses(TWO, 0), &KernelConfig::default()).unwrap();
+    let carrier = kernel::listen(&addresses(TWO, 0), &KernelConfig::default()).unwrap();
     let at = carrier.local_addresses();
     assert_eq!(at.len(), 2);
     assert_ne!(at[0].port(), 0);
@@ -38,7 +38,7 @@ fn client(driver: &mut Driver<Peer>) -> CarrierIndex {
     let locals = addresses(&["127.0.0.3", "127.0.0.4"], 0);
     driver
         .add_carrier(Box::new(
-            KernelSctp::client(&locals, &KernelConfig::default()).unwrap(),
+            kernel::client(&locals, &KernelConfig::default()).unwrap(),
         ))
         .unwrap()
 }
@@ -292,14 +292,14 @@ fn ipv6_and_ipv4_together() {
     kernel::supported().unwrap();
     let mixed = ["::1", "127.0.0.1"];
     for listen in [&mixed[..], &["0.0.0.0", "::"]] {
-        let carrier = KernelSctp::listen(&addresses(listen, 0), &KernelConfig::default()).unwrap();
+        let carrier = kernel::listen(&addresses(listen, 0), &KernelConfig::default()).unwrap();
         let port = carrier.local_addresses()[0].port();
         let server = Server::start(Box::new(carrier), LoopConfig::default(), || Role::Echo {
             jobs: false,
         });
         for remotes in [&mixed[..], &["127.0.0.1"], &["::1"]] {
             let mut driver = client_loop();
-            let carrier = KernelSctp::client(&[], &KernelConfig::default()).unwrap();
+            let carrier = kernel::client(&[], &KernelConfig::default()).unwrap();
             let carrier = driver.add_carrier(Box::new(carrier)).unwrap();
             let client = Peer::client(vec![(3, pattern(40_000, 3))]);
             let id = driver

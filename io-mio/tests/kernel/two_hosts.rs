@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use towpath_io_mio::Carrier;
-use towpath_io_mio::carrier::kernel::{KernelConfig, KernelSctp};
+use towpath_io_mio::carrier::kernel::{self, KernelConfig};
 use towpath_io_mio::limits::{MAX_MESSAGE, SEND_QUEUE};
 
 use crate::common::hosts::{self, Hosts, Over, cut, left, run};
@@ -15,11 +15,11 @@ use crate::common::{Peer, Role, pattern, turn_until, wait_until};
 const KERNEL: Over = Over { listen, client };
 
 fn listen(addresses: &[SocketAddr]) -> Box<dyn Carrier> {
-    Box::new(KernelSctp::listen(addresses, &KernelConfig::default()).unwrap())
+    Box::new(kernel::listen(addresses, &KernelConfig::default()).unwrap())
 }
 
 fn client(locals: &[SocketAddr]) -> Box<dyn Carrier> {
-    Box::new(KernelSctp::client(locals, &KernelConfig::default()).unwrap())
+    Box::new(kernel::client(locals, &KernelConfig::default()).unwrap())
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use towpath_io_mio::carrier::udp::{LinkFaults, UdpConfig, UdpSctp};
+use towpath_io_mio::carrier::udp::{self, LinkFaults, UdpConfig};
 use towpath_io_mio::limits::MAX_MESSAGE;
 use towpath_io_mio::{CloseMode, Driver, Inbound, LostReason, PathState, SessionId};
 use towpath_sctp::CloseReason;
@@ -23,7 +23,7 @@ fn ip(last: u8) -> IpAddr {
 /// Listens at these addresses, on a free UDP port; says where.
 fn serve(addresses: &[IpAddr], config: &UdpConfig, role: fn() -> Role) -> (Server, u16) {
     let at: Vec<_> = addresses.iter().map(|ip| SocketAddr::new(*ip, 0)).collect();
-    let carrier = UdpSctp::listen(&at, PORT, config).unwrap();
+    let carrier = udp::listen(&at, PORT, config).unwrap();
     let port = carrier.udp_addresses()[0].port();
     (Server::start(Box::new(carrier), impatient(), role), port)
 }
@@ -40,7 +40,7 @@ fn connect(
         .map(|ip| SocketAddr::new(*ip, PORT))
         .collect();
     let mut driver = client_loop();
-    let carrier = UdpSctp::client(&locals, &config).unwrap();
+    let carrier = udp::client(&locals, &config).unwrap();
     let carrier = driver.add_carrier(Box::new(carrier)).unwrap();
     let id = driver.connect(carrier, &remotes, session).unwrap();
     (driver, id)
@@ -417,12 +417,12 @@ fn nobody_answers_and_that_is_said_in_the_end() {
 fn wrong_addresses_are_errors_at_once() {
     use towpath_io_mio::Carrier;
     let config = UdpConfig::default();
-    assert!(UdpSctp::listen(&[], PORT, &config).is_err());
-    assert!(UdpSctp::listen(&["127.0.0.1:0".parse().unwrap()], 0, &config).is_err());
-    assert!(UdpSctp::listen(&["203.0.113.1:0".parse().unwrap()], PORT, &config).is_err());
-    assert!(UdpSctp::client(&["127.0.0.1:0".parse().unwrap(); 9], &config).is_err());
+    assert!(udp::listen(&[], PORT, &config).is_err());
+    assert!(udp::listen(&["127.0.0.1:0".parse().unwrap()], 0, &config).is_err());
+    assert!(udp::listen(&["203.0.113.1:0".parse().unwrap()], PORT, &config).is_err());
+    assert!(udp::client(&["127.0.0.1:0".parse().unwrap(); 9], &config).is_err());
     let now = Instant::now();
-    let mut client = UdpSctp::client(&[], &config).unwrap();
+    let mut client = udp::client(&[], &config).unwrap();
     for wrong in [
         &[][..],
         &["127.0.0.1:0"],
@@ -435,9 +435,9 @@ fn wrong_addresses_are_errors_at_once() {
         assert!(client.connect(&remotes, now).is_err(), "{wrong:?}");
     }
     let remote = ["127.0.0.1:9260".parse().unwrap()];
-    let mut bound = UdpSctp::client(&["203.0.113.1:0".parse().unwrap()], &config).unwrap();
+    let mut bound = udp::client(&["203.0.113.1:0".parse().unwrap()], &config).unwrap();
     assert!(bound.connect(&remote, now).is_err());
-    let mut server = UdpSctp::listen(&["127.0.0.1:0".parse().unwrap()], PORT, &config).unwrap();
+    let mut server = udp::listen(&["127.0.0.1:0".parse().unwrap()], PORT, &config).unwrap();
     assert!(server.connect(&remote, now).is_err());
     // A close of what does not exist does nothing.
     let id = client.connect(&remote, now).unwrap();

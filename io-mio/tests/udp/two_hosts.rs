@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use nix::unistd::geteuid;
-use towpath_io_mio::carrier::udp::{UDP_PORT, UdpConfig, UdpSctp};
+use towpath_io_mio::carrier::udp::{self, UDP_PORT, UdpConfig};
 use towpath_io_mio::limits::{MAX_MESSAGE, SEND_QUEUE};
 use towpath_io_mio::{Carrier, Driver, PathState, SessionId};
 
@@ -20,11 +20,11 @@ fn listen(addresses: &[SocketAddr]) -> Box<dyn Carrier> {
         .iter()
         .map(|address| SocketAddr::new(address.ip(), UDP_PORT))
         .collect();
-    Box::new(UdpSctp::listen(&udp, addresses[0].port(), &UdpConfig::default()).unwrap())
+    Box::new(udp::listen(&udp, addresses[0].port(), &UdpConfig::default()).unwrap())
 }
 
 fn client(locals: &[SocketAddr]) -> Box<dyn Carrier> {
-    Box::new(UdpSctp::client(locals, &UdpConfig::default()).unwrap())
+    Box::new(udp::client(locals, &UdpConfig::default()).unwrap())
 }
 
 /// Whether hosts can be made here.

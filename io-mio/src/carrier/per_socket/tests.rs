@@ -77,16 +77,16 @@ impl MessageSocket for Fake {
     }
 }
 
-struct FakeNetwork(Shared);
+struct FakeFamily(Shared);
 
-impl FakeNetwork {
+impl FakeFamily {
     fn socket(&self) -> Fake {
         let (socket, _) = std::os::unix::net::UnixDatagram::pair().unwrap();
         Fake(socket.into(), self.0.clone())
     }
 }
 
-impl Network for FakeNetwork {
+impl SocketFamily for FakeFamily {
     type Socket = Fake;
     type Listener = Fake;
     const KIND: &'static str = "fake";
@@ -112,11 +112,11 @@ impl Network for FakeNetwork {
     }
 }
 
-fn endpoint() -> (Endpoint<FakeNetwork>, Shared, mio::Poll) {
+fn endpoint() -> (PerSocket<FakeFamily>, Shared, mio::Poll) {
     let script = Shared::default();
-    let network = FakeNetwork(script.clone());
-    let listener = network.socket();
-    let mut endpoint = Endpoint::new(network, vec![listener]);
+    let family = FakeFamily(script.clone());
+    let listener = family.socket();
+    let mut endpoint = PerSocket::new(family, vec![listener]);
     let poll = mio::Poll::new().unwrap();
     endpoint
         .register(Registrar::new(poll.registry().try_clone().unwrap(), 0))
@@ -125,7 +125,7 @@ fn endpoint() -> (Endpoint<FakeNetwork>, Shared, mio::Poll) {
 }
 
 /// An endpoint with one association, whose first `Ready` has been taken.
-fn connected() -> (Endpoint<FakeNetwork>, AssociationId, Shared, mio::Poll) {
+fn connected() -> (PerSocket<FakeFamily>, AssociationId, Shared, mio::Poll) {
     let (mut endpoint, script, poll) = endpoint();
     let id = endpoint.connect(&[], Instant::now()).unwrap();
     assert_eq!(endpoint.poll_event(), Some((id, CarrierEvent::Ready)));

@@ -127,6 +127,51 @@ impl UdpConfig {
     }
 }
 
+/// Listens at these UDP addresses, which share one port (0: any), for associations to the SCTP
+/// port `port`.
+///
+/// # Errors
+/// No or too many addresses, different ports, one that cannot be bound, or no randomness to be
+/// had.
+pub fn listen(addresses: &[SocketAddr], port: u16, config: &UdpConfig) -> io::Result<UdpSctp> {
+    if port == 0 {
+        return Err(io::Error::new(
+            ErrorKind::InvalidInput,
+            "SCTP has no port 0",
+        ));
+    }
+    let sockets = Sockets::listen(addresses, config.segmentation)?;
+    let told = told_to_peers(&sockets.addresses())?;
+    let endpoint = config.endpoint(Some(port), told)?;
+    Ok(UdpSctp::new(
+        config,
+        endpoint,
+        sockets,
+        Role::Server { port },
+    ))
+}
+
+/// Makes an endpoint for outgoing associations, from these addresses (their ports do not
+/// matter), or from all interfaces if there are none. Sockets are opened as peers need them.
+///
+/// # Errors
+/// Too many addresses, or no randomness to be had.
+pub fn client(locals: &[SocketAddr], config: &UdpConfig) -> io::Result<UdpSctp> {
+    if locals.len() > limits::MAX_ADDRESSES {
+        return Err(io::Error::new(
+            ErrorKind::InvalidInput,
+            "too many addresses",
+        ));
+    }
+    let endpoint = config.endpoint(None, Vec::new())?;
+    let role = Role::Client {
+        chosen: locals.iter().map(SocketAddr::ip).collect(),
+        scan: None,
+    };
+    let sockets = Sockets::new(config.local_port, config.segmentation);
+    Ok(UdpSctp::new(config, endpoint, sockets, role))
+}
+
 /// An endpoint of SCTP over UDP; see the [module](self).
 ///
 /// As for any carrier, the addresses to connect to have SCTP ports; the peer's UDP port is in the
@@ -161,46 +206,6 @@ enum Role {
 }
 
 impl UdpSctp {
-    /// Listens at these UDP addresses, which share one port (0: any), for associations to the SCTP
-    /// port `port`.
-    ///
-    /// # Errors
-    /// No or too many addresses, different ports, one that cannot be bound, or no randomness to be
-    /// had.
-    pub fn listen(addresses: &[SocketAddr], port: u16, config: &UdpConfig) -> io::Result<Self> {
-        if port == 0 {
-            return Err(io::Error::new(
-                ErrorKind::InvalidInput,
-                "SCTP has no port 0",
-            ));
-        }
-        let sockets = Sockets::listen(addresses, config.segmentation)?;
-        let told = told_to_peers(&sockets.addresses())?;
-        let endpoint = config.endpoint(Some(port), told)?;
-        Ok(Self::new(config, endpoint, sockets, Role::Server { port }))
-    }
-
-    /// Makes an endpoint for outgoing associations, from these addresses (their ports do not
-    /// matter), or from all interfaces if there are none. Sockets are opened as peers need them.
-    ///
-    /// # Errors
-    /// Too many addresses, or no randomness to be had.
-    pub fn client(locals: &[SocketAddr], config: &UdpConfig) -> io::Result<Self> {
-        if locals.len() > limits::MAX_ADDRESSES {
-            return Err(io::Error::new(
-                ErrorKind::InvalidInput,
-                "too many addresses",
-            ));
-        }
-        let endpoint = config.endpoint(None, Vec::new())?;
-        let role = Role::Client {
-            chosen: locals.iter().map(SocketAddr::ip).collect(),
-            scan: None,
-        };
-        let sockets = Sockets::new(config.local_port, config.segmentation);
-        Ok(Self::new(config, endpoint, sockets, role))
-    }
-
     fn new(config: &UdpConfig, endpoint: Endpoint, sockets: Sockets, role: Role) -> Self {
         Self {
             config: config.clone(),

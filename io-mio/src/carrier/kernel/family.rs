@@ -7,9 +7,10 @@ use std::sync::Once;
 
 use nix::sys::socket::{Backlog, listen, setsockopt, sockopt};
 
+use super::config::KernelConfig;
+use super::layout;
 use super::socket::{KernelSocket, locals_of, peers_of};
-use super::{KernelConfig, layout};
-use crate::carrier::per_socket::Network;
+use crate::carrier::per_socket::SocketFamily;
 use crate::limits::{BACKLOG, INIT_ATTEMPTS, INIT_MAX_TIMEOUT, MAX_ADDRESSES, SUSPECT_AFTER};
 use crate::sys;
 
@@ -137,7 +138,7 @@ impl Kernel {
     }
 }
 
-impl Network for Kernel {
+impl SocketFamily for Kernel {
     type Socket = KernelSocket;
     type Listener = Listener;
     const KIND: &'static str = "sctp";
