@@ -10,7 +10,7 @@
 
 mod visit;
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
@@ -27,6 +27,7 @@ use crate::limits::{
     CLOSE_TIMEOUT, DRAIN_TIMEOUT, JOBS_PER_WORKER, MAX_DEFAULT_WORKERS, MAX_SESSIONS, POLL_EVENTS,
 };
 use crate::pool::Pool;
+use crate::ready::ReadyQueue;
 use crate::session::{Execute, Session, Ticket, Transmit};
 
 /// Names a carrier of a loop.
@@ -103,9 +104,10 @@ pub struct Driver<S: Session> {
     active: usize,
     /// Open associations and those being closed.
     associations: BTreeMap<(CarrierIndex, AssociationId), Owner>,
-    visits: VecDeque<SessionId>,
-    /// Sessions that may have jobs for which there was no room, the longest waiting first.
-    waiting: VecDeque<SessionId>,
+    /// Sessions to be visited.
+    visits: ReadyQueue<SessionId>,
+    /// Sessions that may have jobs for which there was no room.
+    waiting: ReadyQueue<SessionId>,
     timers: BTreeSet<(Instant, SessionId)>,
     closing: BTreeSet<(Instant, CarrierIndex, AssociationId)>,
     pool: Pool<(SessionId, Ticket), S::Job, S::Output>,
@@ -134,8 +136,6 @@ struct Entry<S> {
     timer: Option<Instant>,
     /// Until when a closed session may wait for its peer to take what is left.
     ending: Option<Instant>,
-    queued: bool,
-    waiting: bool,
     /// Made by [`Driver::connect`]: kept after its end until it is taken.
     ours: bool,
 }
@@ -174,8 +174,8 @@ impl<S: Session> Driver<S> {
             next: 0,
             active: 0,
             associations: BTreeMap::new(),
-            visits: VecDeque::new(),
-            waiting: VecDeque::new(),
+            visits: ReadyQueue::default(),
+            waiting: ReadyQueue::default(),
             timers: BTreeSet::new(),
             closing: BTreeSet::new(),
             pool,
@@ -337,7 +337,7 @@ impl<S: Session> Driver<S> {
         self.begin_stop(now);
         // Each session that waits now gets one visit; what they requeue is for the next turn.
         for _ in 0..self.visits.len() {
-            if let Some(id) = self.visits.pop_front() {
+            if let Some(id) = self.visits.pop() {
                 self.visit(id);
             }
         }

@@ -12,6 +12,7 @@ pub mod carrier;
 mod driver;
 pub mod limits;
 mod pool;
+mod ready;
 mod session;
 mod sys;
 

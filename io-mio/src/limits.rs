@@ -163,7 +163,7 @@ pub const UDP_MAX_ASSOCIATIONS: usize = 2 * MAX_SESSIONS;
 pub const SHUTDOWN_GUARD: Duration = Duration::from_secs(30);
 
 /// Path changes that wait for one session: the paths of an association, each once.
-pub const PATH_CHANGES: usize = 16;
+pub const PATH_CHANGES: usize = towpath_sctp::limits::MAX_PATHS;
 
 /// How often a client with associations looks for interfaces that have come up. A look costs some
 /// 50 µs.

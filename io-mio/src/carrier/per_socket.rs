@@ -17,7 +17,9 @@ use crate::carrier::{
 };
 use crate::limits::{
     ACCEPT_BACKOFF, ACCEPT_BATCH, COPY_BELOW, SEND_QUEUE, SEND_QUEUE_HARD, SEND_RETRY,
+    VISIT_MESSAGES,
 };
+use crate::ready::ReadyQueue;
 
 /// One association's socket: message boundaries kept, never blocking.
 pub(crate) trait MessageSocket: AsFd + Send {
@@ -65,7 +67,11 @@ pub(crate) struct PerSocket<N: SocketFamily> {
     listeners: Vec<Listening<N::Listener>>,
     associations: BTreeMap<AssociationId, Association<N::Socket>>,
     next: u64,
+    /// Peers that were accepted and associations that are closed.
     events: VecDeque<(AssociationId, CarrierEvent)>,
+    ready: ReadyQueue<AssociationId>,
+    /// Those that are being closed and may get further.
+    closing: ReadyQueue<AssociationId>,
     registrar: Option<Registrar>,
     scratch: BytesMut,
     /// When to look at those that wait to send although nothing woke them.
@@ -94,8 +100,6 @@ struct Association<S> {
     /// Messages that the kernel has not taken, and their bytes.
     queue: VecDeque<(u16, Bytes)>,
     queued: usize,
-    /// A `Ready` is in the queue of events already.
-    announced: bool,
     /// The session was told that there was no room, and waits for a `Ready`.
     starved: bool,
     /// Reported once by `receive` ahead of what the socket has.
@@ -134,6 +138,8 @@ impl<N: SocketFamily> PerSocket<N> {
             associations: BTreeMap::new(),
             next: FIRST_ASSOCIATION,
             events: VecDeque::new(),
+            ready: ReadyQueue::default(),
+            closing: ReadyQueue::default(),
             registrar: None,
             scratch: BytesMut::new(),
             retry: None,
@@ -154,7 +160,7 @@ impl<N: SocketFamily> PerSocket<N> {
                                 carrier: N::KIND,
                             };
                             self.events.push_back((id, CarrierEvent::Accepted { peer }));
-                            self.announce(id);
+                            self.enqueue(id);
                         }
                         Err(error) => {
                             tracing::error!(%error, "cannot watch an accepted socket; it is dropped")
@@ -204,7 +210,6 @@ impl<N: SocketFamily> PerSocket<N> {
                 writable: true,
                 queue: VecDeque::new(),
                 queued: 0,
-                announced: false,
                 starved: false,
                 failed: None,
                 phase: Phase::Open,
@@ -213,13 +218,13 @@ impl<N: SocketFamily> PerSocket<N> {
         Ok(id)
     }
 
-    fn announce(&mut self, id: AssociationId) {
-        if let Some(association) = self.associations.get_mut(&id)
-            && !association.announced
-        {
-            association.announced = true;
-            self.events.push_back((id, CarrierEvent::Ready));
-        }
+    /// Queues an association for its session, or to be closed further.
+    fn enqueue(&mut self, id: AssociationId) {
+        match self.associations.get(&id) {
+            Some(association) if association.is_closing() => self.closing.insert(id),
+            Some(_) => self.ready.insert(id),
+            None => false,
+        };
     }
 
     /// Tries again to send for all that wait. The kernel also refuses when memory is short
@@ -276,9 +281,9 @@ impl<N: SocketFamily> PerSocket<N> {
                 }
             }
         }
-        // The peer's messages are discarded, but its end must be seen; a flood is bounded by the
-        // driver's deadline and by the budget.
-        let mut budget = ACCEPT_BATCH;
+        // The peer's messages are discarded, but its end must be seen. A flood is bounded by the
+        // budget, so that others get their turn, and by the driver's deadline.
+        let mut budget = VISIT_MESSAGES;
         while !over && association.readable && budget > 0 {
             budget -= 1;
             match association.socket.receive(&mut self.scratch) {
@@ -293,7 +298,7 @@ impl<N: SocketFamily> PerSocket<N> {
             drop(self.remove(id));
             self.events.push_back((id, CarrierEvent::Closed));
         } else if association.readable {
-            self.announce(id); // the budget ran out
+            self.enqueue(id); // the budget ran out
         }
     }
 }
@@ -333,6 +338,10 @@ impl<S: MessageSocket> Association<S> {
         self.writable = false;
         self.readable = true;
         self.failed = Some(reason);
+    }
+
+    fn is_closing(&self) -> bool {
+        matches!(self.phase, Phase::Flushing | Phase::Shutdown)
     }
 
     fn unsent(&mut self) -> usize {
@@ -378,12 +387,17 @@ impl<N: SocketFamily> Carrier for PerSocket<N> {
         }
         if wake {
             association.starved = false;
-            self.announce(id);
+            self.enqueue(id);
         }
     }
 
     fn drive(&mut self, now: Instant) -> bool {
-        let mut more = false;
+        for _ in 0..self.closing.len() {
+            if let Some(id) = self.closing.pop() {
+                self.advance_close(id);
+            }
+        }
+        let mut more = !self.closing.is_empty();
         for index in 0..self.listeners.len() {
             if matches!(self.listeners[index].state, Accepting::Ready) {
                 more |= self.accept(index, now);
@@ -416,19 +430,14 @@ impl<N: SocketFamily> Carrier for PerSocket<N> {
     }
 
     fn poll_event(&mut self) -> Option<(AssociationId, CarrierEvent)> {
+        if let Some(event) = self.events.pop_front() {
+            return Some(event);
+        }
         loop {
-            let (id, event) = self.events.pop_front()?;
-            if event != CarrierEvent::Ready {
-                return Some((id, event));
-            }
-            let Some(association) = self.associations.get_mut(&id) else {
-                continue;
-            };
-            association.announced = false;
-            if matches!(association.phase, Phase::Flushing | Phase::Shutdown) {
-                self.advance_close(id);
-            } else {
-                return Some((id, event));
+            let id = self.ready.pop()?;
+            let association = self.associations.get(&id);
+            if association.is_some_and(|association| !association.is_closing()) {
+                return Some((id, CarrierEvent::Ready));
             }
         }
     }
@@ -436,7 +445,7 @@ impl<N: SocketFamily> Carrier for PerSocket<N> {
     fn connect(&mut self, remotes: &[SocketAddr], _now: Instant) -> io::Result<AssociationId> {
         let socket = self.family.connect(remotes)?;
         let id = self.adopt(socket)?;
-        self.announce(id);
+        self.enqueue(id);
         Ok(id)
     }
 
@@ -483,14 +492,14 @@ impl<N: SocketFamily> Carrier for PerSocket<N> {
         }
         if payload.is_empty() {
             association.fail(LostReason::Protocol("an empty message was to be sent"));
-            self.announce(id);
+            self.enqueue(id);
             return Err(SendError::Gone);
         }
         association.queued += payload.len();
         association.queue.push_back((stream, payload));
         association.flush();
         if association.failed.is_some() {
-            self.announce(id);
+            self.enqueue(id);
         }
         self.retry.get_or_insert(now + SEND_RETRY);
         Ok(())

@@ -101,8 +101,6 @@ impl<S: Session> Driver<S> {
             unsent: None,
             timer: None,
             ending: None,
-            queued: false,
-            waiting: false,
             ours,
         };
         self.sessions.insert(id, entry);
@@ -114,12 +112,8 @@ impl<S: Session> Driver<S> {
 
     /// Queues a visit, unless one is queued.
     pub(super) fn enqueue(&mut self, id: SessionId) {
-        if let Some(entry) = self.sessions.get_mut(&id)
-            && !entry.queued
-            && !matches!(entry.link, Link::Over)
-        {
-            entry.queued = true;
-            self.visits.push_back(id);
+        if !self.is_over(id) {
+            self.visits.insert(id);
         }
     }
 
@@ -173,12 +167,9 @@ impl<S: Session> Driver<S> {
         // Each of them submits at most a few jobs in its visit, and waits again behind the others.
         let mut room = self.config.jobs.saturating_sub(self.pool.outstanding());
         while room > 0
-            && let Some(id) = self.waiting.pop_front()
+            && let Some(id) = self.waiting.pop()
         {
             room -= 1;
-            if let Some(entry) = self.sessions.get_mut(&id) {
-                entry.waiting = false;
-            }
             self.enqueue(id);
         }
     }
@@ -223,10 +214,6 @@ impl<S: Session> Driver<S> {
     /// One visit.
     pub(super) fn visit(&mut self, id: SessionId) {
         let now = Instant::now();
-        match self.sessions.get_mut(&id) {
-            Some(entry) => entry.queued = false,
-            None => return,
-        }
         let mut budget = Budget {
             received: VISIT_MESSAGES,
             sent: VISIT_MESSAGES,
@@ -368,10 +355,7 @@ impl<S: Session> Driver<S> {
         if !self.pool.has_room() || budget.jobs == 0 {
             // The session is not asked, for it could not take its job back: it waits its turn for
             // room.
-            if !entry.waiting {
-                entry.waiting = true;
-                self.waiting.push_back(id);
-            }
+            self.waiting.insert(id);
             return Move::None;
         }
         let Some((ticket, job)) = entry.session.poll_job() else {

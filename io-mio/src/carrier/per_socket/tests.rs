@@ -282,6 +282,7 @@ fn closing_in_order_sends_the_queue_first_and_waits_for_the_peer() {
     assert!(!script.lock().unwrap().shut, "the queue is not empty");
     script.lock().unwrap().room = 100;
     endpoint.handle_ready(id.0, WRITABLE);
+    assert!(!endpoint.drive(Instant::now()));
     assert_eq!(endpoint.poll_event(), None);
     assert!(script.lock().unwrap().shut);
     // What the peer still says is discarded, its end is not.
@@ -295,9 +296,29 @@ fn closing_in_order_sends_the_queue_first_and_waits_for_the_peer() {
         .inbound
         .extend([Ok(chatter), Ok(Inbound::PeerClosed)]);
     endpoint.handle_ready(id.0, READABLE);
+    assert!(!endpoint.drive(Instant::now()));
     assert_eq!(endpoint.poll_event(), Some((id, CarrierEvent::Closed)));
     assert!(!script.lock().unwrap().aborted);
     assert_eq!(endpoint.queued(id), 0);
+}
+
+#[test]
+fn a_peer_that_floods_a_closing_association_is_read_up_to_a_budget() {
+    let (mut endpoint, id, script, _poll) = connected();
+    let message = |_| {
+        Ok(Inbound::Message {
+            stream: 1,
+            payload: BytesMut::from(&b"?"[..]),
+        })
+    };
+    script.lock().unwrap().inbound = (0..2 * VISIT_MESSAGES).map(message).collect();
+    endpoint.handle_ready(id.0, READABLE);
+    endpoint.close(id, CloseMode::Graceful, Instant::now());
+    assert_eq!(script.lock().unwrap().inbound.len(), VISIT_MESSAGES);
+    assert_eq!(endpoint.poll_event(), None, "not even what was announced");
+    assert!(endpoint.drive(Instant::now()), "there is more to do");
+    assert_eq!(script.lock().unwrap().inbound.len(), 0);
+    assert!(!endpoint.drive(Instant::now()));
 }
 
 #[test]

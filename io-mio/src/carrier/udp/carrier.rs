@@ -10,7 +10,7 @@ use towpath_sctp::{
     SendError as Refused,
 };
 
-use super::association::{Association, Phase, Up, path_info};
+use super::association::{Association, path_info};
 use super::interfaces;
 use super::socket::Received;
 use super::{LinkFaults, Role, UdpSctp};
@@ -104,9 +104,9 @@ impl UdpSctp {
                     self.events.push_back((id, CarrierEvent::Accepted { peer }));
                 }
                 if let Some(association) = self.associations.get_mut(&id) {
-                    association.up = Up::News(outbound.min(inbound));
+                    association.handle_connected(outbound.min(inbound));
                 }
-                self.announce(id);
+                self.enqueue(id);
                 continue;
             }
             let Some(&id) = self.ids.get(&handle) else {
@@ -118,28 +118,25 @@ impl UdpSctp {
             match event {
                 Event::PathChanged { path, state } => {
                     tracing::debug!(association = id.0, %path, ?state, "a path changed");
-                    association.note_change(path);
+                    association.handle_path(path);
                 }
-                Event::Readable if association.phase == Phase::Closing => {
+                Event::Readable if association.is_closing() => {
                     while self.endpoint.recv(handle).is_some() {}
                     continue;
                 }
-                Event::PeerClosing => association.end = Some(Inbound::PeerClosed),
+                Event::PeerClosing => association.handle_peer_closing(),
                 Event::Closed(reason) => {
-                    association.live = false;
                     self.ids.remove(&handle);
-                    if association.phase == Phase::Closing {
+                    if association.is_closing() {
                         self.forget(id);
                         self.events.push_back((id, CarrierEvent::Closed));
                         continue;
                     }
-                    // Also in place of an orderly end that was seen to come and failed: messages
-                    // may be missing.
-                    association.end = Some(association.ended_by(reason));
+                    association.handle_closed(reason);
                 }
                 _ => {}
             }
-            self.announce(id);
+            self.enqueue(id);
         }
     }
 
@@ -164,13 +161,10 @@ impl UdpSctp {
         }
     }
 
-    fn announce(&mut self, id: AssociationId) {
-        if let Some(association) = self.associations.get_mut(&id)
-            && !association.announced
-            && association.phase == Phase::Open
-        {
-            association.announced = true;
-            self.events.push_back((id, CarrierEvent::Ready));
+    /// Queues an association for its session.
+    fn enqueue(&mut self, id: AssociationId) {
+        if self.associations.get(&id).is_some_and(Association::is_open) {
+            self.ready.insert(id);
         }
     }
 
@@ -188,7 +182,7 @@ impl UdpSctp {
             .collect();
         for id in relieved {
             self.crowded.remove(&id);
-            self.announce(id);
+            self.enqueue(id);
         }
     }
 
@@ -197,16 +191,16 @@ impl UdpSctp {
         let Some(association) = self.associations.get_mut(&id) else {
             return;
         };
-        association.end = Some(Inbound::Lost(LostReason::Protocol(why)));
-        if std::mem::take(&mut association.live) {
-            let handle = association.handle;
+        let (handle, live) = (association.handle, association.is_live());
+        association.end(Inbound::Lost(LostReason::Protocol(why)));
+        if live {
             self.ids.remove(&handle);
             // One that ended by itself at this moment needs no abort.
             if self.endpoint.abort(handle, why.as_bytes(), now).is_err() {
                 tracing::debug!(association = id.0, "already gone");
             }
         }
-        self.announce(id);
+        self.enqueue(id);
     }
 
     /// Opens sockets towards a peer from the addresses `hosts` of this host. Gives the addresses
@@ -236,8 +230,7 @@ impl UdpSctp {
 
     /// Looks for interfaces that have come up, and gives them to the associations.
     fn scan(&mut self, now: Instant) {
-        let open =
-            |association: &&Association| association.live && association.phase == Phase::Open;
+        let open = |association: &&Association| association.is_live() && association.is_open();
         let wanted: Vec<_> = self
             .associations
             .values()
@@ -340,14 +333,13 @@ impl Carrier for UdpSctp {
     }
 
     fn poll_event(&mut self) -> Option<(AssociationId, CarrierEvent)> {
+        if let Some(event) = self.events.pop_front() {
+            return Some(event);
+        }
         loop {
-            let (id, event) = self.events.pop_front()?;
-            if event != CarrierEvent::Ready {
-                return Some((id, event));
-            }
-            if let Some(association) = self.associations.get_mut(&id) {
-                association.announced = false;
-                return Some((id, event));
+            let id = self.ready.pop()?;
+            if self.associations.contains_key(&id) {
+                return Some((id, CarrierEvent::Ready));
             }
         }
     }
@@ -396,11 +388,10 @@ impl Carrier for UdpSctp {
     fn receive(&mut self, id: AssociationId, now: Instant) -> Option<Inbound> {
         let now = self.at(now);
         let association = self.associations.get_mut(&id)?;
-        if association.phase != Phase::Open {
+        if !association.is_open() {
             return None;
         }
-        if let Up::News(streams) = association.up {
-            association.up = Up::Told;
+        if let Some(streams) = association.take_news() {
             return Some(Inbound::Up { streams });
         }
         let handle = association.handle;
@@ -423,10 +414,7 @@ impl Carrier for UdpSctp {
             }
             None => {}
         }
-        let association = self.associations.get_mut(&id)?;
-        let end = association.end.take()?;
-        association.phase = Phase::Ended;
-        Some(end)
+        self.associations.get_mut(&id)?.take_end()
     }
 
     fn send(
@@ -438,7 +426,7 @@ impl Carrier for UdpSctp {
     ) -> Result<(), SendError> {
         let now = self.at(now);
         let association = self.associations.get_mut(&id).ok_or(SendError::Gone)?;
-        if association.phase != Phase::Open || !association.live || association.end.is_some() {
+        if !association.is_writable() {
             return Err(SendError::Gone);
         }
         let handle = association.handle;
@@ -491,7 +479,7 @@ impl Carrier for UdpSctp {
         let Some(association) = self.associations.get_mut(&id) else {
             return;
         };
-        let (handle, live) = (association.handle, association.live);
+        let (handle, live) = (association.handle, association.is_live());
         match mode {
             CloseMode::Abort => {
                 self.forget(id);
@@ -499,9 +487,9 @@ impl Carrier for UdpSctp {
                     tracing::debug!(association = id.0, "already gone");
                 }
             }
-            CloseMode::Graceful if association.phase == Phase::Closing => {}
+            CloseMode::Graceful if association.is_closing() => {}
             CloseMode::Graceful => {
-                association.phase = Phase::Closing;
+                association.close();
                 self.crowded.remove(&id);
                 while self.endpoint.recv(handle).is_some() {}
                 if !live {

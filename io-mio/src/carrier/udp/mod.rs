@@ -25,6 +25,7 @@ use towpath_sctp::{AssociationHandle, Config, Endpoint, EndpointConfig};
 
 use crate::carrier::{AssociationId, CarrierEvent};
 use crate::limits;
+use crate::ready::ReadyQueue;
 
 /// The UDP port of SCTP (RFC 6951 §5.1).
 pub const UDP_PORT: u16 = 9899;
@@ -186,7 +187,9 @@ pub struct UdpSctp {
     next: u64,
     /// Associations whose sessions wait until less is queued.
     crowded: BTreeSet<AssociationId>,
+    /// Peers that were accepted and associations that are closed.
     events: VecDeque<(AssociationId, CarrierEvent)>,
+    ready: ReadyQueue<AssociationId>,
     buffers: ReceiveBuffers,
     train: Vec<u8>,
     /// The latest moment that was heard of: the endpoint's time never goes back.
@@ -217,6 +220,7 @@ impl UdpSctp {
             next: 0,
             crowded: BTreeSet::new(),
             events: VecDeque::new(),
+            ready: ReadyQueue::default(),
             buffers: ReceiveBuffers::new(),
             train: Vec::new(),
             clock: Instant::now(),
