@@ -4,9 +4,10 @@
 //! connection ([`run`]). The [`session`] is driven by the event loop and never waits; slow work
 //! leaves it as [`session::jobs`]: files, keys, and questions to the person at the [`terminal`].
 //!
-//! Invariants: nothing about the user leaves before the server is trusted ([`local::trust`]); nothing
-//! appears under a file's own name before size, hash, signature and pins are verified ([`local::download`],
-//! [`local::pins`]); text from elsewhere is escaped before it is shown ([`escape`]).
+//! Invariants: nothing about the user leaves before the server is trusted ([`local::trust`]);
+//! nothing appears under a file's own name before size, hash, signature and pins are verified
+//! ([`local::download`], [`local::pins`]); text from elsewhere is escaped before it is shown
+//! ([`escape`]).
 
 #![forbid(unsafe_code)]
 

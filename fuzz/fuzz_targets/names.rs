@@ -7,8 +7,8 @@ use std::path::{Component, Path};
 use std::str::FromStr;
 
 use libfuzzer_sys::fuzz_target;
-use towpath_protocol::{Role, limits};
 use towpath_protocol::signed::{Blake3Hash, FilePath, Fingerprint, StoreId, Timestamp, UserName};
+use towpath_protocol::{Role, limits};
 
 fn round_trip<T: FromStr + Display>(text: &str) -> Option<T> {
     let value = text.parse::<T>().ok()?;

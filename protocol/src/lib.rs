@@ -9,9 +9,9 @@
 //!   [`Reply`]).
 //! - Each transfer has a stream of its own, of AEAD records under keys exported from TLS, with
 //!   credit granted by its receiver: a slow transfer stops neither requests nor other transfers.
-//! - Every file comes with a [`SignedManifest`](signed::SignedManifest): whoever uploads signs content, path and version,
-//!   and the signature outlives connection and server. Here it is verified before the application
-//!   sees it.
+//! - Every file comes with a [`SignedManifest`](signed::SignedManifest): whoever uploads signs
+//!   content, path and version, and the signature outlives connection and server. Here it is
+//!   verified before the application sees it.
 //!
 //! ```
 //! use std::{sync::Arc, time::Instant};
@@ -89,9 +89,11 @@
 //!
 //! # What is where
 //! - [`client`] and [`server`]: the connections and their events, with the order of calls.
-//! - [`Manifest`](signed::Manifest), [`SignedManifest`](signed::SignedManifest), [`KeyStatement`](signed::KeyStatement), [`SigningKey`](signed::SigningKey), [`PublicKey`](signed::PublicKey): what is
-//!   signed, as OpenSSH signs it; usable by themselves.
-//! - [`FilePath`](signed::FilePath), [`UserName`](signed::UserName), [`Role`]: parsed once, valid from then on.
+//! - [`Manifest`](signed::Manifest), [`SignedManifest`](signed::SignedManifest),
+//!   [`KeyStatement`](signed::KeyStatement), [`SigningKey`](signed::SigningKey),
+//!   [`PublicKey`](signed::PublicKey): what is signed, as OpenSSH signs it; usable by themselves.
+//! - [`FilePath`](signed::FilePath), [`UserName`](signed::UserName), [`Role`]: parsed once, valid
+//!   from then on.
 //! - [`Chunk`](channel::Chunk): the buffer of a transfer, sealed and opened in place.
 //! - [`Limits`] and [`limits`]: what may be tuned, what may not, and why.
 //!

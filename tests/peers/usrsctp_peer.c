@@ -1,17 +1,21 @@
 /*
- * A peer of another make: usrsctp over UDP (RFC 6951), as an echo server or as a client that checks the echoes.
+ * Another implementation as peer: usrsctp over UDP (RFC 6951), as an echo server or as a client
+ * that checks the echoes.
  *
  *   usrsctp_peer server --local A [--local B] [--port 9260] [--udp 9899] [--peer-udp 9899]
  *                       [--abort-after N] [--shutdown-after N]
- *   usrsctp_peer client --local A [--local B] --peer C [--peer D] [--port 9260] [--udp 9899] [--peer-udp 9899]
- *                       [--messages N] [--size BYTES] [--streams N] [--window N] [--end shutdown|abort]
+ *   usrsctp_peer client --local A [--local B] --peer C [--peer D] [--port 9260] [--udp 9899]
+ *                       [--peer-udp 9899] [--messages N] [--size BYTES] [--streams N]
+ *                       [--window N] [--end shutdown|abort]
  *
- * A server echoes each message on its own stream and serves until it is killed; with --abort-after or
- * --shutdown-after it ends each association by itself after N messages. A client keeps --window messages
- * under way, demands each echo whole, unchanged and in the order of its stream, then ends the association.
+ * A server echoes each message on its own stream and serves until it is killed; with --abort-after
+ * or --shutdown-after it ends each association by itself after N messages. A client keeps --window
+ * messages under way, demands each echo whole, unchanged and in the order of its stream, then ends
+ * the association.
  *
- * Each line of output begins with what happened: ready, up, path, shutdown, lost, done, end. Exit status: 0 if
- * everything was echoed and the association ended as asked, 1 if not, 2 for a wrong command line.
+ * Each line of output begins with what happened: ready, up, path, shutdown, lost, done, end. Exit
+ * status: 0 if everything was echoed and the association ended as asked, 1 if not, 2 for a wrong
+ * command line.
  */
 #include <arpa/inet.h>
 #include <errno.h>

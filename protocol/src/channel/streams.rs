@@ -304,8 +304,8 @@ impl<P> Active<P> {
         self.ours == End::Sent
     }
 
-    /// Gives up: for the application the transfer is over, and an Abort with this body overtakes all
-    /// that waits.
+    /// Gives up: for the application the transfer is over, and an Abort with this body overtakes
+    /// all that waits.
     pub(crate) fn abort(&mut self, body: Chunk) {
         self.phase = None;
         self.queue_abort(body);

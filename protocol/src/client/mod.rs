@@ -41,8 +41,8 @@ impl Connection {
     /// A connection whose association is being established: begins with [`LinkChange::Up`].
     ///
     /// # Errors
-    /// When the TLS settings are not those of [`tls_client_config`](crate::channel::tls_client_config) and
-    /// rustls refuses them.
+    /// When the TLS settings are not those of
+    /// [`tls_client_config`](crate::channel::tls_client_config) and rustls refuses them.
     pub fn new(config: ClientConfig, now: Instant) -> Result<Self, TlsConfigError> {
         let tls = Tls::client(config.tls)?;
         Ok(Self::with_side(Client::new(), config.limits, tls, now))

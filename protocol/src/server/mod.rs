@@ -44,8 +44,8 @@ impl Connection {
     /// A connection whose association is being established: begins with [`LinkChange::Up`].
     ///
     /// # Errors
-    /// When the TLS settings are not those of [`tls_server_config`](crate::channel::tls_server_config) and
-    /// rustls refuses them.
+    /// When the TLS settings are not those of
+    /// [`tls_server_config`](crate::channel::tls_server_config) and rustls refuses them.
     pub fn new(config: ServerConfig, now: Instant) -> Result<Self, TlsConfigError> {
         let tls = Tls::server(config.tls)?;
         let side = Server {

@@ -16,9 +16,10 @@ impl Connection<Server> {
     /// Begins a get: the manifest goes out, then what is written.
     ///
     /// # Errors
-    /// `WrongState` unless [`TransferEvent::Get`] awaits its answer; `WrongManifest` unless the manifest is
-    /// of a file of this store and path, and `offset` is within it and either 0 or, with the
-    /// manifest that the client named, what it asked for. A transfer that has ended is ignored.
+    /// `WrongState` unless [`TransferEvent::Get`] awaits its answer; `WrongManifest` unless the
+    /// manifest is of a file of this store and path, and `offset` is within it and either 0 or,
+    /// with the manifest that the client named, what it asked for. A transfer that has ended is
+    /// ignored.
     pub fn accept_get(
         &mut self,
         transfer: TransferId,
@@ -58,8 +59,8 @@ impl Connection<Server> {
         Ok(())
     }
 
-    /// Ends a get after its last byte was written; [`TransferEvent::Finished`] follows when the client has
-    /// it.
+    /// Ends a get after its last byte was written; [`TransferEvent::Finished`] follows when the
+    /// client has it.
     ///
     /// # Errors
     /// `WrongState` unless exactly the bytes from the offset to the end of the file were written. A
@@ -81,8 +82,8 @@ impl Connection<Server> {
     /// Begins a put: the client may send.
     ///
     /// # Errors
-    /// `WrongState` unless [`TransferEvent::Put`] awaits its answer; `WrongManifest` unless `current` is of
-    /// this store and path. A transfer that has ended is ignored.
+    /// `WrongState` unless [`TransferEvent::Put`] awaits its answer; `WrongManifest` unless
+    /// `current` is of this store and path. A transfer that has ended is ignored.
     pub fn accept_put(
         &mut self,
         transfer: TransferId,
@@ -107,7 +108,8 @@ impl Connection<Server> {
         Ok(())
     }
 
-    /// The file of a put is published; [`TransferEvent::Finished`] follows when the client has heard.
+    /// The file of a put is published; [`TransferEvent::Finished`] follows when the client has
+    /// heard.
     ///
     /// # Errors
     /// `WrongState` unless [`TransferEvent::Proof`] awaits its answer. A transfer that has ended is
@@ -128,8 +130,8 @@ impl Connection<Server> {
     /// The manifest of a put is not on top of the current one: the client may sign again.
     ///
     /// # Errors
-    /// `WrongState` unless [`TransferEvent::Proof`] awaits its answer; `WrongManifest` unless `current` is
-    /// of this store and path. A transfer that has ended is ignored.
+    /// `WrongState` unless [`TransferEvent::Proof`] awaits its answer; `WrongManifest` unless
+    /// `current` is of this store and path. A transfer that has ended is ignored.
     pub fn conflict(
         &mut self,
         transfer: TransferId,

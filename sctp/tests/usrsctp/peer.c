@@ -1,8 +1,10 @@
 /*
  * The other side of the interoperability tests: usrsctp over UDP on loopback.
  *
- *   peer listen  LOCAL_UDP REMOTE_UDP ADDRESS...                    echoes each message on its own stream
- *   peer connect LOCAL_UDP REMOTE_UDP shutdown|abort COUNT ADDRESS...   sends, wants echoes, ends
+ *   peer listen  LOCAL_UDP REMOTE_UDP ADDRESS...
+ *                echoes each message on its own stream
+ *   peer connect LOCAL_UDP REMOTE_UDP shutdown|abort COUNT ADDRESS...
+ *                sends, wants echoes, ends
  *
  * The last line on standard output says how it went: "echoed N messages, closed|reset".
  */

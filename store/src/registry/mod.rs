@@ -288,7 +288,8 @@ impl Registry {
     /// Adds a key to a user.
     ///
     /// # Errors
-    /// [`RegistryError`]: unknown user, key registered already, bad comment, a statement that is not the next of this user's log, too many, file.
+    /// [`RegistryError`]: unknown user, key registered already, bad comment, a statement that is
+    /// not the next of this user's log, too many, file.
     pub fn add_key(&self, uid: UserId, key: NewKey) -> Result<(), RegistryError> {
         self.add_key_for(None, uid, key)
     }
