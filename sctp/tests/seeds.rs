@@ -2,7 +2,7 @@
 //! failure is reported.
 //!
 //! `TOWPATH_SCTP_SEED=17 cargo test -p towpath-sctp --test seeds -- --nocapture` repeats one world
-//! and shows its packets.
+//! and shows its packets; `TOWPATH_SCTP_SEEDS=50` has fifty worlds.
 #![expect(
     clippy::disallowed_methods,
     reason = "an Instant can be had from nowhere else"
@@ -25,7 +25,10 @@ fn a_thousand_worlds() {
             let seed: u64 = seed.parse().expect("TOWPATH_SCTP_SEED is a number");
             seed..seed + 1
         }
-        Err(_) => 0..SEEDS,
+        Err(_) => match std::env::var("TOWPATH_SCTP_SEEDS") {
+            Ok(count) => 0..count.parse().expect("TOWPATH_SCTP_SEEDS is a number"),
+            Err(_) => 0..SEEDS,
+        },
     };
     let (mut lost, mut failures) = (0, Vec::new());
     for seed in seeds.clone() {

@@ -1,6 +1,6 @@
 //! A server, people with homes and keys, and what their commands print.
 
-use std::fs;
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
 use std::net::UdpSocket;
 use std::os::unix::fs::PermissionsExt;
@@ -8,9 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
-
-const TOWPATH: &str = env!("CARGO_BIN_EXE_towpath");
-const TOWPATHD: &str = env!("CARGO_BIN_EXE_towpathd");
+use std::{env, fs};
 
 /// The server's addresses; over a test socket they are names only.
 pub(crate) const ADDRESSES: [&str; 2] = if crate::OVER_UDP {
@@ -28,6 +26,16 @@ pub(crate) const ELSEWHERE: &str = if crate::OVER_UDP {
 
 /// Longest that one command may take.
 const COMMAND_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// The client under test: cargo's, or that of another build.
+fn towpath() -> OsString {
+    env::var_os("TOWPATH_TEST_CLIENT").unwrap_or_else(|| env!("CARGO_BIN_EXE_towpath").into())
+}
+
+/// The server under test: cargo's, or that of another build.
+pub(crate) fn towpathd() -> OsString {
+    env::var_os("TOWPATH_TEST_SERVER").unwrap_or_else(|| env!("CARGO_BIN_EXE_towpathd").into())
+}
 
 /// A server directory, its users, and the running server.
 pub(crate) struct Site {
@@ -121,7 +129,9 @@ impl Site {
             udp_port: free_udp_port(),
         };
         run(
-            Command::new(TOWPATHD).arg("init").arg(site.server_path("")),
+            Command::new(towpathd())
+                .arg("init")
+                .arg(site.server_path("")),
             None,
         )
         .succeeds();
@@ -168,7 +178,7 @@ impl Site {
     /// Starts the server.
     pub(crate) fn start(&mut self) {
         let errors = fs::File::create(self.path("towpathd.err")).unwrap();
-        let mut command = Command::new(TOWPATHD);
+        let mut command = Command::new(towpathd());
         command.arg("run").arg(self.server_path(""));
         if crate::OVER_UDP {
             command.args(["--carrier", "udp", "--udp-port"]);
@@ -255,7 +265,7 @@ impl Site {
     }
 
     fn user_add(&self, person: &Person, role: &str) -> Command {
-        let mut command = Command::new(TOWPATHD);
+        let mut command = Command::new(towpathd());
         command
             .args(["user", "add"])
             .arg(self.server_path(""))
@@ -271,7 +281,7 @@ impl Site {
 
     /// `towpath ARGUMENTS` with the person's home, not yet run.
     pub(crate) fn command(&self, person: &Person, arguments: &[&str]) -> Command {
-        let mut command = Command::new(TOWPATH);
+        let mut command = Command::new(towpath());
         command.arg("--home").arg(&person.home);
         if crate::OVER_UDP {
             command.args(["--transport", "udp", "--udp-port"]);
@@ -361,7 +371,7 @@ impl Drop for Site {
 impl Person {
     /// Makes the person's key.
     pub(crate) fn make_key(&self) {
-        let mut command = Command::new(TOWPATH);
+        let mut command = Command::new(towpath());
         command
             .arg("--home")
             .arg(&self.home)

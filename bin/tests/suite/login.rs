@@ -147,7 +147,7 @@ fn a_key_with_a_passphrase() {
             )
     );
 
-    let mut add = Command::new(env!("CARGO_BIN_EXE_towpathd"));
+    let mut add = Command::new(super::harness::towpathd());
     add.args(["user", "add"])
         .arg(site.server_path(""))
         .args(["alice", "--role", "guest", "--key"])
