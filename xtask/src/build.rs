@@ -1,12 +1,12 @@
 //! Builds with cargo and learns where the executables are.
 
-use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::Stdio;
 
 use serde_json::Value;
 
+use crate::output::Output;
 use crate::process;
 
 /// Why there is no executable.
@@ -18,62 +18,128 @@ pub(crate) enum BuildError {
     NotBuilt { line: String, name: String },
 }
 
-/// Executables of one build, by target name.
+/// One executable that cargo made or found up to date.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Executable {
+    /// Name of its target.
+    pub(crate) name: String,
+    /// Directory of its package: where cargo runs tests.
+    pub(crate) package: PathBuf,
+    /// Where it is.
+    pub(crate) path: PathBuf,
+    /// Whether it is a program of tests.
+    pub(crate) test: bool,
+}
+
+/// Executables of one build.
+#[derive(Debug)]
 pub(crate) struct Executables {
     line: String,
-    by_name: BTreeMap<String, PathBuf>,
+    all: Vec<Executable>,
 }
 
 impl Executables {
-    /// The executable of target `name`.
+    /// The executable of the only target `name`.
     pub(crate) fn path(&self, name: &str) -> Result<&PathBuf, BuildError> {
-        self.by_name.get(name).ok_or_else(|| BuildError::NotBuilt {
+        let found = self.all.iter().find(|executable| executable.name == name);
+        let found = found.ok_or_else(|| BuildError::NotBuilt {
             line: self.line.clone(),
             name: name.to_owned(),
-        })
+        })?;
+        Ok(&found.path)
+    }
+
+    /// The programs of tests.
+    pub(crate) fn tests(&self) -> impl Iterator<Item = &Executable> {
+        self.all.iter().filter(|executable| executable.test)
     }
 }
 
+/// The feature that has the kernel carrier's tests.
+///
+/// All builds of tests have it, so that they share their dependencies.
+pub(crate) const TEST_FEATURES: [&str; 2] = ["--features", "towpath-io-mio/kernel-tests"];
+
+/// The programs as they are shipped, and those of the kernel suite.
+///
+/// Release: a byte costs ten times as much in a debug build, and the suite moves gigabytes.
+pub(crate) fn release(output: &Output) -> Result<Executables, BuildError> {
+    let build = ["build", "--release", "--bins"];
+    // In a build of its own, so that nothing the suite asks for is in the shipped programs.
+    let mut shipped = executables(output, &[&build[..], &["-p", "towpath"]].concat())?;
+    let suite = executables(output, &[&build[..], &["-p", "towpath-tests"]].concat())?;
+    shipped.line.push_str(" and ");
+    shipped.line.push_str(&suite.line);
+    shipped.all.extend(suite.all);
+    Ok(shipped)
+}
+
+/// All tests of the workspace, those of the kernel carrier too.
+pub(crate) fn tests(output: &Output) -> Result<Executables, BuildError> {
+    tests_with(output, &[])
+}
+
+/// The tests of the kernel carrier alone.
+pub(crate) fn carrier_test(output: &Output) -> Result<Executables, BuildError> {
+    tests_with(output, &["--test", "kernel"])
+}
+
+/// The tests of libraries and programs beside their code, and those of the simulator.
+pub(crate) fn unit_tests(output: &Output) -> Result<Executables, BuildError> {
+    tests_with(output, &["--lib", "--bins", "--test", "seeds"])
+}
+
+fn tests_with(output: &Output, targets: &[&str]) -> Result<Executables, BuildError> {
+    let all = ["test", "--workspace", "--no-run"];
+    executables(output, &[&all[..], &TEST_FEATURES, targets].concat())
+}
+
 /// Runs `cargo ARGUMENTS` and collects the executables it made or found up to date.
-pub(crate) fn executables(arguments: &[&str]) -> Result<Executables, BuildError> {
-    let mut command = process::cargo();
+fn executables(output: &Output, arguments: &[&str]) -> Result<Executables, BuildError> {
+    let mut command = process::cargo([]);
     command
         .args(arguments)
-        .arg("--message-format=json-render-diagnostics")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped());
+        .arg("--message-format=json-render-diagnostics");
     let line = process::line(&command);
-    println!("$ {line}");
+    output.say(format!("$ {line}"));
     let failed = |reason: String| BuildError::Failed {
         line: line.clone(),
         reason,
     };
 
-    let mut child = command.spawn().map_err(|error| failed(error.to_string()))?;
-    let output = child
+    let mut command = output.prioritised(command);
+    let connected = process::connect(output, &mut command);
+    connected.map_err(|error| failed(error.to_string()))?;
+    let mut child = command
+        .stdout(Stdio::piped())
+        .spawn()
+        .map_err(|error| failed(error.to_string()))?;
+    let messages = child
         .stdout
         .take()
         .ok_or_else(|| failed("no output".to_owned()))?;
-    let mut by_name = BTreeMap::new();
-    for message in BufReader::new(output).lines() {
+    let mut all = Vec::new();
+    for message in BufReader::new(messages).lines() {
         let message = message.map_err(|error| failed(error.to_string()))?;
-        if let Some((name, path)) = executable(&message) {
-            by_name.insert(name, path);
-        }
+        all.extend(executable(&message));
     }
     let status = child.wait().map_err(|error| failed(error.to_string()))?;
     if !status.success() {
         return Err(failed(status.to_string()));
     }
-    Ok(Executables { line, by_name })
+    Ok(Executables { line, all })
 }
 
-/// Name and path of the executable that one of cargo's messages announces.
-fn executable(message: &str) -> Option<(String, PathBuf)> {
+/// The executable that one of cargo's messages announces.
+fn executable(message: &str) -> Option<Executable> {
     let message: Value = serde_json::from_str(message).ok()?;
-    let path = message.get("executable")?.as_str()?;
-    let name = message.get("target")?.get("name")?.as_str()?;
-    Some((name.to_owned(), PathBuf::from(path)))
+    let manifest = PathBuf::from(message.get("manifest_path")?.as_str()?);
+    Some(Executable {
+        name: message.get("target")?.get("name")?.as_str()?.to_owned(),
+        package: manifest.parent()?.to_owned(),
+        path: PathBuf::from(message.get("executable")?.as_str()?),
+        test: message.get("profile")?.get("test")?.as_bool()?,
+    })
 }
 
 #[cfg(test)]
@@ -82,13 +148,19 @@ mod tests {
 
     #[test]
     fn executables_are_read_from_cargo_messages() {
-        let artifact = r#"{"reason":"compiler-artifact","target":{"name":"towpath"},"executable":"/t/towpath"}"#;
-        assert_eq!(
-            executable(artifact),
-            Some(("towpath".into(), PathBuf::from("/t/towpath")))
-        );
-        let library = r#"{"reason":"compiler-artifact","target":{"name":"x"},"executable":null}"#;
-        assert_eq!(executable(library), None);
+        let artifact = |executable: &str| {
+            format!(
+                r#"{{"reason":"compiler-artifact","manifest_path":"/w/bin/Cargo.toml","target":{{"name":"towpath"}},"profile":{{"test":false}},"executable":{executable}}}"#
+            )
+        };
+        let expected = Executable {
+            name: "towpath".into(),
+            package: "/w/bin".into(),
+            path: "/t/towpath".into(),
+            test: false,
+        };
+        assert_eq!(executable(&artifact("\"/t/towpath\"")), Some(expected));
+        assert_eq!(executable(&artifact("null")), None, "a library");
         assert_eq!(executable("text printed by a build script"), None);
     }
 }

@@ -4,6 +4,7 @@ use std::process::{Command, Stdio};
 
 use clap::Args;
 
+use crate::output::Output;
 use crate::report::Report;
 use crate::tools::{self, Tool};
 use crate::{TaskError, limits, process};
@@ -20,7 +21,8 @@ pub(crate) struct Options {
 
 /// Runs each target for the given time, from its corpus.
 pub(crate) fn run(options: &Options) -> Result<(), TaskError> {
-    tools::ensure(&[Tool::Compiler, Tool::CargoFuzz])?;
+    let output = Output::terminal();
+    tools::ensure(&output, &[Tool::Compiler, Tool::CargoFuzz])?;
     let all = targets()?;
     let chosen = if options.targets.is_empty() {
         &all
@@ -33,23 +35,22 @@ pub(crate) fn run(options: &Options) -> Result<(), TaskError> {
             all.join(", ")
         )));
     }
-    let mut report = Report::new(process::in_ci());
+    let report = Report::new(process::in_ci());
     for target in chosen {
-        report.step(target, || {
+        report.step(target, |output| {
             let mut command = cargo_fuzz();
             command
                 .args(["run", target, "--", "-timeout=10"])
                 .arg(format!("-max_total_time={}", options.seconds));
-            Ok(process::run(&mut command)?)
+            Ok(process::run(output, command)?)
         });
     }
     report.conclude()
 }
 
 fn cargo_fuzz() -> Command {
-    let mut command = process::cargo();
+    let mut command = process::cargo(["fuzz"]);
     command
-        .arg("fuzz")
         // AddressSanitizer and coverage counters are unstable options of a stable compiler.
         .env("RUSTC_BOOTSTRAP", "1")
         .env("PATH", tools::path_variable());

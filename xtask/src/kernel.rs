@@ -10,8 +10,10 @@ use std::process::{Command, Stdio};
 
 use clap::Args;
 
+use crate::build::{self, Executables};
+use crate::output::Output;
 use crate::tools::{self, Tool};
-use crate::{TaskError, build, limits, process, uml};
+use crate::{TaskError, limits, process, uml};
 
 /// What to run and where.
 #[derive(Debug, Default, Args)]
@@ -28,61 +30,54 @@ pub(crate) struct Options {
 
 /// Builds the suite and runs it under a time limit.
 pub(crate) fn run(options: &Options) -> Result<(), TaskError> {
-    tools::ensure(&[Tool::Compiler, Tool::Iproute, Tool::Usrsctp])?;
-    // Release: a byte costs ten times as much in a debug build, and the suite moves gigabytes.
-    let programs = build::executables(&[
-        "build",
-        "--release",
-        "-p",
-        "towpath",
-        "-p",
-        "towpath-tests",
-        "--bins",
-    ])?;
-    let suite = programs.path("kernel-suite")?;
+    let output = Output::terminal();
+    tools::ensure(&output, &[Tool::Compiler, Tool::Iproute, Tool::Usrsctp])?;
+    let release = build::release(&output)?;
     if options.list {
-        return Ok(process::run(Command::new(suite).arg("list"))?);
+        let mut list = Command::new(release.path("kernel-suite")?);
+        list.arg("list");
+        return Ok(process::run(&output, list)?);
     }
-    let carrier_test = build::executables(&[
-        "test",
-        "-p",
-        "towpath-io-mio",
-        "--features",
-        "kernel-tests",
-        "--test",
-        "kernel",
-        "--no-run",
-    ])?;
+    let tests = build::carrier_test(&output)?;
+    run_built(options, &output, &release, &tests)
+}
 
+/// Runs the suite with the programs of a release build and of a build of tests.
+pub(crate) fn run_built(
+    options: &Options,
+    output: &Output,
+    release: &Executables,
+    tests: &Executables,
+) -> Result<(), TaskError> {
+    let suite = release.path("kernel-suite")?;
     let work = work_directory()?;
     let report = work.join("report.txt");
     let mut arguments = vec![OsString::from("run")];
-    for name in ["towpath", "towpathd"] {
-        arguments.push(format!("--{name}").into());
-        arguments.push(programs.path(name)?.into());
+    for (option, program) in [
+        ("--towpath", release.path("towpath")?),
+        ("--towpathd", release.path("towpathd")?),
+        ("--sctp-peer", release.path("sctp-peer")?),
+        ("--usrsctp-peer", &usrsctp_peer(output, &work)?),
+        ("--carrier-test", tests.path("kernel")?),
+    ] {
+        arguments.extend([OsString::from(option), program.into()]);
     }
-    arguments.push("--sctp-peer".into());
-    arguments.push(programs.path("sctp-peer")?.into());
-    arguments.push("--usrsctp-peer".into());
-    arguments.push(usrsctp_peer(&work)?.into());
-    arguments.push("--carrier-test".into());
-    arguments.push(carrier_test.path("kernel")?.into());
     arguments.extend(options.cases.iter().map(OsString::from));
 
     let status = match unfit(suite, options.uml) {
         None => {
-            println!("the running kernel has SCTP: running the suite on it");
+            output.say("the running kernel has SCTP: running the suite on it");
             let mut command = Command::new(suite);
-            command
-                .args(&arguments)
-                .env("PATH", tools::path_variable())
-                .stdin(Stdio::null());
-            println!("$ {}", process::line(&command));
+            command.args(&arguments).env("PATH", tools::path_variable());
+            let line = process::line(&command);
+            output.say(format!("$ {line}"));
+            process::connect(output, &mut command)
+                .map_err(|source| process::CommandError::NotStarted { line, source })?;
             process::run_limited(&mut command, limits::KERNEL_SUITE, || {})?.code()
         }
         Some(reason) => {
-            println!("booting a user-mode Linux: {reason}");
-            tools::ensure(&[Tool::UserModeLinux])?;
+            output.say(format!("booting a user-mode Linux: {reason}"));
+            tools::ensure(output, &[Tool::UserModeLinux])?;
             arguments.extend([OsString::from("--report"), report.clone().into()]);
             let guest = uml::Guest {
                 program: suite,
@@ -90,7 +85,7 @@ pub(crate) fn run(options: &Options) -> Result<(), TaskError> {
                 work: &work,
                 report: &report,
             };
-            Some(guest.run(limits::KERNEL_SUITE)?)
+            Some(guest.run(output, limits::KERNEL_SUITE)?)
         }
     };
     match status {
@@ -105,7 +100,7 @@ pub(crate) fn run(options: &Options) -> Result<(), TaskError> {
 }
 
 /// Compiles the peer that is another's SCTP.
-fn usrsctp_peer(work: &Path) -> Result<PathBuf, TaskError> {
+fn usrsctp_peer(output: &Output, work: &Path) -> Result<PathBuf, TaskError> {
     let program = work.join("usrsctp_peer");
     let mut compile = Command::new("cc");
     compile
@@ -113,7 +108,7 @@ fn usrsctp_peer(work: &Path) -> Result<PathBuf, TaskError> {
         .arg(&program)
         .arg(process::workspace().join("tests/peers/usrsctp_peer.c"))
         .args(["-lusrsctp", "-lpthread"]);
-    process::run(&mut compile)?;
+    process::run(output, compile)?;
     Ok(program)
 }
 
@@ -136,11 +131,7 @@ fn unfit(suite: &PathBuf, uml: bool) -> Option<String> {
 
 /// An empty directory under `target/`, visible in the guest at the same path.
 fn work_directory() -> Result<PathBuf, TaskError> {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(
-        || process::workspace().join("target"),
-        |path| process::workspace().join(path),
-    );
-    let work = target.join("kernel-suite");
+    let work = process::target_directory().join("kernel-suite");
     let made = match fs::remove_dir_all(&work) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => Err(error),
         _ => fs::create_dir_all(&work),

@@ -24,3 +24,9 @@ pub(crate) const CONSOLE_LINES: usize = 120;
 
 /// Default length of a fuzzing run for each target: enough to notice a broken target.
 pub(crate) const FUZZ_SECONDS: u64 = 60;
+
+/// Worlds of the SCTP simulator in `cargo xtask quick`: two seconds of them.
+pub(crate) const QUICK_SEEDS: &str = "50";
+
+/// Columns of a comment or a line of a document.
+pub(crate) const COLUMNS: usize = 100;

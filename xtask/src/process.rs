@@ -13,6 +13,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use crate::limits;
+use crate::output::Output;
 
 /// A command that did not do its work.
 #[derive(Debug, thiserror::Error)]
@@ -33,10 +34,10 @@ pub(crate) enum CommandError {
     TimedOut { line: String, limit: Duration },
 }
 
-/// The cargo that runs this task, at the root of the workspace.
-pub(crate) fn cargo() -> Command {
+/// The cargo that runs this task with `arguments`, at the root of the workspace.
+pub(crate) fn cargo<const N: usize>(arguments: [&str; N]) -> Command {
     let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    command.current_dir(workspace());
+    command.current_dir(workspace()).args(arguments);
     command
 }
 
@@ -46,7 +47,7 @@ pub(crate) fn workspace() -> PathBuf {
     here.parent().map_or(here.clone(), PathBuf::from)
 }
 
-/// The command as a person would type it.
+/// The command as a user would type it.
 pub(crate) fn line(command: &Command) -> String {
     let mut line = String::new();
     for (name, value) in command.get_envs() {
@@ -74,18 +75,30 @@ fn quoted(word: &OsStr) -> String {
 }
 
 /// Prints and runs `command` with no input; anything but exit status 0 is an error.
-pub(crate) fn run(command: &mut Command) -> Result<(), CommandError> {
-    println!("$ {}", line(command));
-    command.stdin(Stdio::null());
-    let status = run_limited(command, limits::COMMAND, || {})?;
+pub(crate) fn run(output: &Output, command: Command) -> Result<(), CommandError> {
+    let line = line(&command);
+    output.say(format!("$ {line}"));
+    let mut command = output.prioritised(command);
+    let connected = connect(output, &mut command);
+    connected.map_err(|source| CommandError::NotStarted {
+        line: line.clone(),
+        source,
+    })?;
+    let status = run_limited(&mut command, limits::COMMAND, || {})?;
     if status.success() {
         Ok(())
     } else {
-        Err(CommandError::Failed {
-            line: line(command),
-            status,
-        })
+        Err(CommandError::Failed { line, status })
     }
+}
+
+/// Gives a command no input and the step's output.
+pub(crate) fn connect(output: &Output, command: &mut Command) -> std::io::Result<()> {
+    command
+        .stdin(Stdio::null())
+        .stdout(output.stdio()?)
+        .stderr(output.stdio()?);
+    Ok(())
 }
 
 /// Runs `command` and kills it after `limit`.
@@ -148,6 +161,17 @@ fn kill(child: &mut Child, own_group: bool) {
     }
 }
 
+/// Cargo's target directory.
+pub(crate) fn target_directory() -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR")
+        .map_or_else(|| workspace().join("target"), |path| workspace().join(path))
+}
+
+/// Where the logs of steps go.
+pub(crate) fn log_directory() -> PathBuf {
+    target_directory().join("xtask-logs")
+}
+
 /// Whether this is a run in continuous integration, where nothing may be left out.
 pub(crate) fn in_ci() -> bool {
     std::env::var_os("CI").is_some_and(|value| value == "true" || value == "1")
@@ -172,7 +196,7 @@ mod tests {
 
     #[test]
     fn a_failing_command_is_an_error() {
-        let error = run(&mut Command::new("false")).unwrap_err();
+        let error = run(&Output::terminal(), Command::new("false")).unwrap_err();
         assert!(matches!(error, CommandError::Failed { .. }), "{error}");
     }
 

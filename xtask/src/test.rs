@@ -1,12 +1,19 @@
 //! `cargo xtask test`: everything a change has to pass.
+//!
+//! The steps are in lanes that run side by side. The lane of the kernel suite has the processor
+//! first, since cases of it measure time and it takes longest; the others have what it leaves.
 
-use std::process::Command;
+use std::sync::OnceLock;
+use std::thread;
 
 use clap::{Args, ValueEnum};
 
+use crate::build::{self, BuildError, Executables};
+use crate::output::Output;
 use crate::report::Report;
+use crate::suite::{self, Which};
 use crate::tools::{self, Tool};
-use crate::{TaskError, kernel, process};
+use crate::{TaskError, kernel, process, style};
 
 /// What to run.
 #[derive(Debug, Args)]
@@ -24,7 +31,7 @@ pub(crate) struct Options {
 enum Step {
     /// Programs the other steps need
     Tools,
-    /// cargo fmt
+    /// cargo fmt, import groups, width of comments and documents
     Format,
     /// cargo clippy, warnings denied
     Clippy,
@@ -42,19 +49,18 @@ enum Step {
     Deny,
 }
 
-impl Step {
-    const ALL: [Self; 9] = [
-        Self::Tools,
-        Self::Format,
-        Self::Deny,
-        Self::Clippy,
-        Self::Tests,
-        Self::Slow,
-        Self::Docs,
-        Self::Fuzz,
-        Self::Kernel,
-    ];
+/// Steps that run one after the other, beside those of the other lanes.
+///
+/// A build waits for another one in the same directory: debug builds are in one lane, but for the
+/// slow tests, which use what that lane has built.
+const LANES: [&[Step]; 4] = [
+    &[Step::Tools, Step::Deny, Step::Fuzz],
+    &[Step::Kernel],
+    &[Step::Format, Step::Tests, Step::Clippy, Step::Docs],
+    &[Step::Slow],
+];
 
+impl Step {
     fn name(self) -> &'static str {
         match self {
             Self::Tools => "tools",
@@ -69,105 +75,156 @@ impl Step {
         }
     }
 
-    fn run(self) -> Result<(), TaskError> {
+    fn run(self, output: &Output, shared: &Shared) -> Result<(), TaskError> {
         match self {
-            Self::Tools => install(),
-            Self::Format => Ok(process::run(
-                process::cargo().args(["fmt", "--all", "--check"]),
-            )?),
-            Self::Clippy => Ok(process::run(process::cargo().args([
-                "clippy",
-                "--workspace",
-                "--all-targets",
-                "--all-features",
-                "--",
-                "-D",
-                "warnings",
-            ]))?),
-            // Here nothing may be passed over for want of a library.
-            Self::Tests => Ok(process::run(
-                with_tools(["test", "--workspace", "--no-fail-fast"])
-                    .env("TOWPATH_USRSCTP", "require"),
-            )?),
-            Self::Slow => Ok(process::run(&mut with_tools([
-                "test",
-                "--workspace",
-                "--",
-                "--ignored",
-            ]))?),
-            Self::Docs => Ok(process::run(
-                process::cargo()
-                    .args(["doc", "--workspace", "--no-deps"])
-                    .env("RUSTDOCFLAGS", "-D warnings"),
-            )?),
-            Self::Fuzz => fuzz_targets(),
-            Self::Kernel => kernel::run(&kernel::Options::default()),
-            Self::Deny => Ok(process::run(&mut with_tools([
-                "deny",
-                "--workspace",
-                "check",
-                "licenses",
-                "bans",
-                "sources",
-            ]))?),
+            Self::Tools => shared.tools(output),
+            Self::Format => style::check(output),
+            Self::Clippy => clippy(output),
+            Self::Tests => {
+                let tests = shared.tests(output)?;
+                shared.tools(output)?;
+                // Here nothing may be passed over for want of a library.
+                let require = [("TOWPATH_USRSCTP", "require")];
+                let programs = suite::run(output, tests, Which::Usual, &require);
+                let mut examples = process::cargo(["test", "--workspace", "--doc"]);
+                examples.args(build::TEST_FEATURES);
+                process::run(output, examples)?;
+                programs
+            }
+            Self::Slow => {
+                let release = shared.release(output)?;
+                let tests = shared.tests(output)?;
+                let variables = [
+                    ("TOWPATH_TEST_CLIENT", release.path("towpath")?),
+                    ("TOWPATH_TEST_SERVER", release.path("towpathd")?),
+                ];
+                suite::run(output, tests, Which::Ignored, &variables)
+            }
+            Self::Docs => {
+                let mut docs = process::cargo(["doc", "--workspace", "--no-deps"]);
+                docs.env("RUSTDOCFLAGS", "-D warnings");
+                Ok(process::run(output, docs)?)
+            }
+            Self::Fuzz => fuzz_targets(output),
+            Self::Kernel => {
+                let release = shared.release(output)?;
+                let tests = shared.tests(output)?;
+                shared.tools(output)?;
+                kernel::run_built(&kernel::Options::default(), output, release, tests)
+            }
+            Self::Deny => {
+                tools::ensure(output, &[Tool::CargoDeny])?;
+                let mut deny = process::cargo(["deny", "--workspace", "check"]);
+                deny.args(["licenses", "bans", "sources"])
+                    .env("PATH", tools::path_variable());
+                Ok(process::run(output, deny)?)
+            }
         }
+    }
+}
+
+/// What several steps need and the first of them makes; the others wait for it.
+#[derive(Default)]
+struct Shared {
+    tools: OnceLock<Result<(), String>>,
+    release: OnceLock<Result<Executables, BuildError>>,
+    tests: OnceLock<Result<Executables, BuildError>>,
+}
+
+impl Shared {
+    fn tools(&self, output: &Output) -> Result<(), TaskError> {
+        let installed = self
+            .tools
+            .get_or_init(|| install(output).map_err(|error| error.to_string()));
+        installed.clone().map_err(TaskError::Failed)
+    }
+
+    fn release(&self, output: &Output) -> Result<&Executables, TaskError> {
+        let built = self.release.get_or_init(|| build::release(output));
+        built
+            .as_ref()
+            .map_err(|error| TaskError::Failed(error.to_string()))
+    }
+
+    fn tests(&self, output: &Output) -> Result<&Executables, TaskError> {
+        let built = self.tests.get_or_init(|| build::tests(output));
+        built
+            .as_ref()
+            .map_err(|error| TaskError::Failed(error.to_string()))
     }
 }
 
 /// Runs the chosen steps and prints the summary.
 pub(crate) fn run(options: &Options) -> Result<(), TaskError> {
-    let mut report = Report::new(process::in_ci());
-    for step in Step::ALL {
-        if !options.only.is_empty() && !options.only.contains(&step) {
-            report.skip(step.name(), "not among the steps asked for");
-        } else if step == Step::Kernel && options.no_kernel {
-            report.skip(step.name(), "left out with --no-kernel");
-        } else {
-            report.step(step.name(), || step.run());
+    let report = Report::new(process::in_ci());
+    // Without a compiler nothing can be built, and the builds begin beside the other tools.
+    tools::ensure(&Output::terminal(), &[Tool::Compiler])?;
+    let shared = Shared::default();
+    thread::scope(|scope| {
+        for lane in &LANES {
+            scope.spawn(|| {
+                for step in *lane {
+                    run_step(*step, options, &report, &shared);
+                }
+            });
         }
-    }
+    });
     report.conclude()
 }
 
-fn install() -> Result<(), TaskError> {
+fn run_step(step: Step, options: &Options, report: &Report, shared: &Shared) {
+    let name = step.name();
+    if !options.only.is_empty() && !options.only.contains(&step) {
+        report.skip(name, "not among the steps asked for");
+    } else if step == Step::Kernel && options.no_kernel {
+        report.skip(name, "left out with --no-kernel");
+    } else if options.only.len() == 1 {
+        report.step(name, |output| step.run(output, shared));
+    } else {
+        let log = process::log_directory().join(name).with_extension("log");
+        report.step_beside(name, &log, step != Step::Kernel, |output| {
+            step.run(output, shared)
+        });
+    }
+}
+
+fn install(output: &Output) -> Result<(), TaskError> {
     tools::ensure_component("fmt", "rustfmt")?;
     tools::ensure_component("clippy", "clippy")?;
-    tools::ensure(&[
-        Tool::Compiler,
-        Tool::Age,
-        Tool::SshKeygen,
-        Tool::B3sum,
-        Tool::Expect,
-        Tool::Usrsctp,
-        Tool::CargoDeny,
-    ])?;
-    println!("all tools are there");
+    tools::ensure(
+        output,
+        &[
+            Tool::Compiler,
+            Tool::Age,
+            Tool::SshKeygen,
+            Tool::B3sum,
+            Tool::Expect,
+            Tool::Iproute,
+            Tool::Usrsctp,
+        ],
+    )?;
+    output.say("all tools are there");
     Ok(())
 }
 
-fn with_tools<const N: usize>(arguments: [&str; N]) -> Command {
-    let mut command = process::cargo();
-    command.args(arguments);
-    // Set last: cargo itself was found by its full path.
-    command.env("PATH", tools::path_variable());
-    command
+/// All targets, warnings denied.
+pub(crate) fn clippy(output: &Output) -> Result<(), TaskError> {
+    let mut clippy = process::cargo(["clippy", "--workspace", "--all-targets", "--all-features"]);
+    clippy.args(["--", "-D", "warnings"]);
+    Ok(process::run(output, clippy)?)
 }
 
 /// The fuzz targets are outside the workspace, so nothing else looks at them.
-fn fuzz_targets() -> Result<(), TaskError> {
+fn fuzz_targets(output: &Output) -> Result<(), TaskError> {
     let manifest = ["--manifest-path", "fuzz/Cargo.toml"];
-    process::run(process::cargo().arg("fmt").args(manifest).arg("--check"))?;
-    process::run(
-        process::cargo()
-            .args([
-                "clippy",
-                "--locked",
-                "--bins",
-                "--target-dir",
-                "target/fuzz",
-            ])
-            .args(manifest)
-            .args(["--", "-D", "warnings"]),
-    )?;
+    let mut format = process::cargo(["fmt", "--check"]);
+    format.args(manifest);
+    process::run(output, format)?;
+    let mut clippy = process::cargo(["clippy", "--locked", "--bins"]);
+    clippy
+        .args(["--target-dir", "target/fuzz"])
+        .args(manifest)
+        .args(["--", "-D", "warnings"]);
+    process::run(output, clippy)?;
     Ok(())
 }

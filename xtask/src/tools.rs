@@ -6,6 +6,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::output::Output;
 use crate::process;
 
 /// Something a check needs on the machine.
@@ -17,7 +18,7 @@ pub(crate) enum Tool {
     SshKeygen,
     /// `b3sum`: agrees with our hashes in the tests.
     B3sum,
-    /// `expect`: the person at the terminal in the tests of the command line.
+    /// `expect`: the user at the terminal in the tests of the command line.
     Expect,
     /// C and C++ compiler: aws-lc, BLAKE3, libFuzzer.
     Compiler,
@@ -38,7 +39,7 @@ pub(crate) enum Tool {
 enum Source {
     /// Debian packages.
     Apt(&'static [&'static str]),
-    /// `cargo install --locked NAME --version VERSION`.
+    /// `cargo install`.
     Cargo {
         name: &'static str,
         version: &'static str,
@@ -126,16 +127,13 @@ impl Plan {
 ///
 /// Needs root or a `sudo` that asks nothing for Debian packages; without, the error is the
 /// command to run.
-pub(crate) fn ensure(tools: &[Tool]) -> Result<(), ToolsError> {
+pub(crate) fn ensure(output: &Output, tools: &[Tool]) -> Result<(), ToolsError> {
     let plan = Plan::new(tools, present);
     if !plan.apt.is_empty() {
-        install_packages(&plan.apt)?;
+        install_packages(output, &plan.apt)?;
     }
     for (name, version) in &plan.cargo {
-        println!(
-            "installing {name} {version} with cargo (once; it stays in cargo's bin directory)"
-        );
-        process::run(process::cargo().args(["install", "--locked", name, "--version", version]))?;
+        install_with_cargo(output, name, version)?;
     }
     let missing: Vec<_> = tools
         .iter()
@@ -155,8 +153,7 @@ pub(crate) fn ensure_component(
     subcommand: &'static str,
     component: &'static str,
 ) -> Result<(), ToolsError> {
-    let found = process::cargo()
-        .args([subcommand, "--version"])
+    let found = process::cargo([subcommand, "--version"])
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -169,7 +166,7 @@ pub(crate) fn ensure_component(
     }
 }
 
-fn install_packages(packages: &BTreeSet<&'static str>) -> Result<(), ToolsError> {
+fn install_packages(output: &Output, packages: &BTreeSet<&'static str>) -> Result<(), ToolsError> {
     let list = packages.iter().copied().collect::<Vec<_>>().join(" ");
     if find("apt-get").is_none() {
         return Err(ToolsError::NoApt(list));
@@ -179,22 +176,40 @@ fn install_packages(packages: &BTreeSet<&'static str>) -> Result<(), ToolsError>
             "sudo apt-get install --no-install-recommends {list}"
         )));
     };
-    println!("installing Debian packages: {list}");
-    process::run(rights.command("apt-get").args(["-q", "update"]))?;
-    process::run(
-        rights
-            .command("env")
-            .args([
-                "DEBIAN_FRONTEND=noninteractive",
-                "apt-get",
-                "-q",
-                "install",
-                "-y",
-            ])
-            .arg("--no-install-recommends")
-            .args(packages),
-    )?;
+    output.say(format!("installing Debian packages: {list}"));
+    let mut update = rights.command("apt-get");
+    update.args(["-q", "update"]);
+    process::run(output, update)?;
+    let mut install = rights.command("env");
+    install
+        .args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "-q"])
+        .args(["install", "-y", "--no-install-recommends"])
+        .args(packages);
+    process::run(output, install)?;
     Ok(())
+}
+
+/// Installs a program below the target directory.
+///
+/// Without optimisation: it is compiled to run for a second or two.
+fn install_with_cargo(output: &Output, name: &str, version: &str) -> Result<(), ToolsError> {
+    let root = installed();
+    output.say(format!(
+        "installing {name} {version} into {} (once)",
+        root.display()
+    ));
+    let mut install = process::cargo(["install", "--locked", "--debug", name]);
+    install
+        .args(["--version", version, "--no-track", "--root"])
+        .arg(&root)
+        .env("CARGO_PROFILE_DEV_DEBUG", "false");
+    process::run(output, install)?;
+    Ok(())
+}
+
+/// Where [`install_with_cargo`] puts programs, in a directory `bin` of it.
+fn installed() -> PathBuf {
+    process::target_directory().join("tools")
 }
 
 /// How a command becomes root.
@@ -237,7 +252,8 @@ fn present(name: &str) -> bool {
     Path::new(name).is_file() || find(name).is_some()
 }
 
-/// Where `program` is: in `PATH`, cargo's bin directory or the administrator's directories.
+/// Where `program` is: in `PATH`, cargo's bin directory, among the installed, or in the
+/// administrator's directories.
 pub(crate) fn find(program: &str) -> Option<PathBuf> {
     search_path()
         .into_iter()
@@ -265,6 +281,7 @@ fn search_path() -> Vec<PathBuf> {
     let extra = cargo
         .map(|cargo| cargo.join("bin"))
         .into_iter()
+        .chain([installed().join("bin")])
         .chain(["/usr/sbin", "/sbin"].into_iter().map(PathBuf::from));
     for directory in extra {
         if !directories.contains(&directory) {

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use nix::sys::statvfs::{FsFlags, statvfs};
 
+use crate::output::Output;
 use crate::{limits, process, tools};
 
 /// Why there is no result from the guest.
@@ -48,7 +49,7 @@ pub(crate) struct Guest<'a> {
 
 impl Guest<'_> {
     /// Boots, waits for the program and returns its exit status.
-    pub(crate) fn run(&self, limit: Duration) -> Result<i32, UmlError> {
+    pub(crate) fn run(&self, output: &Output, limit: Duration) -> Result<i32, UmlError> {
         let status = self.work.join("status");
         let console = self.work.join("console.log");
         let init = self.work.join("init");
@@ -67,14 +68,14 @@ impl Guest<'_> {
             // The only console is our log file; no terminal windows, no input.
             .args(["con=null", "con0=fd:0,fd:1"])
             .env("TMPDIR", memory_directory(self.work)?)
-            .env("LD_PRELOAD", xstate_library(self.work)?)
+            .env("LD_PRELOAD", xstate_library(output, self.work)?)
             .env("PATH", tools::path_variable())
             .stdin(Stdio::null())
             .stdout(log)
             .stderr(errors);
-        println!("$ {}", process::line(&command));
+        output.say(format!("$ {}", process::line(&command)));
         let mut tail = Tail::new(self.report);
-        let ended = process::run_limited(&mut command, limit, || tail.show());
+        let ended = process::run_limited(&mut command, limit, || tail.show(output));
         let result = ended.map_err(UmlError::Command).and_then(|_| {
             // The kernel's own exit status says nothing about the program.
             let text = fs::read_to_string(&status).unwrap_or_default();
@@ -83,7 +84,7 @@ impl Guest<'_> {
                 .map_err(|_| UmlError::NoResult(console.clone()))
         });
         if result.as_ref().map_or(true, |status| *status != 0) {
-            show_console(&console);
+            show_console(output, &console);
         }
         result
     }
@@ -123,7 +124,7 @@ fn file_error(path: &Path, source: std::io::Error) -> UmlError {
 }
 
 /// Compiles what lets user-mode Linux run on processors with more register state than it knows.
-fn xstate_library(work: &Path) -> Result<PathBuf, UmlError> {
+fn xstate_library(output: &Output, work: &Path) -> Result<PathBuf, UmlError> {
     let library = work.join("uml_xstate.so");
     let mut compile = Command::new("cc");
     compile
@@ -131,7 +132,7 @@ fn xstate_library(work: &Path) -> Result<PathBuf, UmlError> {
         .args(["-shared", "-fPIC", "-o"])
         .arg(&library)
         .arg(process::workspace().join("xtask/src/uml_xstate.c"));
-    process::run(&mut compile)?;
+    process::run(output, compile)?;
     Ok(library)
 }
 
@@ -176,7 +177,7 @@ impl<'a> Tail<'a> {
         Self { path, shown: 0 }
     }
 
-    fn show(&mut self) {
+    fn show(&mut self, output: &Output) {
         let Ok(mut file) = File::open(self.path) else {
             return; // The guest has not made it yet; a missing result is noticed by its status.
         };
@@ -185,23 +186,23 @@ impl<'a> Tail<'a> {
             .seek(SeekFrom::Start(self.shown))
             .and_then(|_| file.read_to_end(&mut text));
         if let Ok(length @ 1..) = read {
-            print!("{}", String::from_utf8_lossy(&text));
+            output.write(&String::from_utf8_lossy(&text));
             self.shown += length as u64;
         }
     }
 }
 
-fn show_console(console: &Path) {
+fn show_console(output: &Output, console: &Path) {
     let text = fs::read(console).unwrap_or_default();
     let text = String::from_utf8_lossy(&text);
     let lines: Vec<_> = text.lines().collect();
     let start = lines.len().saturating_sub(limits::CONSOLE_LINES);
-    println!(
+    output.say(format!(
         "the console of the user-mode Linux, last {} lines:",
         lines.len() - start
-    );
+    ));
     for line in &lines[start..] {
-        println!("  | {line}");
+        output.say(format!("  | {line}"));
     }
 }
 
@@ -222,11 +223,11 @@ mod tests {
     fn the_tail_shows_each_byte_once() {
         let path = std::env::temp_dir().join(format!("xtask-tail-{}", std::process::id()));
         let mut tail = Tail::new(&path);
-        tail.show();
+        tail.show(&Output::terminal());
         assert_eq!(tail.shown, 0);
         fs::write(&path, "one\n").unwrap();
-        tail.show();
-        tail.show();
+        tail.show(&Output::terminal());
+        tail.show(&Output::terminal());
         assert_eq!(tail.shown, 4);
         fs::remove_file(&path).unwrap();
     }
