@@ -81,7 +81,8 @@ pub const MAX_STREAM_BACKLOG: u32 = 32_767;
 pub const MAX_GAP_BLOCKS: usize = 1_024;
 
 /// Separate ranges of received TSNs above the cumulative point. Beyond it a chunk that would open a
-/// new range is dropped, so a flood of isolated TSNs is bounded.
+/// new range is dropped, so a flood of isolated TSNs is bounded. The TSN that follows the
+/// cumulative point opens none.
 pub const MAX_RECEIVED_RANGES: usize = 1_024;
 
 /// Duplicate TSNs listed in one SACK. The peer only counts them.

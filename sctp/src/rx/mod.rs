@@ -106,7 +106,9 @@ impl Rx {
             return Ok(Received::Dropped);
         }
         let next = tsn == self.cumulative + 1;
-        if next && self.ranges.is_empty() {
+        if next {
+            // Never refused for want of ranges: it needs none, and a sender whose window is one
+            // packet sends nothing else.
             self.cumulative = tsn;
         } else if !self.ranges.insert(tsn) {
             return Ok(Received::Dropped);

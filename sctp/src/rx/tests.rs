@@ -223,6 +223,26 @@ fn a_full_window_takes_nothing_new_but_lets_gaps_be_filled() {
 }
 
 #[test]
+fn the_next_tsn_is_taken_however_many_ranges_there_are() {
+    let mut rx = rx();
+    let mut tsn = 12;
+    while rx.handle_data(&data(tsn, 0, 0, "UBE", b"x")) == Ok(Received::New) {
+        tsn += 2;
+    }
+    assert_eq!(rx.blocks().count(), crate::limits::MAX_RECEIVED_RANGES);
+    assert_eq!(
+        rx.handle_data(&data(10, 0, 0, "UBE", b"x")),
+        Ok(Received::New)
+    );
+    assert_eq!(rx.cumulative(), 10);
+    assert_eq!(
+        rx.handle_data(&data(11, 0, 0, "UBE", b"x")),
+        Ok(Received::New)
+    );
+    assert_eq!(rx.cumulative(), 12);
+}
+
+#[test]
 fn acknowledgements_wait_for_a_second_packet_or_the_delay() {
     let (mut rx, now) = (rx(), start());
     rx.packet_done(false, true, now);
