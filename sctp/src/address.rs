@@ -1,12 +1,12 @@
-//! Which addresses may be used, and which go together (RFC 9260 §5.1.2, §8.4).
+//! Which addresses may be used, and which form paths (RFC 9260 §5.1.2, §8.4).
 
 use std::net::{IpAddr, SocketAddr};
 
 use crate::event::PathId;
 use crate::packet::InitAddresses;
 
-/// How far an address reaches. A peer that reaches us from a wide scope has no business naming
-/// narrow addresses.
+/// Scope of an address. A peer that is reached in a wide scope may not list addresses of a narrower
+/// one: they would mean other hosts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Scope {
     Loopback,
@@ -15,7 +15,7 @@ pub(crate) enum Scope {
     Global,
 }
 
-/// The scope of a unicast address; none for what must never be spoken to.
+/// The scope of a unicast address; none for addresses to which nothing may be sent.
 pub(crate) fn scope(address: IpAddr) -> Option<Scope> {
     match address.to_canonical() {
         IpAddr::V4(v4) => {
@@ -54,14 +54,13 @@ pub(crate) fn scope(address: IpAddr) -> Option<Scope> {
     }
 }
 
-/// Whether an address that a peer at `source` names may be used: it reaches at least as far as the
-/// peer's own.
+/// Whether an address that a peer at `source` lists may be used: its scope is at least as wide.
 pub(crate) fn acceptable(address: IpAddr, source: IpAddr) -> bool {
     matches!((scope(address), scope(source)), (Some(named), Some(from)) if named >= from)
 }
 
-/// How many leading bits two addresses share, none across families: the best guess at which of our
-/// addresses faces which of the peer's.
+/// How many leading bits two addresses share, none across families: an estimate of which of our
+/// addresses is on the same network as which of the peer's.
 fn common_prefix(a: IpAddr, b: IpAddr) -> Option<u32> {
     match (a, b) {
         (IpAddr::V4(a), IpAddr::V4(b)) => Some((u32::from(a) ^ u32::from(b)).leading_zeros()),
@@ -78,9 +77,9 @@ pub(crate) fn pairs(locals: &[SocketAddr], remotes: &[SocketAddr]) -> Vec<PathId
         .map(|remote| {
             let mut fitting: Vec<(u32, SocketAddr)> = locals
                 .iter()
-                .filter_map(|local| Some((likeness(*local, *remote)?, *local)))
+                .filter_map(|local| Some((affinity(*local, *remote)?, *local)))
                 .collect();
-            fitting.sort_by_key(|&(likeness, _)| std::cmp::Reverse(likeness));
+            fitting.sort_by_key(|&(affinity, _)| std::cmp::Reverse(affinity));
             fitting.into_iter().map(|(_, local)| local).collect()
         })
         .collect();
@@ -95,20 +94,19 @@ pub(crate) fn pairs(locals: &[SocketAddr], remotes: &[SocketAddr]) -> Vec<PathId
     out
 }
 
-/// The one of our addresses that most likely faces a remote one.
+/// The one of our addresses that is most likely on the same network as a remote one.
 pub(crate) fn nearest(locals: &[SocketAddr], remote: SocketAddr) -> Option<SocketAddr> {
     locals
         .iter()
         .copied()
-        .filter(|&local| likeness(local, remote).is_some())
-        .max_by_key(|&local| likeness(local, remote))
+        .filter(|&local| affinity(local, remote).is_some())
+        .max_by_key(|&local| affinity(local, remote))
 }
 
-/// How alike two addresses are; none if they cannot form a path.
-fn likeness(local: SocketAddr, remote: SocketAddr) -> Option<u32> {
+/// How likely two addresses are on one network, as a rank; none if they cannot form a path.
+fn affinity(local: SocketAddr, remote: SocketAddr) -> Option<u32> {
     let PathId { local, remote } = PathId::new(local, remote);
-    // A socket on all addresses suits any remote of its family; loopback does not reach beyond the
-    // host.
+    // A wildcard socket suits any remote of its family; loopback addresses reach only each other.
     if local.ip().is_unspecified() {
         return (local.is_ipv4() == remote.is_ipv4()).then_some(1);
     }
@@ -118,22 +116,22 @@ fn likeness(local: SocketAddr, remote: SocketAddr) -> Option<u32> {
     common_prefix(local.ip(), remote.ip())
 }
 
-/// Our own addresses that may be named to a peer over a path: those with the UDP port that it sees,
-/// of a scope that it can use. None if the one that it sees is the only one.
+/// Our own addresses to be listed in an INIT or INIT ACK on a path: those with the same UDP port
+/// and of a scope that the peer can use. Empty if the path's own is the only one.
 pub(crate) fn advertised(locals: &[SocketAddr], path: PathId) -> Vec<IpAddr> {
     let fitting = |local: &&SocketAddr| {
         local.port() == path.local.port() && acceptable(local.ip(), path.remote.ip())
     };
-    let mut named: InitAddresses = [path.local.ip()]
+    let mut listed: InitAddresses = [path.local.ip()]
         .into_iter()
         .filter(|ip| !ip.is_unspecified())
         .collect();
     locals
         .iter()
         .filter(fitting)
-        .for_each(|local| named.push(local.ip().to_canonical()));
-    if named.len() > 1 {
-        named.to_vec()
+        .for_each(|local| listed.push(local.ip().to_canonical()));
+    if listed.len() > 1 {
+        listed.to_vec()
     } else {
         Vec::new()
     }
@@ -144,7 +142,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn peers_may_name_addresses_of_their_own_scope_or_wider() {
+    fn peers_may_list_addresses_of_their_own_scope_or_wider() {
         let accept = |address: &str, source: &str| {
             acceptable(address.parse().unwrap(), source.parse().unwrap())
         };

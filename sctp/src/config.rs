@@ -1,38 +1,45 @@
-//! What an application may tune, with defaults that serve a LAN and a WAN (RFC 9260 §15, §16).
+//! Parameters that an application may set (RFC 9260 §15, §16).
 
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::limits::{BASE_MTU, MAX_MTU, MAX_SACK_DELAY, MAX_SEGMENTS, MIN_MTU, MIN_RECEIVE_WINDOW};
 
+/// The UDP port that IANA has assigned to SCTP in UDP (RFC 6951 §7).
+pub const UDP_PORT: u16 = 9_899;
+
 /// Parameters of associations.
 ///
-/// Values outside what the protocol or [`limits`](crate::limits) allow are clamped when the
-/// endpoint is made.
+/// The defaults suit a LAN and a WAN. Values outside what the protocol or
+/// [`limits`](crate::limits) allow are clamped when the endpoint is created.
 ///
 /// ```
 /// use std::time::Duration;
 /// use towpath_sctp::Config;
 ///
-/// let config = Config { streams: 16, heartbeat_interval: Duration::from_secs(2), ..Config::default() };
+/// let config = Config {
+///     streams: 16,
+///     heartbeat_interval: Duration::from_secs(2),
+///     ..Config::default()
+/// };
 /// assert_eq!(config.rto_min, Duration::from_millis(100));
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// Streams that we want to send on; the peer may allow fewer.
+    /// Outbound streams requested; the peer may allow fewer.
     pub streams: u16,
-    /// Streams that we accept.
+    /// Inbound streams accepted.
     pub max_inbound_streams: u16,
-    /// Receive window in bytes at the start.
+    /// Initial receive window in bytes.
     pub receive_window: u32,
-    /// What the receive window may grow to: it follows twice the bandwidth-delay product.
+    /// Largest receive window in bytes: it grows to twice the bandwidth-delay product.
     pub max_receive_window: u32,
     /// Bytes that may be queued by [`send`](crate::Endpoint::send) and not yet acknowledged.
     pub send_buffer: usize,
-    /// The largest message, in bytes, that we send or accept. A peer that sends a larger one is cut
-    /// off.
+    /// The largest message, in bytes, that is sent or accepted. A larger one from the peer aborts
+    /// the association.
     pub max_message: usize,
-    /// Retransmission timeout before anything has been measured (`RTO.Initial`).
+    /// Retransmission timeout before the first measurement (`RTO.Initial`).
     pub rto_initial: Duration,
     /// The shortest retransmission timeout (`RTO.Min`). It must exceed the peer's delay of
     /// acknowledgements.
@@ -46,26 +53,26 @@ pub struct Config {
     pub association_max_retrans: u32,
     /// Consecutive timeouts before a path is inactive (`Path.Max.Retrans`).
     pub path_max_retrans: u32,
-    /// Consecutive timeouts before traffic leaves a path (RFC 7829
-    /// `PotentiallyFailed.Max.Retrans`): 0 means the first.
+    /// Consecutive timeouts beyond which a path is potentially failed and data goes to another one
+    /// (RFC 7829 `PotentiallyFailed.Max.Retrans`): with 0, after the first.
     pub potentially_failed_retrans: u32,
-    /// Pause between heartbeats on an idle path, to which its RTO is added (`HB.interval`).
+    /// Time between heartbeats on an idle path, to which its RTO is added (`HB.interval`).
     pub heartbeat_interval: Duration,
     /// Heartbeats sent at once when several paths wait to be verified (`HB.Max.Burst`).
     pub heartbeat_burst: u32,
-    /// The longest that an acknowledgement is held back (`SACK.Delay`).
+    /// The longest delay of an acknowledgement (`SACK.Delay`).
     pub sack_delay: Duration,
-    /// Packets with data after which one acknowledgement is sent at once.
+    /// Packets with data after which a SACK is sent without delay.
     pub sack_frequency: u32,
-    /// How long a state cookie is good for (`Valid.Cookie.Life`).
+    /// How long a state cookie is valid (`Valid.Cookie.Life`).
     pub cookie_life: Duration,
     /// Packets that may be sent at once beyond what was just acknowledged (`Max.Burst`), and in one
     /// train.
     ///
-    /// A carrier without segmentation offload sends the packets of a train one by one; fewer at
-    /// once then spare the receiver's socket buffer.
+    /// Without segmentation offload the packets of a train are sent one by one; short trains then
+    /// keep the receiver's socket buffer from overflowing.
     pub max_burst: usize,
-    /// SCTP packet size in bytes with which a path starts.
+    /// Initial SCTP packet size of a path, in bytes.
     pub initial_mtu: usize,
     /// The largest SCTP packet size tried by probing (RFC 8899). Equal to `initial_mtu`, it turns
     /// probing off.
@@ -104,7 +111,7 @@ impl Default for Config {
 }
 
 impl Config {
-    /// The configuration with every value inside its bounds.
+    /// The configuration with every value within its bounds.
     pub(crate) fn clamped(mut self) -> Self {
         self.streams = self.streams.max(1);
         self.max_inbound_streams = self.max_inbound_streams.max(1);
@@ -126,16 +133,15 @@ impl Config {
     }
 }
 
-/// Which associations of a host belong to one endpoint: the low bits of each verification tag are
-/// its number.
+/// Number of an endpoint among several behind one UDP port, in the low bits of its verification
+/// tags.
 ///
-/// A carrier with several endpoints behind one UDP port finds the right one from a packet's tag
-/// alone.
+/// A packet's verification tag alone then tells to which endpoint it belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Shard {
-    /// This endpoint's number, under two to the power of `bits`.
+    /// This endpoint's number, less than 2 to the power of `bits`.
     pub number: u32,
-    /// How many low bits of a tag hold it; at most 8. 0 is one endpoint alone.
+    /// How many low bits of a tag hold the number, at most 8; 0 if there is one endpoint.
     pub bits: u8,
 }
 
@@ -150,17 +156,17 @@ impl Shard {
 /// Parameters of an endpoint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EndpointConfig {
-    /// SCTP port on which associations are accepted; none makes a mere client.
+    /// SCTP port on which associations are accepted; with `None` none is.
     pub listen: Option<u16>,
-    /// Our own transport addresses: IP address and UDP port of each socket. A listener tells them
-    /// to its peers, so that they find further paths; an unspecified IP address is told to nobody.
+    /// Own transport addresses: IP address and UDP port of each socket. INIT and INIT ACK list
+    /// them, so that the peer can use further paths; unspecified IP addresses are left out.
     pub addresses: Vec<SocketAddr>,
-    /// Which verification tags are ours.
+    /// Number of this endpoint, if several share a UDP port.
     pub shard: Shard,
-    /// Associations that may exist at once, forming ones included.
+    /// The most associations at one time, including those being set up.
     pub max_associations: usize,
-    /// Answers per second to packets of one source that belong to no association: one IPv4 address,
-    /// or one IPv6 /64.
+    /// Replies per second to packets that belong to no association, for each source: one IPv4
+    /// address or one IPv6 /64.
     pub stateless_replies: u32,
     /// Parameters of each association.
     pub association: Config,

@@ -1,9 +1,9 @@
-//! State cookies: all that a listener needs to make an association, kept by the peer (RFC 9260
+//! State cookies: all that a listener needs to create an association, stored by the peer (RFC 9260
 //! §5.1.3 to §5.1.5).
 //!
 //! A cookie is authenticated with HMAC-SHA256 (128 bits of it) under a secret that is rotated; the
-//! code covers the SCTP ports too, which are not in it. It names the address to which the INIT ACK
-//! went, the only one that a COOKIE ECHO proves to be the peer's.
+//! code also covers the SCTP ports, which are not in it. It contains the address to which the INIT
+//! ACK was sent, the only one that a COOKIE ECHO confirms.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -18,7 +18,7 @@ use crate::rng::Rng;
 
 const MAC_LEN: usize = 16;
 
-/// What a cookie says.
+/// The content of a cookie.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Cookie {
     /// Our verification tag and first TSN.
@@ -34,9 +34,9 @@ pub(crate) struct Cookie {
     /// Tags of the association that existed when the INIT came (§5.2.2), or 0.
     pub(crate) local_tie: u32,
     pub(crate) peer_tie: u32,
-    /// How long it is good for, in milliseconds.
+    /// How long it is valid, in milliseconds.
     pub(crate) life: u32,
-    /// Where the INIT ACK went.
+    /// The address to which the INIT ACK was sent.
     pub(crate) remote: SocketAddr,
     /// Further addresses of the peer, as many as fit.
     pub(crate) addresses: InitAddresses,
@@ -67,10 +67,10 @@ impl std::ops::Deref for Sealed {
 /// Why a cookie is not accepted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum CookieError {
-    /// Not ours, altered, under a secret that is gone, or for other ports: to be discarded
-    /// silently.
+    /// Not issued by this endpoint, altered, under an expired secret, or for other ports: to be
+    /// discarded silently.
     Forged,
-    /// Ours, but too old by this much.
+    /// Authentic, but expired for this long.
     Stale(Box<Cookie>, Duration),
 }
 
@@ -106,8 +106,7 @@ impl Secrets {
         }
     }
 
-    /// Seals a cookie. Addresses that do not fit are left out; the peer's own packets will show
-    /// them.
+    /// Seals a cookie. Addresses that do not fit are left out; the peer's packets will show them.
     pub(crate) fn seal(&mut self, cookie: &Cookie, ports: Ports, now: Instant) -> Sealed {
         self.rotate(now);
         let mut out = Sealed {
@@ -144,7 +143,7 @@ impl Secrets {
         out
     }
 
-    /// Opens a cookie that came back.
+    /// Opens an echoed cookie.
     pub(crate) fn open(
         &mut self,
         sealed: &[u8],
@@ -171,8 +170,8 @@ impl Secrets {
             return Err(CookieError::Forged);
         }
         let (issued, cookie) = read(body).ok_or(CookieError::Forged)?;
-        // The clock's 32 bits of milliseconds last longer than any secret, so the difference is the
-        // age.
+        // 32 bits of milliseconds wrap after a longer time than a secret's life, so the difference
+        // is the age.
         let age = self.clock(now).wrapping_sub(issued);
         if age > cookie.life {
             let late = Duration::from_millis(u64::from(age - cookie.life));

@@ -1,11 +1,11 @@
-//! What an endpoint hands to its caller: events, messages, packets to send, figures.
+//! What an endpoint hands to its caller: events, messages, packets to send, statistics.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use bytes::Bytes;
 
-/// Names an association of one endpoint; never issued twice.
+/// Identifies an association of one endpoint; never used for another one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AssociationHandle {
     pub(crate) index: u32,
@@ -20,7 +20,7 @@ impl std::fmt::Display for AssociationHandle {
 
 /// A path: one of our transport addresses and one of the peer's, UDP ports included (RFC 6951).
 ///
-/// The local IP address may be unspecified where a socket does not tell.
+/// The local IP address is unspecified if the socket does not report it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PathId {
     /// Our IP address and UDP port.
@@ -30,7 +30,7 @@ pub struct PathId {
 }
 
 impl PathId {
-    /// A path. IPv4 addresses mapped into IPv6 are unmapped, so that both spellings name one path.
+    /// A path. IPv4-mapped IPv6 addresses become IPv4, so that both forms are one path.
     pub fn new(local: SocketAddr, remote: SocketAddr) -> Self {
         Self {
             local: canonical(local),
@@ -58,21 +58,21 @@ fn canonical(address: SocketAddr) -> SocketAddr {
     }
 }
 
-/// A whole packet that waits to be sent, and where it goes.
+/// A complete packet that waits to be sent, and its path.
 pub(crate) type Datagram = (PathId, Vec<u8>);
 
 /// Packets to send: one datagram, or a train of them for segmentation offload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Transmit {
-    /// From where to where.
+    /// Source and destination address.
     pub path: PathId,
     /// Bytes of the buffer that were filled.
     pub size: usize,
     /// Bytes of each datagram; only the last may be shorter. Equal to `size` for a single one.
     pub segment_size: usize,
-    /// Whether IP may fragment them: a chunk goes out again that was cut when larger packets
-    /// passed, and a chunk cannot be cut again (RFC 9260 §6.9). All other datagrams should go whole
-    /// or not at all, or probing finds nothing.
+    /// Whether IP may fragment the datagrams: they retransmit a chunk that was sized for a larger
+    /// path MTU, and a chunk cannot be fragmented again (RFC 9260 §6.9). All others need the
+    /// don't-fragment bit, or probing for the path MTU (RFC 8899) gives wrong results.
     pub fragment: bool,
 }
 
@@ -110,91 +110,91 @@ impl Message {
     }
 }
 
-/// Something that the application should know.
+/// A change of an association's state.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
-    /// The association is up. For one that the peer began, this is the first event, and its handle
-    /// is new.
+    /// The association is established. For one that the peer initiated, this is the first event
+    /// with its handle.
     Connected {
-        /// Streams that we may send on, from 0.
+        /// Number of streams that we may send on.
         outbound: u16,
-        /// Streams that the peer may send on, from 0.
+        /// Number of streams that the peer may send on.
         inbound: u16,
-        /// Whether the peer began it.
+        /// Whether the peer initiated it.
         accepted: bool,
     },
-    /// [`recv`](crate::Endpoint::recv) has something. Said once; said again after `recv` has given
-    /// `None`.
+    /// [`recv`](crate::Endpoint::recv) gives a message. Not repeated until `recv` has given `None`.
     Readable,
-    /// [`send`](crate::Endpoint::send) has room again after it had none.
+    /// [`send`](crate::Endpoint::send) has room again after it refused a message with
+    /// [`SendError::Full`].
     Writable,
-    /// A path changed its state. One that is new is heard of when it has been confirmed.
+    /// A path changed its state. A new path is first reported when it has been confirmed.
     PathChanged {
-        /// The path.
+        /// Which path it is.
         path: PathId,
-        /// Its state now.
+        /// Its new state.
         state: PathState,
     },
-    /// The peer has begun a shutdown: nothing more can be sent, what is queued still goes out.
+    /// The peer has begun a shutdown: nothing more can be queued, what is queued is still sent.
     PeerClosing,
-    /// The association is gone. Always the last event of its handle.
+    /// The association has ended. Always the last event of its handle.
     Closed(CloseReason),
 }
 
-/// Why an association is gone.
+/// Why an association has ended.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum CloseReason {
-    /// Both sides have shut down and everything was delivered.
+    /// Orderly shutdown: everything was delivered.
     #[error("shut down")]
     Shutdown,
-    /// We aborted it.
+    /// Aborted by this side.
     #[error("aborted by us")]
     Aborted,
-    /// The peer aborted it.
+    /// Aborted by the peer.
     #[error("aborted by the peer (cause {cause:?})")]
     AbortedByPeer {
-        /// The first cause's code (RFC 9260 §3.3.10), if it gave one.
+        /// Code of the first error cause (RFC 9260 §3.3.10), if there was one.
         cause: Option<u16>,
-        /// The reason that the peer's application gave, if that was the cause.
+        /// The Upper Layer Abort Reason of a User-Initiated Abort, else empty.
         reason: Vec<u8>,
     },
-    /// The peer did not answer while the association was being set up.
+    /// INIT or COOKIE ECHO was not answered.
     #[error("the peer does not answer")]
     SetupTimeout,
-    /// The peer has stopped answering on every path.
+    /// The peer does not answer on any path.
     #[error("the peer is unreachable")]
     Unreachable,
-    /// The peer has lost its state and begun anew: what was under way is lost (RFC 9260 §5.2).
+    /// The peer has restarted (RFC 9260 §5.2): messages in both directions may be lost.
     #[error("the peer has restarted")]
     Restarted,
-    /// The peer has broken the protocol.
-    #[error("the peer has broken the protocol: {0}")]
+    /// The peer violated the protocol, in this way.
+    #[error("protocol violation: the peer {0}")]
     Violation(&'static str),
 }
 
 /// Whether a path can be used (RFC 9260 §5.4, §8.2; RFC 7829).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PathState {
-    /// The peer has not yet answered on it with its nonce; it carries heartbeats alone.
+    /// The peer has not acknowledged a heartbeat on it; it carries only heartbeats.
     Unconfirmed,
-    /// It works.
+    /// It is usable.
     Active,
-    /// Something timed out on it: traffic has moved away, heartbeats test it.
+    /// A timer expired on it: data goes to another path, heartbeats test this one.
     PotentiallyFailed,
-    /// It has stopped answering.
+    /// `Path.Max.Retrans` consecutive timers have expired on it.
     Inactive,
 }
 
-/// Figures of one path.
+/// Statistics of one path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PathStatistics {
-    /// The path.
+    /// Which path it is.
     pub path: PathId,
-    /// Its state.
+    /// Whether it is usable.
     pub state: PathState,
-    /// Whether new data goes to it while it is active.
+    /// Whether it is the primary path: new data goes to it while it is active.
     pub primary: bool,
     /// Smoothed round-trip time, once measured.
     pub srtt: Option<Duration>,
@@ -202,7 +202,7 @@ pub struct PathStatistics {
     pub rto: Duration,
     /// Congestion window in bytes.
     pub cwnd: usize,
-    /// Bytes of data in flight.
+    /// Bytes of DATA chunks sent and not acknowledged.
     pub in_flight: usize,
     /// The largest SCTP packet, in bytes.
     pub mtu: usize,
@@ -210,9 +210,9 @@ pub struct PathStatistics {
     pub bytes_sent: u64,
     /// Bytes of SCTP packets received.
     pub bytes_received: u64,
-    /// DATA chunks sent again, wherever they went first.
+    /// DATA chunks retransmitted on it.
     pub retransmissions: u64,
-    /// Expirations of the retransmission timer.
+    /// Expirations of T3-rtx.
     pub timeouts: u64,
 }
 
@@ -220,42 +220,42 @@ pub struct PathStatistics {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ConnectError {
-    /// No local and remote address of one family, or none that can be spoken to.
+    /// No local and remote address can form a path.
     #[error("no usable pair of addresses")]
     NoPath,
     /// A port is 0.
     #[error("port zero is reserved")]
     Port,
-    /// There is an association between these addresses and ports already.
+    /// An association between these addresses and ports exists.
     #[error("an association with this peer and these ports exists")]
     InUse,
-    /// The endpoint has as many associations as it may.
+    /// The endpoint has as many associations as its configuration allows.
     #[error("too many associations")]
     TooMany,
 }
 
-/// Why [`send`](crate::Endpoint::send) did not take a message, which comes back.
+/// Why [`send`](crate::Endpoint::send) did not take the message, which it gives back.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
-    /// The send buffer is full; [`Event::Writable`] will say when it is not.
+    /// The send buffer is full; [`Event::Writable`] follows when there is room.
     #[error("the send buffer is full")]
     Full(Message),
     /// Empty, or longer than [`Config::max_message`](crate::Config::max_message).
-    #[error("a message has from 1 to the configured number of bytes")]
+    #[error("a message must have from 1 to max_message bytes")]
     Size(Message),
-    /// The peer does not accept that stream.
+    /// The stream is not among those of [`Event::Connected`].
     #[error("no such stream")]
     Stream(Message),
-    /// The association is not up yet; [`Event::Connected`] will say when it is.
-    #[error("the association is not up yet")]
+    /// The association is not established; [`Event::Connected`] follows.
+    #[error("the association is not established")]
     Connecting(Message),
-    /// The association is gone or closing.
-    #[error("the association does not take messages any more")]
+    /// The association has ended or is shutting down.
+    #[error("the association is closed")]
     Closed(Message),
 }
 
-/// The handle names no association: it is gone.
+/// No association has this handle any more, or it has no such path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("no such association")]
 pub struct UnknownAssociation;

@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use crate::config::{Config, EndpointConfig};
+use crate::config::{Config, EndpointConfig, UDP_PORT};
 use crate::event::{AssociationHandle, Event, Message, PathId, SendError};
 use crate::packet::{Chunk, Data, GapBlock, Header, Init, Packet, Writer};
 use crate::simulator::{Link, World};
@@ -105,7 +105,7 @@ struct Peer {
 
 impl Run {
     fn new(start: Instant) -> Self {
-        let local = SocketAddr::from(([10, 0, 0, 2], 9_899));
+        let local = SocketAddr::from(([10, 0, 0, 2], UDP_PORT));
         let association = Config {
             receive_window: 20_000,
             max_receive_window: 40_000,
@@ -130,7 +130,7 @@ impl Run {
             world,
             peer: Peer::default(),
             local,
-            remote: SocketAddr::from(([10, 0, 0, 1], 9_899)),
+            remote: SocketAddr::from(([10, 0, 0, 1], UDP_PORT)),
         }
     }
 
@@ -336,7 +336,7 @@ mod tests {
 
     /// What fuzzing has found, and what it starts from, on every run.
     #[test]
-    fn the_corpus_does_no_harm() {
+    fn the_corpus_exceeds_no_bound() {
         for (name, target) in [
             ("sctp_peer", super::peer as fn(&[u8], Instant)),
             ("sctp_strangers", super::strangers),
@@ -358,12 +358,12 @@ mod tests {
         #![proptest_config(ProptestConfig::with_cases(3_000))]
 
         #[test]
-        fn no_conversation_does_harm(input in prop::collection::vec(any::<u8>(), 0..500)) {
+        fn no_peer_exceeds_a_bound(input in prop::collection::vec(any::<u8>(), 0..500)) {
             super::peer(&input, start());
         }
 
         #[test]
-        fn no_stranger_does_harm(input in prop::collection::vec(any::<u8>(), 0..900)) {
+        fn no_datagram_exceeds_a_bound(input in prop::collection::vec(any::<u8>(), 0..900)) {
             super::strangers(&input, start());
         }
     }

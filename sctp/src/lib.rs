@@ -1,8 +1,8 @@
 //! Sans-IO SCTP (RFC 9260) with multi-homing, over UDP (RFC 6951).
 //!
-//! An [`Endpoint`] takes datagrams and time in and hands datagrams, events and messages out. It
-//! owns no socket, no clock, no thread and no source of randomness, so that one implementation
-//! serves any event loop, a simulator and a fuzzer alike.
+//! An [`Endpoint`] takes datagrams and time in and hands datagrams, events and messages out. It has
+//! no socket, clock, thread or source of randomness of its own, so it runs in any event loop, in a
+//! simulator and in a fuzzer.
 //!
 //! ```
 //! use std::time::Instant;
@@ -10,12 +10,16 @@
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let now = Instant::now();
-//! let host = |address: &str| EndpointConfig { addresses: vec![address.parse().unwrap()], ..Default::default() };
-//! let mut server = Endpoint::new(EndpointConfig { listen: Some(9260), ..host("10.0.0.2:9899") }, [2; 32], now);
+//! let host = |address: &str| EndpointConfig {
+//!     addresses: vec![address.parse().unwrap()],
+//!     ..EndpointConfig::default()
+//! };
+//! let listener = EndpointConfig { listen: Some(9260), ..host("10.0.0.2:9899") };
+//! let mut server = Endpoint::new(listener, [2; 32], now);
 //! let mut client = Endpoint::new(host("10.0.0.1:9899"), [1; 32], now);
 //! let handle = client.connect(&["10.0.0.2:9899".parse()?], 9260, now)?;
 //!
-//! // What a pair of sockets and an event loop would do.
+//! // In the place of sockets and an event loop.
 //! let mut buffer = Vec::new();
 //! let mut carry = |from: &mut Endpoint, to: &mut Endpoint| {
 //!     while let Some(transmit) = from.poll_transmit(now, &mut buffer) {
@@ -34,16 +38,19 @@
 //!
 //! client.send(handle, Message::new(0, "hello"))?;
 //! carry(&mut client, &mut server);
-//! let Some((accepted, Event::Connected { .. })) = server.poll_event() else { panic!("connected") };
+//! let Some((accepted, Event::Connected { .. })) = server.poll_event() else {
+//!     panic!("not connected")
+//! };
 //! assert_eq!(&server.recv(accepted).unwrap().payload[..], b"hello");
 //! # Ok(())
 //! # }
 //! ```
 //!
 //! # What is where
-//! - [`Endpoint`]: everything that a carrier calls.
-//! - [`Config`] and [`EndpointConfig`]: what may be tuned. [`limits`]: what may not, and why.
+//! - [`Endpoint`]: the state machine that an event loop drives.
+//! - [`Config`] and [`EndpointConfig`]: parameters. [`limits`]: fixed bounds, with reasons.
 //! - [`packet`]: the wire format by itself, for tools and tests.
+//! - `simulator`, with the feature of that name: endpoints in virtual time on a faulty network.
 #![forbid(unsafe_code)]
 
 mod address;
@@ -66,7 +73,7 @@ pub mod simulator;
 mod testing;
 mod tx;
 
-pub use config::{Config, EndpointConfig, Shard};
+pub use config::{Config, EndpointConfig, Shard, UDP_PORT};
 pub use endpoint::Endpoint;
 pub use event::{
     AssociationHandle, CloseReason, ConnectError, Event, Message, PathId, PathState,

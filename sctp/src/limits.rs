@@ -1,7 +1,7 @@
 //! Every bound of the crate, with its reason.
 //!
-//! A peer can make an endpoint spend no more memory or work than these allow; what an application
-//! may tune sits in [`Config`](crate::Config) and is clamped to them.
+//! They bound the memory and the work that a peer can cause. What an application may set is in
+//! [`Config`](crate::Config), whose values are clamped to these.
 
 use std::time::Duration;
 
@@ -17,11 +17,11 @@ pub const MAX_PATHS: usize = 16;
 /// with IP and UDP headers.
 pub const MAX_COOKIE: usize = 96;
 
-/// Bytes of a cookie that a peer may hand us to echo. A COOKIE ECHO must fit one packet of the
-/// smallest path MTU.
+/// Bytes of a peer's cookie that is echoed. A COOKIE ECHO must fit one packet of the smallest path
+/// MTU.
 pub const MAX_PEER_COOKIE: usize = 1_024;
 
-/// Stateless replies never exceed this multiple of the bytes that provoked them, headers included.
+/// Stateless replies never exceed this multiple of the bytes that caused them, headers included.
 pub const AMPLIFICATION: usize = 3;
 
 /// Bytes to which our INIT is padded, so that an answer with addresses and reports stays within
@@ -34,7 +34,7 @@ pub const OVERHEAD_V4: usize = 28;
 /// IP and UDP headers counted for one datagram over IPv6.
 pub const OVERHEAD_V6: usize = 48;
 
-/// Stateless replies waiting to be polled. More are dropped: their senders repeat themselves.
+/// Stateless replies waiting to be polled. More are dropped: the peers retransmit.
 pub const MAX_STATELESS_REPLIES: usize = 256;
 
 /// Buckets of the table that throttles stateless replies by source. Sources that share a bucket
@@ -42,7 +42,7 @@ pub const MAX_STATELESS_REPLIES: usize = 256;
 pub const THROTTLE_BUCKETS: usize = 4_096;
 
 /// Tags of closed associations that are remembered until their cookies have expired, so that a
-/// replayed cookie does not revive them.
+/// replayed cookie does not establish them again.
 pub const MAX_RETIRED_TAGS: usize = 4_096;
 
 /// Life of a cookie secret before it is rotated; the one before it stays valid for as long again.
@@ -52,14 +52,14 @@ pub const SECRET_LIFE: Duration = Duration::from_secs(3_600);
 /// more than a second beyond the round trip).
 pub const MAX_COOKIE_EXTENSION: Duration = Duration::from_secs(2);
 
-/// SCTP packet size that every path is taken to carry: the IPv6 minimum MTU less IPv6 and UDP
+/// SCTP packet size that every path is assumed to carry: the IPv6 minimum MTU less IPv6 and UDP
 /// headers.
 pub const BASE_MTU: usize = 1_232;
 
 /// The largest SCTP packet: what UDP over IPv4 can carry, rounded down to whole words.
 pub const MAX_MTU: usize = 65_504;
 
-/// The smallest MTU that a configuration may name. Below it a SACK with a few blocks does not fit
+/// The smallest MTU in a configuration. With a smaller one, a SACK with a few blocks does not fit
 /// beside data.
 pub const MIN_MTU: usize = 512;
 
@@ -76,8 +76,8 @@ pub const MAX_OUTSTANDING: usize = 60_000;
 /// Ordered messages of one stream that may be unacknowledged (RFC 9260 §6.1 allows 2^16 - 1).
 pub const MAX_STREAM_BACKLOG: u32 = 32_767;
 
-/// Gap blocks read from one SACK. A peer that reports more is reporting its highest TSNs late,
-/// which RFC 9260 §6.7 allows it anyway.
+/// Gap blocks read from one SACK. The TSNs of further ones are taken as not reported, which RFC
+/// 9260 §6.7 allows.
 pub const MAX_GAP_BLOCKS: usize = 1_024;
 
 /// Separate ranges of received TSNs above the cumulative point. Beyond it a chunk that would open a
@@ -85,7 +85,7 @@ pub const MAX_GAP_BLOCKS: usize = 1_024;
 /// cumulative point opens none.
 pub const MAX_RECEIVED_RANGES: usize = 1_024;
 
-/// Duplicate TSNs listed in one SACK. The peer only counts them.
+/// Duplicate TSNs listed in one SACK. They serve statistics only.
 pub const MAX_DUPLICATES: usize = 16;
 
 /// How far above the cumulative point a received TSN may lie: a gap block's offset has 16 bits.
@@ -96,22 +96,22 @@ pub const MAX_TSN_AHEAD: u64 = 65_535;
 pub const FRAGMENT_OVERHEAD: usize = 64;
 
 /// How much more than the receive window may be buffered, in chunks that fill a gap. Without it a
-/// hole could never be filled once the window is shut.
+/// gap could never be filled once the window is zero.
 pub const WINDOW_SLACK: usize = 65_536;
 
-/// TSNs that a peer may take back after acknowledging them (RFC 9260 §6.2), where each that it
-/// acknowledges for good makes up for four. More is an attack on our processor.
+/// TSNs on which a peer may renege (RFC 9260 §6.2), less four for each that it acknowledges
+/// cumulatively. More would be an attack by processing cost.
 pub const RENEGE_ALLOWANCE: u64 = 65_536;
 
-/// The smallest fragment worth putting into a packet's remaining room.
+/// The smallest fragment that is put into the rest of a packet.
 pub const MIN_FRAGMENT: usize = 64;
 
-/// Control chunks waiting to be sent by one association. Heartbeat answers beyond it are dropped:
-/// the peer asks again.
+/// Control chunks waiting to be sent by one association. More are dropped: the peer or a timer
+/// repeats what they answer.
 pub const MAX_CONTROL_QUEUE: usize = 32;
 
 /// Bytes of a heartbeat's content that are sent back: what fits the smallest packet. Some stacks
-/// pad theirs to probe for an MTU; more than this is an attempt to have us carry payload.
+/// pad theirs to probe for an MTU; more than this would use the echo to transport payload.
 pub const MAX_HEARTBEAT_INFO: usize = 1_200;
 
 /// Bytes of an unrecognised chunk or parameter copied into a report.
@@ -133,13 +133,13 @@ pub const MAX_SACK_DELAY: Duration = Duration::from_millis(500);
 /// Window advertised at least, in an INIT (RFC 9260 §3.3.2).
 pub const MIN_RECEIVE_WINDOW: u32 = 1_500;
 
-/// Probes of one packet size that must be lost before the size is taken to be too large (RFC 8899
+/// Probes of one packet size that must be lost before it is regarded as too large (RFC 8899
 /// MAX_PROBES).
 pub const MTU_PROBES: u32 = 3;
 
 /// Time until a larger packet size is tried again (RFC 8899 PMTU_RAISE_TIMER).
 pub const MTU_RAISE: Duration = Duration::from_secs(600);
 
-/// Consecutive timeouts on a path after which its MTU falls back to the base: it may have become a
-/// black hole for large packets.
+/// Consecutive timeouts on a path after which its MTU is reset to the initial one: large packets
+/// may be lost in a black hole (RFC 8899).
 pub const MTU_BLACK_HOLE: u32 = 2;

@@ -28,8 +28,7 @@ impl Rng {
         u64::from_be_bytes(self.take())
     }
 
-    /// A generator of its own, so that the order in which its numbers are drawn does not affect
-    /// ours.
+    /// An independent generator, so that numbers drawn from it do not affect this one.
     pub(crate) fn fork(&mut self) -> Self {
         Self::new(self.take())
     }
@@ -52,7 +51,7 @@ impl Rng {
         out
     }
 
-    /// Draws the next block and replaces the key, so that a leaked state does not reveal earlier
+    /// Computes the next block and replaces the key, so that a leaked state does not reveal earlier
     /// numbers.
     fn refill(&mut self) {
         let derive = |label: &[u8]| -> [u8; 32] {

@@ -3,8 +3,8 @@
 
 /// A TSN that never wraps: its low 32 bits are the number on the wire.
 ///
-/// Inside the crate only these are compared, so that wrap-around is dealt with once, where a packet
-/// is read.
+/// Only these are compared within the crate, so that wrap-around is handled once, where a packet is
+/// read.
 pub(crate) type Tsn = u64;
 
 /// Widens the initial TSN. Starting one epoch up leaves room below it for late packets.

@@ -1,8 +1,8 @@
-//! What unit tests and fuzz targets share.
+//! Shared by unit tests.
 
 use std::time::Instant;
 
-/// Some instant. Only differences from it matter, so tests stay repeatable.
+/// An arbitrary instant. Only differences from it matter, so tests are repeatable.
 #[expect(
     clippy::disallowed_methods,
     reason = "an Instant can be had from nowhere else"

@@ -13,7 +13,7 @@ use crate::tx::Acknowledged;
 /// Round trip assumed for the receive window before one has been measured.
 const ASSUMED_RTT: Duration = Duration::from_millis(100);
 
-/// What the DATA chunks of one packet add up to.
+/// Summary of the DATA chunks of one packet.
 #[derive(Debug, Default)]
 struct Seen {
     data: bool,
@@ -34,10 +34,10 @@ impl Association {
         if let Some(at) = at {
             let path = &mut self.paths[at];
             path.last_received = Some(now);
-            path.figures.bytes_received += len as u64;
+            path.counters.bytes_received += len as u64;
         }
         let mut seen = Seen::default();
-        // Whatever follows a malformed chunk cannot be trusted to be one.
+        // After a malformed chunk, the start of the next one is unknown.
         for chunk in chunks.map_while(Result::ok) {
             let proceed = self.handle_chunk(at, &chunk, &mut seen, now);
             if !proceed || self.is_closed() {
@@ -48,10 +48,10 @@ impl Association {
             self.data_done(at, &seen, now);
         }
         self.progress_shutdown(now);
-        self.announce();
+        self.report_readable();
     }
 
-    /// Says whether to go on with the rest of the packet.
+    /// True if the rest of the packet is to be processed.
     fn handle_chunk(
         &mut self,
         at: Option<PathIndex>,
@@ -74,10 +74,9 @@ impl Association {
             Chunk::Shutdown { cumulative } => self.handle_shutdown(at, *cumulative, now),
             Chunk::ShutdownAck => self.handle_shutdown_ack(at),
             Chunk::ShutdownComplete { reflected: false } => self.handle_shutdown_complete(),
-            // Their tag would have to be the peer's (§8.5.1), which the endpoint has looked for.
+            // With the T bit the tag is the peer's (§8.5.1), for which the endpoint has looked.
             Chunk::Abort { .. } | Chunk::ShutdownComplete { .. } => return false,
-            // The endpoint has dealt with these; elsewhere than at a packet's head they have no
-            // business.
+            // The endpoint handles a COOKIE ECHO, which is valid only as the first chunk.
             Chunk::CookieEcho(_) | Chunk::Pad => {}
             Chunk::Init(_) => return false,
             Chunk::Unknown { kind, raw } => {
@@ -127,7 +126,7 @@ impl Association {
         }
     }
 
-    /// A packet with data is over: decides on its acknowledgement (§6.2, §6.7).
+    /// After the last chunk of a packet with data: decides on its acknowledgement (§6.2, §6.7).
     fn data_done(&mut self, at: Option<PathIndex>, seen: &Seen, now: Instant) {
         if let Some(at) = at {
             let again = !seen.fresh && at == self.data_from;
@@ -136,9 +135,8 @@ impl Association {
                 self.ack_path = at;
                 self.ack_tried = false;
             } else if self.ack_tried {
-                // The same once more over the same path, although it was acknowledged: the
-                // acknowledgement may have been lost on the way back (§6.4). A batch of duplicates
-                // says so once.
+                // Duplicates on the same path after they were acknowledged: the SACK may have been
+                // lost on the way back (§6.4). A batch of duplicates counts once.
                 self.ack_path = self.next_active(self.ack_path);
                 self.ack_tried = false;
             }
@@ -174,7 +172,7 @@ impl Association {
         }
     }
 
-    /// Draws the conclusions from newly acknowledged data (§8.1, §8.2).
+    /// Updates error counters and the window probe after newly acknowledged data (§8.1, §8.2).
     pub(super) fn acknowledged(&mut self, outcome: &Acknowledged) {
         for at in 0..self.paths.len() {
             if outcome.unambiguous[at] {
@@ -193,15 +191,15 @@ impl Association {
         if !self.tx.is_shut() {
             self.probe = WindowProbe::Off;
         }
-        if self.starved && self.tx.buffered() <= self.config.send_buffer / 2 {
-            self.starved = false;
+        if self.send_refused && self.tx.buffered() <= self.config.send_buffer / 2 {
+            self.send_refused = false;
             if matches!(self.state, State::Established) {
                 self.events.push_back(Event::Writable);
             }
         }
     }
 
-    /// Sends a heartbeat's content back to where it came from (§8.3).
+    /// Echoes a heartbeat's content on the path on which it arrived (§8.3).
     fn handle_heartbeat(&mut self, at: Option<PathIndex>, content: &[u8]) {
         let answers = matches!(
             self.state,

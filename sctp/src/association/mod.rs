@@ -34,20 +34,20 @@ pub(crate) struct Association {
     /// 0 while unknown.
     pub(crate) peer_tag: u32,
     local_tsn: u32,
-    /// Random numbers that stand for this association in the cookies of a restart (§5.2.2).
+    /// Tie-tags: random numbers that identify this association in the cookie of a restart (§5.2.2).
     local_tie: u32,
     peer_tie: u32,
     state: State,
     paths: Vec<Path>,
-    /// How many of them, from the first, the application named: their addresses need no proof
-    /// (§5.4).
+    /// How many of them, from the first, were given by the application: their addresses need no
+    /// verification (§5.4).
     named: usize,
-    /// Where new data goes while it works.
+    /// The path for new data while it is active.
     primary: PathIndex,
-    /// Where the last packet with data came from, and where its acknowledgement goes.
+    /// The path on which data last arrived, and the path for its acknowledgement.
     data_from: PathIndex,
     ack_path: PathIndex,
-    /// Whether an acknowledgement has gone there since that was decided.
+    /// Whether a SACK has been sent on `ack_path` since it was chosen.
     ack_tried: bool,
     /// Our own addresses, for pairing with those of the peer.
     locals: Arc<[SocketAddr]>,
@@ -60,14 +60,15 @@ pub(crate) struct Association {
     errors: u32,
     control: VecDeque<(PathIndex, Control)>,
     events: VecDeque<Event>,
-    /// `Readable` was said and `recv` has not run dry since.
-    announced: bool,
-    /// `send` was refused for want of room.
-    starved: bool,
+    /// Whether `Readable` was reported and `recv` has not given `None` since.
+    readable_reported: bool,
+    /// Whether `send` was refused because the buffer was full.
+    send_refused: bool,
     probe: WindowProbe,
+    /// T5-shutdown-guard.
     guard: Option<Instant>,
-    /// The last packets, to be sent when the association is gone already.
-    farewell: Vec<Datagram>,
+    /// Packets to be sent after the association has ended.
+    final_packets: Vec<Datagram>,
     /// Confirmed addresses have changed since the endpoint looked.
     pub(crate) addresses_changed: bool,
 }
@@ -90,13 +91,13 @@ enum State {
 struct Attempt {
     /// How often it was repeated.
     repeats: u32,
-    /// Where it went.
+    /// The path on which it was last sent.
     path: PathIndex,
     started: Instant,
     deadline: Instant,
 }
 
-/// Chunks that wait for their packet.
+/// A control chunk to be sent.
 #[derive(Debug)]
 enum Control {
     Init { preservative: Option<u32> },
@@ -108,7 +109,7 @@ enum Control {
     ShutdownAck,
 }
 
-/// What an ERROR chunk of ours says.
+/// The cause of an ERROR chunk to be sent.
 #[derive(Debug)]
 enum Report {
     InvalidStream(u16),
@@ -117,7 +118,7 @@ enum Report {
     CookieWhileShuttingDown,
 }
 
-/// Probing of a window that the peer has shut (§6.1 A).
+/// Probing of a peer's zero window (§6.1 A).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum WindowProbe {
     Off,
@@ -128,14 +129,14 @@ enum WindowProbe {
     Due {
         interval: Duration,
     },
-    /// A probe is under way; whether a SACK came since it was sent.
+    /// A probe is in flight; whether a SACK has arrived since it was sent.
     Sent {
         interval: Duration,
         answered: bool,
     },
 }
 
-/// What a valid cookie proves, and how it came back.
+/// A valid cookie, and the ports and path with which it was echoed.
 #[derive(Debug)]
 pub(crate) struct Accepted<'a> {
     pub(crate) cookie: &'a Cookie,
@@ -161,7 +162,7 @@ impl Association {
             return Err(SendError::Size(message));
         }
         if self.tx.buffered() + len > self.config.send_buffer {
-            self.starved = true;
+            self.send_refused = true;
             return Err(SendError::Full(message));
         }
         self.tx.push(message);
@@ -172,17 +173,17 @@ impl Association {
     pub(crate) fn recv(&mut self) -> Option<Message> {
         let message = self.rx.recv();
         if message.is_none() {
-            self.announced = false;
+            self.readable_reported = false;
         }
         message
     }
 
-    /// Bytes that `send` has taken and the peer has not acknowledged for good.
+    /// Bytes that `send` has taken and the peer has not acknowledged cumulatively.
     pub(crate) fn buffered(&self) -> usize {
         self.tx.buffered()
     }
 
-    /// Bytes that `send` has taken and that have not gone out for the first time.
+    /// Bytes that `send` has taken and that have not been sent.
     pub(crate) fn unsent(&self) -> usize {
         self.tx.queue.bytes()
     }
@@ -199,20 +200,22 @@ impl Association {
         matches!(self.state, State::Closed(_))
     }
 
-    /// What is left of a closed association: messages that the application has not read, the
-    /// reason, last packets.
-    pub(crate) fn into_remains(self) -> (VecDeque<Message>, CloseReason, Vec<Datagram>) {
+    /// What remains of a closed association: messages that the application has not read, the
+    /// reason, final packets.
+    pub(crate) fn into_ended(self) -> (VecDeque<Message>, CloseReason, Vec<Datagram>) {
         match self.state {
-            // Only an orderly end promises that what has arrived can still be read.
-            State::Closed(CloseReason::Shutdown) => {
-                (self.rx.into_ready(), CloseReason::Shutdown, self.farewell)
-            }
-            State::Closed(reason) => (VecDeque::new(), reason, self.farewell),
-            _ => (VecDeque::new(), CloseReason::Aborted, self.farewell),
+            // Only after an orderly shutdown can messages still be read.
+            State::Closed(CloseReason::Shutdown) => (
+                self.rx.into_ready(),
+                CloseReason::Shutdown,
+                self.final_packets,
+            ),
+            State::Closed(reason) => (VecDeque::new(), reason, self.final_packets),
+            _ => (VecDeque::new(), CloseReason::Aborted, self.final_packets),
         }
     }
 
-    /// Ends it at once and tells the peer why.
+    /// Ends it at once with an ABORT that carries the reason.
     pub(crate) fn abort(&mut self, reason: &[u8]) {
         let reason = &reason[..reason.len().min(MAX_ABORT_REASON)];
         self.abort_with(Some(Cause::UserAbort(reason)), CloseReason::Aborted);
@@ -225,8 +228,8 @@ impl Association {
             .map(|(at, path)| path.statistics(at == self.primary))
     }
 
-    /// Addresses that are known to be the peer's: those proven, and while it forms those that the
-    /// application named.
+    /// Addresses that are known to be the peer's: those of confirmed paths; during set-up those
+    /// that the application gave.
     pub(crate) fn known_addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
         let forming = self.is_forming();
         self.paths
@@ -235,7 +238,7 @@ impl Association {
             .map(|path| path.id.remote.ip())
     }
 
-    /// Whether an address is one of the peer's, proven or not.
+    /// Whether an address is one of the peer's, confirmed or not.
     pub(crate) fn has_address(&self, address: IpAddr) -> bool {
         self.paths.iter().any(|path| path.id.remote.ip() == address)
     }
@@ -246,19 +249,19 @@ impl Association {
         self.paths.iter().find(at).map(|path| path.id.remote.port())
     }
 
-    /// Whether a transport address, UDP port included, is proven to be the peer's.
+    /// Whether a transport address, UDP port included, is confirmed as the peer's.
     pub(crate) fn has_remote(&self, remote: SocketAddr) -> bool {
         self.paths
             .iter()
             .any(|path| path.id.remote == remote && path.confirmed())
     }
 
-    /// The peer has begun anew (§5.2.4 action A).
+    /// The peer has restarted (§5.2.4 action A).
     pub(crate) fn restarted(&mut self) {
         self.close(CloseReason::Restarted);
     }
 
-    /// Makes a path the one to which new data goes while it works (§11.1.6).
+    /// Makes a confirmed path the primary path (§11.1.6).
     pub(crate) fn set_primary(&mut self, id: PathId) -> Result<(), UnknownAssociation> {
         let at = self
             .paths
@@ -283,9 +286,9 @@ impl Association {
         }
     }
 
-    fn announce(&mut self) {
-        if self.rx.is_readable() && !self.announced {
-            self.announced = true;
+    fn report_readable(&mut self) {
+        if self.rx.is_readable() && !self.readable_reported {
+            self.readable_reported = true;
             self.events.push_back(Event::Readable);
         }
     }
@@ -302,7 +305,7 @@ impl Association {
         self.state = State::Closed(reason);
     }
 
-    /// The peer has broken the protocol (§9.1).
+    /// Aborts because of a protocol violation (§9.1).
     fn violated(&mut self, what: &'static str) {
         self.abort_with(
             Some(Cause::ProtocolViolation(what.as_bytes())),
@@ -314,21 +317,25 @@ impl Association {
         if self.is_closed() {
             return;
         }
-        // Before the peer's tag is known there is nobody to tell.
+        // Without the peer's tag, no ABORT can be sent that it would accept.
         if self.peer_tag != 0 {
-            self.say_farewell(None, |writer| writer.abort(false, cause));
+            self.push_final_packet(None, |writer| writer.abort(false, cause));
         }
         self.close(reason);
     }
 
-    /// Prepares a packet that goes out after the association is gone.
-    fn say_farewell(&mut self, to: Option<PathIndex>, write: impl FnOnce(&mut Writer<'_>) -> bool) {
+    /// Prepares a packet that is sent after the association has ended.
+    fn push_final_packet(
+        &mut self,
+        to: Option<PathIndex>,
+        write: impl FnOnce(&mut Writer<'_>) -> bool,
+    ) {
         let path = &self.paths[to.unwrap_or(self.data_path())];
         let mut packet = Vec::new();
         let mut writer = Writer::new(&mut packet, self.header(), path.mtu.current());
         if write(&mut writer) {
             writer.finish();
-            self.farewell.push((path.id, packet));
+            self.final_packets.push((path.id, packet));
         }
     }
 }
@@ -337,7 +344,7 @@ impl Association {
 mod tests {
     use super::*;
 
-    /// What an association costs that does nothing: it bounds how many a server can hold.
+    /// Memory of an idle association, which bounds how many a server can have.
     #[test]
     fn an_idle_association_is_small() {
         let config = Config::default();

@@ -24,7 +24,7 @@ impl Association {
             .or_else(|| self.write_sack(buffer))
             .or_else(|| self.write_heartbeat(now, buffer))?;
         let path = &mut self.paths[at];
-        path.figures.bytes_sent += buffer.len() as u64;
+        path.counters.bytes_sent += buffer.len() as u64;
         Some(Transmit {
             path: path.id,
             size: buffer.len(),
@@ -56,7 +56,7 @@ impl Association {
                 let cookie_ack = matches!(control, Control::CookieAck);
                 self.control.pop_front();
                 if cookie_ack && !self.paths[at].confirmed() {
-                    // To an unproven address only together with a heartbeat (§5.4).
+                    // To an unconfirmed address only together with a heartbeat (§5.4).
                     let info = self.heartbeat_info(at, now);
                     writer.heartbeat(&info);
                 }
@@ -67,7 +67,7 @@ impl Association {
             if !writer.is_empty() {
                 return Some((at, writer.finish()));
             }
-            // It fits into no packet at all.
+            // The chunk is larger than a packet.
             writer.discard();
             self.control.pop_front();
         }
@@ -95,7 +95,7 @@ impl Association {
         }
     }
 
-    /// Our addresses that an INIT over a path may name: several, of the same UDP port and no
+    /// Our addresses to be listed in an INIT on a path: several, of the same UDP port and no
     /// narrower scope.
     fn advertised(&self, at: PathIndex) -> Vec<IpAddr> {
         crate::address::advertised(&self.locals, self.paths[at].id)
@@ -169,7 +169,7 @@ impl Association {
             return None;
         }
         let path = &mut self.paths[at];
-        path.wake(now);
+        path.reduce_if_idle(now);
         if path.flight == 0 {
             path.refill(0, self.config.max_burst);
         }
@@ -198,8 +198,8 @@ impl Association {
         Some((at, segment))
     }
 
-    /// Fast retransmissions go where the lost chunk went, if that works (§6.4); all else to the
-    /// data path.
+    /// The path for data: a fast retransmission uses that of the lost chunk, if it is active
+    /// (§6.4); all else uses the data path.
     fn choose_data_path(&self) -> PathIndex {
         let before = self.tx.lost_path().filter(|_| self.tx.fast_retransmit());
         match before {
@@ -208,8 +208,7 @@ impl Association {
         }
     }
 
-    /// The largest packet: the path's, or what a lost chunk needs that was cut for another path
-    /// (§6.9).
+    /// The largest packet: the path MTU, or more if a lost chunk was sized for a larger MTU (§6.9).
     fn packet_limit(&self, at: PathIndex) -> usize {
         let limit = self.paths[at].mtu.current();
         self.tx
@@ -244,7 +243,7 @@ impl Association {
             self.put_sack(&mut writer);
         }
         self.tx.begin_packet();
-        // Every chunk must fit any path to which it may have to move (the AMDCS of §7.3).
+        // A chunk must fit every path on which it may be retransmitted (the AMDCS of §7.3).
         let largest = self.smallest_chunk().min(self.paths[at].chunk());
         let mut last = None;
         let mut resent = false;
@@ -278,7 +277,7 @@ impl Association {
             }
         }
         let Some(last) = last else {
-            // A SACK alone may have been written: it goes out as it is.
+            // Perhaps a SACK was written, which is sent by itself.
             return if writer.is_empty() {
                 drop_packet(writer)
             } else {
@@ -293,14 +292,14 @@ impl Association {
         }
         path.t3.get_or_insert(deadline);
         if self.may_send(at) {
-            // Full packets keep a train whole; what is left of this one is too little for a
+            // All packets of a train have one size; the rest of this one is too small for a
             // fragment.
             let room = writer.room();
             if (4..MIN_FRAGMENT + DATA_HEADER).contains(&room) {
                 writer.pad(room);
             }
         } else {
-            // Nothing follows until this is acknowledged (RFC 7053).
+            // Nothing can be sent until this is acknowledged (RFC 7053).
             writer.ask_immediate(last);
         }
         Some(writer.finish())
@@ -318,7 +317,7 @@ impl Association {
             .unwrap_or(usize::MAX)
     }
 
-    /// Starts to probe a shut window when that alone stops us (§6.1 A).
+    /// Starts zero window probing if only the peer's window keeps data from being sent (§6.1 A).
     fn watch_window(&mut self, at: PathIndex, now: Instant) {
         if !self.tx.window_blocked() {
             return;
@@ -336,7 +335,7 @@ impl Association {
     }
 }
 
-/// Takes back a packet into which nothing was written.
+/// Discards a packet into which nothing was written.
 fn drop_packet(writer: Writer<'_>) -> Option<usize> {
     writer.discard();
     None

@@ -1,5 +1,5 @@
-//! Which path carries what: verification, heartbeats, failure, return, new addresses (RFC 9260
-//! §5.4, §6.4, §8.2, §8.3; RFC 7829; RFC 6951 §5.4).
+//! Path selection, verification, heartbeats, failure detection and new addresses (RFC 9260 §5.4,
+//! §6.4, §8.2, §8.3; RFC 7829; RFC 6951 §5.4).
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -15,8 +15,8 @@ use crate::path::{Heartbeat, Path, PathIndex};
 pub(super) const INFO_LEN: usize = 12;
 
 impl Association {
-    /// Where new data, and what is sent again, goes: the primary path while it works, else another
-    /// that does, else the one that has failed least (RFC 7829 §3.2).
+    /// The path for new data and retransmissions: the primary path while it is active, else another
+    /// active one, else the one with the fewest errors (RFC 7829 §3.2).
     pub(super) fn data_path(&self) -> PathIndex {
         let primary = &self.paths[self.primary];
         if primary.state == PathState::Active {
@@ -29,8 +29,7 @@ impl Association {
                 PathState::Inactive => 2,
                 PathState::Unconfirmed => 3,
             };
-            // Among equals the most divergent pair: another address of ours, then another of the
-            // peer's.
+            // Among equals, the pair that shares no address with the primary path.
             let same = u8::from(path.id.local == primary.id.local)
                 + u8::from(path.id.remote == primary.id.remote);
             (
@@ -48,7 +47,7 @@ impl Association {
         best.map_or(self.primary, |(at, _)| at)
     }
 
-    /// Where a SACK goes: where data comes from, unless that path is not proven (§6.4).
+    /// The path for a SACK: the one on which data arrives, if it is confirmed (§6.4).
     pub(super) fn sack_path(&self) -> PathIndex {
         if self.paths[self.ack_path].confirmed() {
             self.ack_path
@@ -57,7 +56,7 @@ impl Association {
         }
     }
 
-    /// The next path after this one that works, if another does.
+    /// The next active path after this one, or this one if there is no other.
     pub(super) fn next_active(&self, at: PathIndex) -> PathIndex {
         let count = self.paths.len();
         let others = (1..count).map(|step| (at + step) % count);
@@ -67,14 +66,13 @@ impl Association {
             .unwrap_or(at)
     }
 
-    /// The path on which a packet arrived. A new pair of addresses, or a new UDP port, becomes a
-    /// path that has to prove itself before it carries anything but heartbeats; none if there is no
-    /// room for it.
+    /// The path on which a packet arrived. A new pair of addresses, or a new UDP port, becomes an
+    /// unconfirmed path, which carries only heartbeats; none if there are too many paths.
     pub(super) fn arrival(&mut self, id: PathId, now: Instant) -> Option<PathIndex> {
         if let Some(at) = self.paths.iter().position(|path| path.id == id) {
             return Some(at);
         }
-        // A socket on all our addresses has now told which one it uses.
+        // A wildcard socket has reported the address that it uses for this peer.
         let wildcard = |path: &Path| {
             let PathId { local, remote } = path.id;
             remote == id.remote && local.ip().is_unspecified() && local.port() == id.local.port()
@@ -83,7 +81,7 @@ impl Association {
             self.paths[at].id = id;
             return Some(at);
         }
-        // Before the association is up, the application's word and the cookie decide on addresses.
+        // During set-up, only the application and the cookie determine addresses.
         if self.is_forming() || scope(id.remote.ip()).is_none() {
             return None;
         }
@@ -113,8 +111,8 @@ impl Association {
             }
         }
         for id in pairs(&[local], &remotes) {
-            // While the association forms, INITs go where the application said; heartbeats follow
-            // later.
+            // During set-up, INITs are sent on the paths that the application gave; heartbeats
+            // follow later.
             if self.is_forming() {
                 if self.paths.len() < MAX_PATHS && self.paths.iter().all(|path| path.id != id) {
                     let path = Path::new(id, PathState::Unconfirmed, &self.config, now);
@@ -126,7 +124,7 @@ impl Association {
         }
     }
 
-    /// A path that nobody will miss: it does not work, carries nothing and is not the primary.
+    /// A path that may be replaced: it has failed, has nothing in flight and is not the primary.
     fn replaceable(&self) -> Option<PathIndex> {
         let idle = |(at, path): &(PathIndex, &Path)| {
             let failed = matches!(path.state, PathState::Inactive | PathState::Unconfirmed)
@@ -161,8 +159,9 @@ impl Association {
         }
     }
 
-    /// A path was confirmed. If another differs only in the peer's UDP port and has been silent
-    /// since this one was first seen, a NAT has given the peer a new port: traffic moves at once.
+    /// A path was confirmed. If another differs only in the peer's UDP port, and nothing has
+    /// arrived on it since this one was first used, a NAT has changed the peer's port: data moves
+    /// at once.
     fn supersede(&mut self, new: PathIndex) {
         let PathId { local, remote } = self.paths[new].id;
         let created = self.paths[new].created;
@@ -177,21 +176,22 @@ impl Association {
             if self.primary == old {
                 self.primary = new;
             }
-            // What we acknowledged in the meantime went to the old port: say it again, or the peer
-            // waits for its timer.
+            // SACKs since then were sent to the old port: repeat them, or the peer waits for its
+            // timer.
             self.rx.ack_now();
             if self.paths[old].state != PathState::Active {
                 continue;
             }
-            self.tx.lose_path(&mut self.paths[old], old);
+            self.tx.mark_path_lost(&mut self.paths[old], old);
             self.paths[old].t3 = None;
-            // Should it live after all, its heartbeat will tell.
+            // A heartbeat finds out whether it still works.
             self.paths[old].heartbeat = Heartbeat::Due;
             self.set_state(old, PathState::PotentiallyFailed);
         }
     }
 
-    /// The association is up: verify what is not proven, watch over the rest (§5.4, §8.3).
+    /// The association is established: starts verification of unconfirmed paths and heartbeats on
+    /// confirmed ones (§5.4, §8.3).
     pub(super) fn start_heartbeats(&mut self, now: Instant) {
         let mut waiting = 0;
         for at in 0..self.paths.len() {
@@ -218,17 +218,17 @@ impl Association {
     /// Time until the next heartbeat: the interval and the RTO, with half an RTO of jitter either
     /// way.
     fn pause(&mut self, at: PathIndex) -> Duration {
-        // What the timeout was backed off to must not hide for long that a path has returned.
+        // A backed-off timeout must not delay the detection that a path works again.
         let rto = self.paths[at].rtt.rto().min(self.config.rto_initial);
         let thousandths = (self.rng.next_u64() % 1_001) as u32;
         self.config.heartbeat_interval + rto / 2 + rto * thousandths / 1_000
     }
 
-    /// Data was sent that will measure the path: its next heartbeat can wait.
+    /// Data was sent, whose acknowledgement measures the path: postpones the next heartbeat.
     pub(super) fn postpone_heartbeat(&mut self, at: PathIndex, now: Instant) {
         if let Heartbeat::Idle { due } = &mut self.paths[at].heartbeat {
             let later = now + self.config.heartbeat_interval;
-            // Not on each packet: the timer need not be exact.
+            // Not for each packet: the timer need not be exact.
             if later.saturating_duration_since(*due) > self.config.heartbeat_interval / 8
                 && self.paths[at].state == PathState::Active
             {
@@ -237,7 +237,7 @@ impl Association {
         }
     }
 
-    /// The information of a heartbeat that is about to be sent, and the note that it was.
+    /// The information of a heartbeat that is about to be sent; starts its timer.
     pub(super) fn heartbeat_info(&mut self, at: PathIndex, now: Instant) -> [u8; INFO_LEN] {
         let nonce = self.rng.next_u64();
         let path = &self.paths[at];
@@ -246,11 +246,11 @@ impl Association {
             .srtt()
             .map_or(Duration::ZERO, |srtt| srtt * 4)
             .max(self.config.rto_initial);
-        let patience = path.rtt.rto().min(enough);
+        let timeout = path.rtt.rto().min(enough);
         self.paths[at].heartbeat = Heartbeat::Sent {
             nonce,
             at: now,
-            deadline: now + patience,
+            deadline: now + timeout,
         };
         info(at, nonce)
     }
@@ -263,8 +263,8 @@ impl Association {
         info(at, nonce)
     }
 
-    /// A heartbeat came back: the path is proven, alive and measured, if the nonce is the one that
-    /// went there.
+    /// Handles a HEARTBEAT ACK: with the nonce that was sent on the path, it confirms and measures
+    /// that.
     pub(super) fn handle_heartbeat_ack(&mut self, content: &[u8], now: Instant) {
         let Some((at, nonce)) = read_info(content) else {
             return;
@@ -274,7 +274,7 @@ impl Association {
         };
         if let Some(sent) = path.mtu.answered(nonce) {
             path.errors = 0;
-            path.heard(now.saturating_duration_since(sent));
+            path.measured_by_heartbeat(now.saturating_duration_since(sent));
             return;
         }
         let Heartbeat::Sent {
@@ -288,10 +288,9 @@ impl Association {
         if nonce != expected {
             return;
         }
-        path.heard(now.saturating_duration_since(sent));
+        path.measured_by_heartbeat(now.saturating_duration_since(sent));
         path.errors = 0;
-        // A path that carries heartbeats and no data must not keep the association alive for ever
-        // (§8.1).
+        // Heartbeats alone must not keep an association whose data is not acknowledged (§8.1).
         if !self.tx.is_outstanding() {
             self.errors = 0;
         }
@@ -303,7 +302,7 @@ impl Association {
     /// A heartbeat was not answered in time (§8.3).
     pub(super) fn heartbeat_lost(&mut self, at: PathIndex, now: Instant) {
         if self.paths[at].t3.is_some() {
-            // The retransmission timer watches over this path already; ask again, count once.
+            // T3-rtx runs on this path: repeats the heartbeat without counting an error twice.
             self.paths[at].heartbeat = Heartbeat::Due;
             return;
         }
@@ -316,13 +315,12 @@ impl Association {
             && self.paths[at].errors <= self.config.path_max_retrans;
         let path = &mut self.paths[at];
         if urgent {
-            // Once an RTO while the question is open, whether of verification or of failure.
+            // Once an RTO until the path is confirmed, active again or inactive.
             if path.confirmed() {
                 path.rtt.back_off();
             }
-            // Unproven, it carries nothing that could congest it, and until it is proven the other
-            // paths have no understudy: it is asked again at the same pace, as often as it may
-            // fail.
+            // An unconfirmed path carries nothing that could congest it, and until it is confirmed
+            // there is no alternative path: no back-off, up to Path.Max.Retrans repetitions.
             path.heartbeat = Heartbeat::Due;
         } else {
             let due = now + self.pause(at);
@@ -330,7 +328,7 @@ impl Association {
         }
     }
 
-    /// Something timed out on a path: counts it there, and for the association if it concerns that
+    /// A timer expired on a path: counts an error there, and for the association if `association`
     /// (§8.1, §8.2).
     pub(super) fn count_error(&mut self, at: PathIndex, association: bool) {
         let path = &mut self.paths[at];
@@ -347,8 +345,8 @@ impl Association {
         self.set_state(at, state);
         if association {
             self.errors += 1;
-            // Each path may fail so often: with timeouts that start at RTO.Min, a count over all of
-            // them would be used up within seconds.
+            // The limit holds for each path: with an RTO of 100 ms, one limit for the sum over all
+            // paths would be reached within seconds.
             let paths = self
                 .paths
                 .iter()
@@ -361,7 +359,7 @@ impl Association {
         }
     }
 
-    /// Data was acknowledged that went once, and there: the path works.
+    /// Data sent once, on this path, was acknowledged: the path works.
     pub(super) fn path_works(&mut self, at: PathIndex) {
         self.paths[at].errors = 0;
         self.paths[at].expirations = 0;

@@ -1,4 +1,4 @@
-//! Set-up: the initiator's side, and what a listener's cookie becomes (RFC 9260 §5).
+//! Set-up: the initiator's side, and an association from a returned cookie (RFC 9260 §5).
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -20,7 +20,7 @@ use crate::rx::Rx;
 use crate::tx::Tx;
 
 impl Association {
-    /// Begins an association: an INIT is to be polled. `pairs` is not empty.
+    /// Initiates an association: an INIT is to be polled. `pairs` is not empty.
     pub(crate) fn connect(
         config: Arc<Config>,
         mut rng: Rng,
@@ -70,10 +70,10 @@ impl Association {
             ports,
             path,
         } = *accepted;
-        let home = PathId::new(path.local, cookie.remote);
-        // Only the address to which the INIT ACK went is proven.
-        let mut paths = vec![Path::new(home, PathState::Active, &config, now)];
-        if path != home {
+        let first = PathId::new(path.local, cookie.remote);
+        // Only the address to which the INIT ACK was sent is confirmed.
+        let mut paths = vec![Path::new(first, PathState::Active, &config, now)];
+        if path != first {
             paths.push(Path::new(path, PathState::Unconfirmed, &config, now));
         }
         for &address in cookie.addresses.iter() {
@@ -107,7 +107,7 @@ impl Association {
 
     #[expect(
         clippy::too_many_arguments,
-        reason = "the fields that differ between the two ways of beginning"
+        reason = "the fields that differ between initiator and listener"
     )]
     fn new(
         config: Arc<Config>,
@@ -136,18 +136,18 @@ impl Association {
             ack_tried: false,
             locals,
             tx: Tx::new(local_tsn, MIN_RECEIVE_WINDOW),
-            // Replaced as soon as the peer's first TSN is known; until then no data is taken.
+            // Replaced as soon as the peer's initial TSN is known; until then no data is accepted.
             rx: Rx::new(0, 0, &config),
             outbound: config.streams,
             inbound: config.max_inbound_streams,
             errors: 0,
             control: VecDeque::new(),
             events: VecDeque::new(),
-            announced: false,
-            starved: false,
+            readable_reported: false,
+            send_refused: false,
             probe: WindowProbe::Off,
             guard: None,
-            farewell: Vec::new(),
+            final_packets: Vec::new(),
             addresses_changed: true,
             config,
         }
@@ -170,8 +170,8 @@ impl Association {
         )
     }
 
-    /// Answers an INIT that collides with ours: our own parameters again, and a cookie that ties
-    /// them to the peer's (§5.2.1). None if it is to be ignored.
+    /// The cookie with which an INIT that collides with ours is answered: our own parameters, and
+    /// tie-tags (§5.2.1). None if the INIT is to be ignored.
     pub(crate) fn collide(&self, init: &Init<'_>, path: PathId) -> Option<Cookie> {
         let known = self
             .paths
@@ -189,8 +189,8 @@ impl Association {
         })
     }
 
-    /// Answers an INIT of a peer that may have restarted: a cookie with new tags, tied to this
-    /// association (§5.2.2).
+    /// The cookie with which the INIT of a peer that may have restarted is answered: a new tag, and
+    /// the tie-tags of this association (§5.2.2).
     pub(crate) fn restart_cookie(
         &self,
         init: &Init<'_>,
@@ -241,7 +241,7 @@ impl Association {
         matches!(self.state, State::CookieWait(_) | State::CookieEchoed(..))
     }
 
-    /// Our INIT was answered (§5.1 C, §5.2.3).
+    /// Handles an INIT ACK (§5.1 C, §5.2.3).
     pub(super) fn handle_init_ack(&mut self, from: Option<usize>, init: &Init<'_>, now: Instant) {
         let State::CookieWait(attempt) = self.state else {
             return;
@@ -263,7 +263,7 @@ impl Association {
         let at = from.unwrap_or(attempt.path);
         self.primary = at;
         self.ack_path = at;
-        // The application named this address, and it has answered.
+        // The application gave this address, and the peer has answered from it.
         self.set_state(at, PathState::Active);
         if attempt.repeats == 0 {
             self.paths[at].measured(now.saturating_duration_since(attempt.started));
@@ -314,8 +314,7 @@ impl Association {
         }
     }
 
-    /// Adds paths to the addresses that the peer named in its INIT ACK (§5.1.2 C), each from the
-    /// nearest of ours first.
+    /// Adds paths to the addresses listed in the INIT ACK (§5.1.2 C), the likeliest pairs first.
     fn add_remotes(&mut self, at: usize, digest: &InitParameters<'_>, now: Instant) {
         let source = self.paths[at].id.remote;
         let mut remotes = Vec::new();
@@ -337,7 +336,7 @@ impl Association {
         }
     }
 
-    /// Our cookie was accepted (§5.1 E, §5.2.5).
+    /// Handles a COOKIE ACK (§5.1 E, §5.2.5).
     pub(super) fn handle_cookie_ack(&mut self, from: Option<usize>, now: Instant) {
         let State::CookieEchoed(attempt, _) = self.state else {
             return;
@@ -354,7 +353,7 @@ impl Association {
         self.established(false, now);
     }
 
-    /// The cookie that we echoed was too old: ask for one that lives longer (§5.2.6).
+    /// The echoed cookie was stale: requests one with a longer life (§5.2.6).
     pub(super) fn handle_stale_cookie(&mut self, now: Instant) {
         let State::CookieEchoed(attempt, _) = self.state else {
             return;
@@ -385,7 +384,7 @@ impl Association {
         });
     }
 
-    /// A cookie of ours came back that belongs to this association (§5.2.4 actions B and D).
+    /// Handles a COOKIE ECHO for this association (§5.2.4 actions B and D).
     pub(crate) fn handle_own_cookie(&mut self, cookie: &Cookie, path: PathId, now: Instant) {
         let Some(at) = self.arrival(path, now) else {
             return;
@@ -423,7 +422,7 @@ impl Association {
     }
 }
 
-/// A parameter or chunk as a report carries it, padded; longer ones are cut.
+/// A parameter or chunk as an error cause reports it, padded; longer ones are truncated.
 fn reportable(raw: &[u8]) -> Vec<u8> {
     let mut bytes = raw[..raw.len().min(MAX_REPORTED)].to_vec();
     bytes.resize(crate::packet::padded(bytes.len()), 0);

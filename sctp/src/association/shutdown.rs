@@ -1,4 +1,4 @@
-//! The orderly end (RFC 9260 §9.2).
+//! Orderly shutdown (RFC 9260 §9.2).
 
 use std::time::Instant;
 
@@ -7,8 +7,8 @@ use crate::event::{CloseReason, Event};
 use crate::path::PathIndex;
 
 impl Association {
-    /// Begins the orderly end: what is queued still goes out. Before the association is up, it is
-    /// given up.
+    /// Begins the shutdown: what is queued is still sent. An association that is being set up is
+    /// aborted.
     pub(crate) fn shutdown(&mut self, now: Instant) {
         match self.state {
             State::CookieWait(_) | State::CookieEchoed(..) => self.abort(b""),
@@ -49,8 +49,8 @@ impl Association {
         }
     }
 
-    /// Data still arrives after our SHUTDOWN: acknowledge it with another, and give the peer more
-    /// time.
+    /// Data arrives after our SHUTDOWN: acknowledges it with another SHUTDOWN and restarts
+    /// T2-shutdown.
     pub(super) fn repeat_shutdown(&mut self, now: Instant) {
         self.state = State::ShutdownSent(self.attempt(now));
         if !self
@@ -65,9 +65,9 @@ impl Association {
         }
     }
 
-    /// The peer asks to end. Once nothing is left, the answer goes to where the question came from
-    /// (§6.4): if a NAT has given the peer a new port, no heartbeat can prove that any more, and
-    /// the answer is no larger than the question.
+    /// Handles a SHUTDOWN. Once everything is acknowledged, the SHUTDOWN ACK is sent where the
+    /// SHUTDOWN came from (§6.4), even if that path is not confirmed: if a NAT has changed the
+    /// peer's port, no heartbeat can confirm it any more, and the answer is no larger.
     pub(super) fn handle_shutdown(
         &mut self,
         from: Option<PathIndex>,
@@ -87,7 +87,7 @@ impl Association {
                     self.events.push_back(Event::PeerClosing);
                 }
             }
-            // Both sides have asked: each answers.
+            // Both sides have sent SHUTDOWN: each answers.
             State::ShutdownSent(_) => {
                 self.state = State::ShutdownAckSent(self.attempt(now));
                 self.control
@@ -104,7 +104,7 @@ impl Association {
     pub(super) fn handle_shutdown_ack(&mut self, from: Option<PathIndex>) {
         match self.state {
             State::ShutdownSent(_) | State::ShutdownAckSent(_) => {
-                self.say_farewell(from, |writer| writer.shutdown_complete(false));
+                self.push_final_packet(from, |writer| writer.shutdown_complete(false));
                 self.close(CloseReason::Shutdown);
             }
             _ => {}
@@ -117,9 +117,9 @@ impl Association {
         }
     }
 
-    /// An INIT came for an association that waits for SHUTDOWN COMPLETE: the last word was lost,
-    /// say it again. Says whether that is the case.
-    pub(crate) fn remind_shutdown(&mut self, cookie: bool) -> bool {
+    /// Repeats the SHUTDOWN ACK if SHUTDOWN COMPLETE is outstanding, since the peer, which sends an
+    /// INIT or COOKIE ECHO, has ended already (§9.2). True if that is the case.
+    pub(crate) fn repeat_shutdown_ack(&mut self, cookie: bool) -> bool {
         if !matches!(self.state, State::ShutdownAckSent(_)) {
             return false;
         }

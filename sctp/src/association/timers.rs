@@ -1,4 +1,4 @@
-//! What happens when time passes (RFC 9260 §5.1, §6.3.3, §9.2).
+//! Timers (RFC 9260 §5.1, §6.3.3, §9.2).
 
 use std::time::Instant;
 
@@ -34,7 +34,7 @@ impl Association {
         self.rx.handle_timeout(now);
         self.attempt_timeout(now);
         if self.guard.is_some_and(|guard| guard <= now) && !self.is_closed() {
-            let what = Cause::ProtocolViolation(b"the shutdown takes too long");
+            let what = Cause::ProtocolViolation(b"shutdown timed out");
             self.abort_with(Some(what), CloseReason::Unreachable);
         }
         if let WindowProbe::Waiting { deadline, interval } = self.probe
@@ -75,18 +75,16 @@ impl Association {
     fn t3_expired(&mut self, at: PathIndex, now: Instant) {
         let path = &mut self.paths[at];
         path.t3 = None;
-        path.figures.timeouts += 1;
+        path.counters.timeouts += 1;
         path.rtt.back_off();
-        // A peer that answers while its window is shut is slow, not gone (§6.1 A).
-        self.tx.lose_path(path, at);
+        self.tx.mark_path_lost(path, at);
         if let WindowProbe::Sent {
             interval,
             answered: true,
         } = self.probe
             && self.tx.is_shut()
         {
-            // A peer that answers while its window is shut is slow, not gone (§6.1 A). Does it
-            // still answer?
+            // A peer with a zero window that still sends SACKs is slow, not unreachable (§6.1 A).
             self.probe = WindowProbe::Sent {
                 interval,
                 answered: false,
@@ -105,7 +103,7 @@ impl Association {
         if path.state == PathState::PotentiallyFailed
             && let Heartbeat::Idle { .. } = path.heartbeat
         {
-            // RFC 7829 §3.3: ask at once whether it still works.
+            // RFC 7829 §3.3: a heartbeat at once.
             path.heartbeat = Heartbeat::Due;
         }
     }
@@ -143,7 +141,7 @@ impl Association {
         attempt.repeats += 1;
         attempt.started = now;
         attempt.path = match self.state {
-            // Each of the addresses that the application named has its turn (§5.1).
+            // The addresses that the application gave, in turn (§5.1).
             State::CookieWait(_) | State::CookieEchoed(..) => (before + 1) % self.named,
             _ => self.data_path(),
         };
@@ -170,7 +168,7 @@ impl Association {
             | State::ShutdownReceived
             | State::Closed(_) => return,
         };
-        // One that still waits for the same path would only be said twice.
+        // Replaces one that still waits for the same path.
         let same = std::mem::discriminant(&control);
         self.control
             .retain(|(to, waiting)| *to != attempt.path || std::mem::discriminant(waiting) != same);

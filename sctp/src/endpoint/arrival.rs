@@ -5,7 +5,7 @@ use crate::event::PathId;
 use crate::limits::{AMPLIFICATION, BASE_MTU, OVERHEAD_V4, OVERHEAD_V6};
 use crate::packet::Packet;
 
-/// A packet and where it came from.
+/// A packet and the path on which it arrived.
 #[derive(Clone, Copy)]
 pub(super) struct Arrival<'a> {
     pub(super) path: PathId,
@@ -21,7 +21,7 @@ impl Arrival<'_> {
         }
     }
 
-    /// Bytes that an answer may have before the source is proven, SCTP header included.
+    /// Bytes that a reply to an unconfirmed source may have, SCTP header included.
     pub(super) fn allowance(&self) -> usize {
         let overhead = if self.path.remote.is_ipv4() {
             OVERHEAD_V4

@@ -1,5 +1,4 @@
-//! What a carrier alone knows: which addresses are ours now, over which paths to begin, what still
-//! waits to go out.
+//! What only the owner of the sockets knows: current local addresses, paths to be tried first.
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -9,15 +8,15 @@ use crate::address::scope;
 use crate::event::{AssociationHandle, ConnectError, PathId, UnknownAssociation};
 
 impl Endpoint {
-    /// Replaces our own transport addresses, for associations that begin from now on; those that
-    /// exist keep theirs.
+    /// Replaces the endpoint's own transport addresses for new associations; existing ones keep
+    /// theirs.
     pub fn set_addresses(&mut self, addresses: Vec<SocketAddr>) {
         self.addresses = addresses.into();
     }
 
-    /// Begins an association as [`connect`](Self::connect) does, but over these paths, the best
-    /// first: the order of the routing table is better than any guess. Their local addresses should
-    /// be among the endpoint's.
+    /// As [`connect`](Self::connect), but over the given paths, in the order in which they are
+    /// tried: the caller knows the routing table. Their local addresses should be among the
+    /// endpoint's.
     ///
     /// # Errors
     /// As for `connect`.
@@ -38,12 +37,11 @@ impl Endpoint {
         self.begin(None, pairs, port, now)
     }
 
-    /// Gives an association another address of ours, from which it tries to reach each of the
-    /// peer's: an interface has come up. The new paths carry data once the peer has answered on
-    /// them.
+    /// Adds a local address to an association, e.g. of an interface that has come up, with a path
+    /// to each of the peer's addresses. The paths carry data once they are confirmed.
     ///
     /// # Errors
-    /// The association is gone.
+    /// The association has ended.
     pub fn add_local(
         &mut self,
         handle: AssociationHandle,
@@ -56,11 +54,10 @@ impl Endpoint {
         Ok(())
     }
 
-    /// Bytes that [`send`](Self::send) has taken and that have not gone out for the first time; 0
-    /// for an association that is gone.
+    /// Bytes that [`send`](Self::send) has taken and that have not been sent; 0 for a closed
+    /// association.
     ///
-    /// What is in flight is the network's; a sender that keeps this short can still decide what
-    /// goes next.
+    /// A sender that keeps this small can decide late which message is sent next.
     #[must_use]
     pub fn unsent(&self, handle: AssociationHandle) -> usize {
         self.table
@@ -68,7 +65,7 @@ impl Endpoint {
             .map_or(0, |association| association.unsent())
     }
 
-    /// Accepts no further associations; those that exist live on.
+    /// Accepts no further associations; existing ones are not affected.
     pub fn stop_listening(&mut self) {
         self.listen = None;
     }

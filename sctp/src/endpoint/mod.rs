@@ -1,4 +1,4 @@
-//! Many associations behind one set of sockets.
+//! The endpoint: any number of associations over one set of sockets.
 
 mod arrival;
 mod local;
@@ -30,11 +30,11 @@ use crate::rng::Rng;
 
 /// An SCTP endpoint: takes datagrams and time in, hands datagrams, events and messages out.
 ///
-/// It owns no socket, clock or thread. The caller feeds [`handle_datagram`](Self::handle_datagram)
-/// and [`handle_timeout`](Self::handle_timeout); after any call it drains
+/// The caller calls [`handle_datagram`](Self::handle_datagram) and
+/// [`handle_timeout`](Self::handle_timeout); after any call it drains
 /// [`poll_transmit`](Self::poll_transmit) and [`poll_event`](Self::poll_event) and waits until
-/// [`poll_timeout`](Self::poll_timeout) at most. Handing in a whole batch of datagrams before
-/// draining makes one acknowledgement serve them all.
+/// [`poll_timeout`](Self::poll_timeout) at most. If a batch of datagrams is handled before
+/// draining, one SACK acknowledges all of them.
 ///
 /// Times given to one endpoint must not decrease.
 #[derive(Debug)]
@@ -48,13 +48,13 @@ pub struct Endpoint {
     secrets: Secrets,
     throttle: Throttle,
     table: Table,
-    /// Answers that belong to no association, and the last words of those that have ended.
+    /// Replies that belong to no association, and final packets of closed associations.
     replies: VecDeque<Datagram>,
 }
 
 impl Endpoint {
-    /// Makes an endpoint. `seed` is all the randomness that it ever gets: it must be unpredictable,
-    /// and never used twice outside tests.
+    /// Creates an endpoint. `seed` is its only source of randomness: it must be unpredictable, and
+    /// must not be used twice outside tests.
     pub fn new(config: EndpointConfig, seed: [u8; 32], now: Instant) -> Self {
         let mut rng = Rng::new(seed);
         let secrets = Secrets::new(rng.fork(), now);
@@ -73,8 +73,7 @@ impl Endpoint {
         }
     }
 
-    /// Takes a datagram's payload, an SCTP packet if it is worth anything. Anything else is
-    /// ignored.
+    /// Handles a received datagram. Malformed datagrams are ignored.
     pub fn handle_datagram(&mut self, path: PathId, datagram: &[u8], now: Instant) {
         let path = PathId::new(path.local, path.remote);
         let Ok(packet) = Packet::parse(datagram) else {
@@ -92,7 +91,7 @@ impl Endpoint {
         let mut chunks = packet.chunks();
         match chunks.next() {
             Some(Ok(Chunk::Init(init))) => {
-                // Alone and untagged, or not at all (§8.5.1 A).
+                // An INIT must be alone in its packet, with tag 0 (§8.5.1 A).
                 if tag == 0 && chunks.next().is_none() {
                     self.handle_init(arrival, &init, now);
                 }
@@ -118,8 +117,8 @@ impl Endpoint {
         }
     }
 
-    /// Lets time pass. To be called when [`poll_timeout`](Self::poll_timeout) says so; earlier does
-    /// no harm.
+    /// Handles the timers that have expired. To be called at the time that
+    /// [`poll_timeout`](Self::poll_timeout) gives; an earlier call has no effect.
     pub fn handle_timeout(&mut self, now: Instant) {
         while let Some(index) = self.table.expired(now) {
             let Some(association) = self.table.association(index) else {
@@ -130,8 +129,7 @@ impl Endpoint {
         }
     }
 
-    /// When [`handle_timeout`](Self::handle_timeout) is to be called at the latest; none if nothing
-    /// is awaited.
+    /// When [`handle_timeout`](Self::handle_timeout) is to be called; none if no timer runs.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.table.next_deadline()
@@ -140,7 +138,8 @@ impl Endpoint {
     /// The next datagram, or train of datagrams for segmentation offload, in `buffer`, whose
     /// content is replaced.
     ///
-    /// To be called until it gives none. Sending may fail: what is lost is sent again.
+    /// To be called until it gives none. If the caller cannot send, the packets are lost and will
+    /// be retransmitted.
     #[must_use]
     pub fn poll_transmit(&mut self, now: Instant, buffer: &mut Vec<u8>) -> Option<Transmit> {
         buffer.clear();
@@ -170,15 +169,15 @@ impl Endpoint {
         None
     }
 
-    /// The next event.
+    /// The next event and the association that it concerns. To be called until it gives none.
     #[must_use]
     pub fn poll_event(&mut self) -> Option<(AssociationHandle, Event)> {
         self.table.poll_event()
     }
 
-    /// Begins an association with the peer at `remotes` (IP addresses and UDP ports) and its SCTP
-    /// port `port`, from each of the endpoint's addresses that can reach one. [`Event::Connected`]
-    /// or [`Event::Closed`] follows.
+    /// Initiates an association with the peer at `remotes` (IP addresses and UDP ports) and its
+    /// SCTP port `port`, from each of the endpoint's addresses that can reach one of them.
+    /// [`Event::Connected`] or [`Event::Closed`] follows.
     ///
     /// # Errors
     /// None of the addresses can be used, or there are too many associations.
@@ -191,9 +190,8 @@ impl Endpoint {
         self.begin(None, self.pairs(remotes), port, now)
     }
 
-    /// Likewise, from an SCTP port of one's own choice. With a random one, which
-    /// [`connect`](Self::connect) takes, a forger has to guess it, and clients behind one NAT do
-    /// not collide.
+    /// As [`connect`](Self::connect), but from the given SCTP port. `connect` takes a random one,
+    /// which an attacker has to guess, and which differs between clients behind one NAT.
     ///
     /// # Errors
     /// As for `connect`, and if the port is in use with this peer.
@@ -207,8 +205,7 @@ impl Endpoint {
         self.begin(Some(local), self.pairs(remotes), port, now)
     }
 
-    /// The paths between our addresses and those of the peer's that can be spoken to, the likeliest
-    /// first.
+    /// The paths between our addresses and the usable ones of the peer's, the likeliest first.
     fn pairs(&self, remotes: &[SocketAddr]) -> Vec<PathId> {
         let usable: Vec<SocketAddr> = remotes
             .iter()
@@ -258,18 +255,19 @@ impl Endpoint {
         Ok(())
     }
 
-    /// The next message of an association; none if there is none at present.
+    /// The next message of an association, if there is one.
+    #[must_use]
     pub fn recv(&mut self, handle: AssociationHandle) -> Option<Message> {
         let message = self.table.recv(handle);
         if message.is_some() && self.table.by_handle(handle).is_some() {
-            // The window may have opened enough to say so.
+            // A window update may be due.
             self.table.mark_sending(handle.index);
         }
         message
     }
 
-    /// Bytes that [`send`](Self::send) has taken and the peer has not acknowledged for good; 0 for
-    /// one that is gone.
+    /// Bytes that [`send`](Self::send) has taken and the peer has not acknowledged cumulatively; 0
+    /// for a closed association.
     #[must_use]
     pub fn buffered(&self, handle: AssociationHandle) -> usize {
         self.table
@@ -277,11 +275,11 @@ impl Endpoint {
             .map_or(0, Association::buffered)
     }
 
-    /// Begins the orderly end: what is queued is still delivered, nothing more is taken.
+    /// Begins an orderly shutdown: what is queued is still delivered, nothing more is queued.
     /// [`Event::Closed`] follows.
     ///
     /// # Errors
-    /// It is gone already.
+    /// The association has ended.
     pub fn shutdown(
         &mut self,
         handle: AssociationHandle,
@@ -293,10 +291,11 @@ impl Endpoint {
         Ok(())
     }
 
-    /// Ends an association at once; the peer is told `reason`, of which 256 bytes are kept.
+    /// Aborts an association at once. The ABORT carries `reason`, truncated to
+    /// [`MAX_ABORT_REASON`](crate::limits::MAX_ABORT_REASON) bytes.
     ///
     /// # Errors
-    /// It is gone already.
+    /// The association has ended.
     pub fn abort(
         &mut self,
         handle: AssociationHandle,
@@ -309,10 +308,10 @@ impl Endpoint {
         Ok(())
     }
 
-    /// Makes a proven path the one to which new data goes while it works.
+    /// Makes a confirmed path the primary path, to which new data goes while it is active.
     ///
     /// # Errors
-    /// There is no such association, or it has no such proven path.
+    /// The association has ended, or it has no such confirmed path.
     pub fn set_primary(
         &mut self,
         handle: AssociationHandle,
@@ -324,7 +323,7 @@ impl Endpoint {
         Ok(())
     }
 
-    /// Figures of each path; none for an association that is gone.
+    /// Statistics of each path; none for a closed association.
     #[must_use]
     pub fn paths(&self, handle: AssociationHandle) -> Vec<PathStatistics> {
         self.table
@@ -333,22 +332,22 @@ impl Endpoint {
             .unwrap_or_default()
     }
 
-    /// Associations that exist, forming ones included.
+    /// Number of associations, including those being set up.
     #[must_use]
     pub fn associations(&self) -> usize {
         self.table.live()
     }
 
     fn settle(&mut self, index: u32, now: Instant) {
-        // Its cookie cannot be replayed once the secrets under which it was sealed are gone.
+        // Until then, its cookie is authenticated by a secret that is still valid.
         let until =
             now + self.config.cookie_life.min(SECRET_LIFE) + crate::limits::MAX_COOKIE_EXTENSION;
-        let farewell = self.table.settle(index, until, now);
-        self.replies.extend(farewell);
+        let final_packets = self.table.settle(index, until, now);
+        self.replies.extend(final_packets);
     }
 
-    /// The SCTP port that is asked for, or a random one, if it makes the association unique among
-    /// those with the same peer.
+    /// The given SCTP port, or a random one, unless the peer has an association with the same
+    /// ports.
     fn free_port(&mut self, wanted: Option<u16>, peer: u16, pairs: &[PathId]) -> Option<Ports> {
         const FIRST: u16 = 49_152;
         let tries = if wanted.is_some() { 1 } else { 16 };

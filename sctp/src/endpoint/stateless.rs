@@ -1,4 +1,4 @@
-//! Packets that belong to no association yet, or to none at all (RFC 9260 §5.1, §5.2, §8.4).
+//! Packets that belong to no association, or create one (RFC 9260 §5.1, §5.2, §8.4).
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -82,7 +82,7 @@ impl Endpoint {
         let Some(association) = self.table.association(index) else {
             return;
         };
-        if association.remind_shutdown(false) {
+        if association.repeat_shutdown_ack(false) {
             return self.settle(index, now);
         }
         if association.is_forming() {
@@ -104,7 +104,7 @@ impl Endpoint {
             });
         }
         if !association.has_remote(path.remote) {
-            // Somebody else behind the same NAT, or a forger: the port must be one that is proven.
+            // Another host behind the same NAT, or an attacker: the port must be a confirmed one.
             let current = association.port_at(path.remote.ip()).unwrap_or(0);
             let cause = Cause::RestartWithNewPort {
                 current,
@@ -127,9 +127,9 @@ impl Endpoint {
         now: Instant,
     ) {
         let digest = init.digest();
-        if let Some(wish) = digest.preservative {
+        if let Some(extension) = digest.preservative {
             let most = u32::try_from(MAX_COOKIE_EXTENSION.as_millis()).unwrap_or(u32::MAX);
-            cookie.life = cookie.life.saturating_add(wish.min(most));
+            cookie.life = cookie.life.saturating_add(extension.min(most));
         }
         let sealed = self.secrets.seal(&cookie, arrival.ports(), now);
         let config = &self.config;
@@ -142,8 +142,7 @@ impl Endpoint {
         );
         let addresses = advertised(&self.addresses, arrival.path);
         let reports = || digest.unrecognized().map(|item| item.raw);
-        // What does not fit into three times the question is left out: reports first, then
-        // addresses.
+        // What exceeds the amplification limit is left out: reports first, then addresses.
         self.reply(arrival, init.tag, |writer| {
             writer.init_ack(&ours, &sealed, &addresses, reports())
                 || writer.init_ack(&ours, &sealed, &addresses, std::iter::empty())
@@ -151,7 +150,7 @@ impl Endpoint {
         });
     }
 
-    /// Takes a cookie that comes back (§5.1.5, §5.2.4).
+    /// Handles a COOKIE ECHO (§5.1.5, §5.2.4).
     pub(super) fn handle_cookie_echo(&mut self, arrival: Arrival<'_>, sealed: &[u8], now: Instant) {
         let (ports, tag, path) = (arrival.ports(), arrival.packet.header.tag, arrival.path);
         let existing = self.table.by_tag(tag);
@@ -160,8 +159,7 @@ impl Endpoint {
             Err(CookieError::Forged) => return,
             Err(CookieError::Stale(cookie, late)) => {
                 let same = existing.and_then(|index| self.table.association(index));
-                // A repeated one of this very association is good for as long as that lives
-                // (§5.2.4, 3).
+                // A repeated cookie of an existing association stays valid (§5.2.4, 3).
                 if same.is_none_or(|association| association.peer_tag != cookie.peer_tag) {
                     if cookie.local_tag == tag && self.throttle.allow(path.remote.ip(), now) {
                         let late = u32::try_from(late.as_micros()).unwrap_or(u32::MAX);
@@ -197,13 +195,12 @@ impl Endpoint {
             let Some(association) = self.table.association(index) else {
                 return;
             };
-            // Action A; what is not tied to this association is a late cookie of ours (action C) or
-            // none of it.
+            // Action A; without its tie-tags it is a late cookie (action C) or not for it.
             let restart = association.is_tied(&cookie) && association.peer_tag != cookie.peer_tag;
             if !restart || !association.has_remote(path.remote) {
                 return;
             }
-            if association.remind_shutdown(true) {
+            if association.repeat_shutdown_ack(true) {
                 return self.settle(index, now);
             }
             association.restarted();
@@ -266,8 +263,9 @@ impl Endpoint {
         }
     }
 
-    /// A packet from a peer's address whose tag is not the association's: only what reflects the
-    /// peer's own tag is heard, and a forming association answers a SHUTDOWN ACK of an earlier one.
+    /// A packet from a peer's address whose tag is not the association's: only chunks with the T
+    /// bit and the peer's own tag are handled, and during set-up a SHUTDOWN ACK of an earlier
+    /// association is answered.
     fn handle_foreign_tag(&mut self, arrival: Arrival<'_>, index: u32, now: Instant) {
         let tag = arrival.packet.header.tag;
         let Some(association) = self.table.association(index) else {
@@ -331,7 +329,7 @@ impl Endpoint {
         }
     }
 
-    /// A tag for an association that we begin.
+    /// A tag for an association that we initiate.
     pub(super) fn own_tag(&mut self) -> u32 {
         self.fresh_tag()
     }

@@ -23,7 +23,7 @@ pub(crate) struct Table {
     sending: ReadyQueue<u32>,
     /// Associations that may have events.
     eventful: ReadyQueue<u32>,
-    /// Tags of the departed, with the moment from which they may be used again.
+    /// Tags of closed associations, with the time from which they may be used again.
     retired: VecDeque<(Instant, u32)>,
     retired_tags: BTreeSet<u32>,
 }
@@ -40,7 +40,7 @@ struct Slot {
 enum Entry {
     Free,
     Live(Box<Association>),
-    /// Gone, but the application has not heard or read everything.
+    /// Closed, but the application has not polled all events or read all messages.
     Ended {
         events: VecDeque<Event>,
         messages: VecDeque<Message>,
@@ -112,7 +112,7 @@ impl Table {
         }
     }
 
-    /// Whether a tag belongs to an association, or did not long ago.
+    /// Whether a tag belongs to an association or is retired.
     pub(crate) fn is_used(&self, tag: u32) -> bool {
         self.tags.contains_key(&tag) || self.is_retired(tag)
     }
@@ -121,8 +121,8 @@ impl Table {
         self.retired_tags.contains(&tag)
     }
 
-    /// Brings the indexes up to date after something has happened to an association. If that has
-    /// ended, gives its last packets; its tag stays retired until `until`.
+    /// Updates the indexes after a change of an association. If that has ended, gives its final
+    /// packets; its tag stays retired until `until`.
     pub(crate) fn settle(&mut self, index: u32, until: Instant, now: Instant) -> Vec<Datagram> {
         let Some(association) = self.association(index) else {
             return Vec::new();
@@ -144,7 +144,7 @@ impl Table {
         self.sending.insert(index);
     }
 
-    /// Updates the deadline alone, after packets were polled.
+    /// Updates the deadline after packets were polled.
     pub(crate) fn refresh_deadline(&mut self, index: u32) {
         let Some(slot) = self.slots.get_mut(index as usize) else {
             return;
@@ -168,7 +168,7 @@ impl Table {
         self.deadlines.first().map(|&(deadline, _)| deadline)
     }
 
-    /// An association whose deadline has come.
+    /// An association whose deadline has passed.
     pub(crate) fn expired(&self, now: Instant) -> Option<u32> {
         self.deadlines
             .first()
@@ -200,7 +200,7 @@ impl Table {
         None
     }
 
-    /// The next message of an association, or of one that has ended in good order.
+    /// The next message of an association, which may have been shut down.
     pub(crate) fn recv(&mut self, handle: AssociationHandle) -> Option<Message> {
         let slot = self.slots.get_mut(handle.index as usize)?;
         if slot.generation != handle.generation {
@@ -240,7 +240,8 @@ impl Table {
                 }
             }
             for address in association.known_addresses() {
-                // Who was first keeps an address: nobody can take another's by claiming it.
+                // The first association with an address keeps it: listing it gives no other one
+                // access.
                 if *self.addresses.entry((address, ports)).or_insert(index) == index {
                     slot.addresses.push(address);
                 }
@@ -264,7 +265,7 @@ impl Table {
             self.addresses.remove(&(address, ports));
         }
         let mut events: VecDeque<Event> = std::iter::from_fn(|| association.poll_event()).collect();
-        let (messages, reason, farewell) = association.into_remains();
+        let (messages, reason, final_packets) = association.into_ended();
         let reason = if messages.is_empty() {
             events.push_back(Event::Closed(reason));
             None
@@ -281,7 +282,7 @@ impl Table {
         self.retire(tag, until, now);
         self.eventful.insert(index);
         self.refresh_deadline(index);
-        farewell
+        final_packets
     }
 
     fn retire(&mut self, tag: u32, until: Instant, now: Instant) {

@@ -1,4 +1,4 @@
-//! How often a source is answered before it has an association.
+//! Rate limit of replies to sources without an association.
 
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use crate::limits::THROTTLE_BUCKETS;
 use crate::rng::Rng;
 
-/// Token buckets in a table of fixed size. Sources are spread over it by a keyed mix, so that
-/// nobody can aim at another's bucket.
+/// Token buckets in a table of fixed size. Sources are assigned to buckets by a keyed hash, so that
+/// an attacker cannot choose another source's bucket.
 #[derive(Debug)]
 pub(crate) struct Throttle {
     key: u64,
@@ -22,7 +22,7 @@ struct Bucket {
 }
 
 impl Throttle {
-    /// Allows `rate` answers a second to each source, and as many at once.
+    /// Allows `rate` replies per second to each source, and as many at once.
     pub(crate) fn new(rate: u32, rng: &mut Rng, now: Instant) -> Self {
         let rate = rate.max(1);
         Self {
@@ -38,7 +38,7 @@ impl Throttle {
         }
     }
 
-    /// Takes a token of a source, if there is one.
+    /// Takes a token of a source. False if there is none.
     pub(crate) fn allow(&mut self, source: IpAddr, now: Instant) -> bool {
         let at = self.place(source);
         let (rate, bucket) = (self.rate, &mut self.buckets[at]);
@@ -47,7 +47,7 @@ impl Throttle {
         if fresh > 0 {
             let fresh = u32::try_from(fresh).unwrap_or(u32::MAX);
             bucket.tokens = bucket.tokens.saturating_add(fresh).min(rate);
-            // Only the time that became tokens is spent.
+            // The rest of the time counts for the next token.
             bucket.filled = if bucket.tokens == rate {
                 now
             } else {
@@ -65,7 +65,7 @@ impl Throttle {
     fn place(&self, source: IpAddr) -> usize {
         let network = match source.to_canonical() {
             IpAddr::V4(address) => u64::from(u32::from(address)),
-            // One customer has at least a /64.
+            // A host can use any address of its /64.
             IpAddr::V6(address) => (u128::from(address) >> 64) as u64,
         };
         let mut mixed = network ^ self.key;
@@ -84,7 +84,7 @@ mod tests {
     use crate::testing::start;
 
     #[test]
-    fn a_source_is_answered_at_its_rate_and_others_are_not_affected() {
+    fn a_source_is_limited_to_its_rate_and_others_are_not_affected() {
         let now = start();
         let mut throttle = Throttle::new(10, &mut Rng::new([3; 32]), now);
         let (noisy, quiet) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));

@@ -22,49 +22,49 @@ pub(crate) mod code {
     pub(crate) const RESTART_WITH_NEW_PORT: u16 = 14;
 }
 
-/// One error cause.
+/// An error cause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Cause<'a> {
-    /// Data arrived on a stream that does not exist.
+    /// DATA for a stream that does not exist: its identifier.
     InvalidStream(u16),
-    /// A mandatory parameter is missing.
+    /// A mandatory parameter is missing: its type.
     MissingParameter(u16),
-    /// The cookie came too late, by this many microseconds (0 if not told).
+    /// The cookie had expired this many microseconds before; 0 if unknown.
     StaleCookie(u32),
-    /// The sender has no room for an association.
+    /// The sender has no resources for an association.
     OutOfResource,
-    /// An address parameter that cannot be used.
+    /// An address parameter that cannot be used, as it was received.
     UnresolvableAddress(&'a [u8]),
-    /// A chunk that the sender does not know.
+    /// A chunk of a type unknown to the sender, as it was received.
     UnrecognizedChunk(&'a [u8]),
     /// A fixed field of an INIT or INIT ACK is invalid.
     InvalidParameter,
-    /// Parameters of an INIT ACK that the sender does not know.
+    /// Parameters of an INIT ACK of types unknown to the sender, as they were received.
     UnrecognizedParameters(&'a [u8]),
-    /// A DATA chunk without payload.
+    /// A DATA chunk without payload: its TSN.
     NoUserData(u32),
-    /// A cookie arrived while the sender was shutting down.
+    /// A COOKIE ECHO arrived while the sender was shutting down.
     CookieWhileShuttingDown,
-    /// A restart from addresses that the association does not have.
+    /// A restart with addresses that the association does not have, as address parameters.
     RestartWithNewAddresses(&'a [u8]),
-    /// The application ended it, for this reason.
+    /// The application aborted the association, for this reason.
     UserAbort(&'a [u8]),
-    /// Another violation of the protocol, with an explanation.
+    /// Another protocol violation, with an explanation.
     ProtocolViolation(&'a [u8]),
     /// A restart from a UDP port that the association does not have.
     RestartWithNewPort {
-        /// The port in use.
+        /// UDP port of the association.
         current: u16,
-        /// The port from which the restart was tried.
+        /// UDP port of the restart.
         new: u16,
     },
-    /// A code that this crate does not know.
+    /// A cause with another code.
     Other(u16),
 }
 
 impl<'a> Cause<'a> {
-    /// The code on the wire.
+    /// The cause code on the wire.
     pub fn code(&self) -> u16 {
         match self {
             Cause::InvalidStream(_) => code::INVALID_STREAM,
@@ -127,7 +127,7 @@ impl<'a> Causes<'a> {
         Causes { bytes }
     }
 
-    /// The causes one by one.
+    /// Iterates over the causes.
     pub fn iter(&self) -> impl Iterator<Item = Cause<'a>> + use<'a> {
         Parameters::of(self.bytes).map_while(|item| {
             let value = item.value();

@@ -47,26 +47,26 @@ pub(crate) const FLAG_IMMEDIATE: u8 = 8;
 /// The T bit of ABORT and SHUTDOWN COMPLETE: the verification tag is reflected.
 pub(crate) const FLAG_REFLECTED: u8 = 1;
 
-/// One fragment of a user message (RFC 9260 §3.3.1).
+/// A fragment of a user message (RFC 9260 §3.3.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Data<'a> {
-    /// The transmission sequence number.
+    /// Transmission sequence number.
     pub tsn: u32,
-    /// The stream.
+    /// Stream identifier.
     pub stream: u16,
-    /// The stream sequence number; meaningless for unordered data.
+    /// Stream sequence number; not used for unordered data.
     pub ssn: u16,
-    /// The payload protocol identifier, the application's own.
+    /// Payload protocol identifier, which SCTP does not interpret.
     pub ppid: u32,
-    /// Whether it is delivered without regard to order.
+    /// U bit: whether the message is unordered.
     pub unordered: bool,
-    /// Whether it is the first fragment.
+    /// B bit: whether it is the first fragment of its message.
     pub begin: bool,
-    /// Whether it is the last fragment.
+    /// E bit: whether it is the last fragment of its message.
     pub end: bool,
-    /// Whether the sender asks for a SACK at once (RFC 7053).
+    /// I bit: whether the sender asks for a SACK at once (RFC 7053).
     pub immediate: bool,
-    /// The bytes, at least one in a valid chunk; none is answered with an ABORT (§6.2).
+    /// At least one byte in a valid chunk; an empty one is answered with an ABORT (§6.2).
     pub payload: &'a [u8],
 }
 
@@ -86,51 +86,51 @@ pub enum Chunk<'a> {
     Heartbeat(&'a [u8]),
     /// Heartbeat acknowledgement: the parameters that were sent.
     HeartbeatAck(&'a [u8]),
-    /// The peer ends the association.
+    /// Ends the association at once (§9.1).
     Abort {
-        /// Whether the verification tag is the sender's own, reflected (T bit).
+        /// T bit: whether the verification tag is the sender's own.
         reflected: bool,
-        /// Why.
+        /// Error causes, of which there may be none.
         causes: Causes<'a>,
     },
-    /// The peer has no more to send and asks for what is left.
+    /// Begins an orderly shutdown (§9.2).
     Shutdown {
-        /// The last TSN that it has received in sequence.
+        /// The last TSN that the sender has received in sequence.
         cumulative: u32,
     },
-    /// The answer to SHUTDOWN.
+    /// Acknowledges a SHUTDOWN once everything has been acknowledged (§9.2).
     ShutdownAck,
-    /// An error that by itself ends nothing.
+    /// Errors that do not end the association by themselves.
     Error(Causes<'a>),
-    /// The cookie of an INIT ACK, coming back.
+    /// The state cookie of the INIT ACK.
     CookieEcho(&'a [u8]),
-    /// The association is up.
+    /// Acknowledges a COOKIE ECHO: the association is established.
     CookieAck,
-    /// The association is closed.
+    /// Acknowledges a SHUTDOWN ACK: the association has ended (§9.2).
     ShutdownComplete {
-        /// Whether the verification tag is reflected (T bit).
+        /// T bit: whether the verification tag is the sender's own.
         reflected: bool,
     },
     /// Padding, ignored.
     Pad,
-    /// A type that this crate does not know.
+    /// A chunk of a type that this crate does not implement.
     Unknown {
-        /// The type, whose two highest bits say what to do.
+        /// Chunk type; see [`UnknownAction`](super::UnknownAction).
         kind: u8,
         /// The whole chunk without its padding.
         raw: &'a [u8],
     },
 }
 
-/// A chunk that cannot be read; it and whatever follows it in its packet are discarded.
+/// A malformed chunk; it and what follows it in its packet are discarded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum ChunkError {
-    /// The length field is under 4 or reaches beyond the packet.
-    #[error("a chunk's length is impossible")]
+    /// The length field is less than 4 or exceeds the packet.
+    #[error("invalid chunk length")]
     Length,
     /// The content does not match the type.
-    #[error("chunk of type {0} is malformed")]
+    #[error("malformed chunk of type {0}")]
     Malformed(u8),
 }
 

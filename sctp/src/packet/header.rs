@@ -10,8 +10,8 @@ pub struct Header {
     pub source_port: u16,
     /// The receiver's SCTP port, never 0 in a valid packet.
     pub destination_port: u16,
-    /// The verification tag: the receiver's own, 0 for an INIT, or reflected where a chunk's T bit
-    /// says so.
+    /// Verification tag: the receiver's, or 0 with an INIT, or the sender's with a chunk whose T
+    /// bit is set.
     pub tag: u32,
 }
 

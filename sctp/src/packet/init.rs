@@ -12,21 +12,21 @@ const FIXED: usize = 16;
 /// The content of an INIT or INIT ACK.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Init<'a> {
-    /// The verification tag that the sender wants to see; never 0 in a valid chunk.
+    /// Initiate Tag: the verification tag of packets to the sender; never 0 in a valid chunk.
     pub tag: u32,
-    /// The sender's receive window in bytes.
+    /// Advertised receive window in bytes.
     pub window: u32,
-    /// Streams that the sender wants to send on.
+    /// Number of outbound streams that the sender requests.
     pub outbound: u16,
-    /// Streams that the sender accepts.
+    /// Number of inbound streams that the sender accepts.
     pub inbound: u16,
-    /// The sender's first TSN.
+    /// Initial TSN.
     pub tsn: u32,
     parameters: &'a [u8],
 }
 
 impl<'a> Init<'a> {
-    /// The fixed fields, without parameters, to be written.
+    /// The fixed fields, for [`Writer`](super::Writer), to which parameters are given separately.
     pub fn new(tag: u32, window: u32, outbound: u16, inbound: u16, tsn: u32) -> Self {
         Init {
             tag,
@@ -52,12 +52,12 @@ impl<'a> Init<'a> {
         })
     }
 
-    /// The parameters one by one.
+    /// Iterates over the parameters.
     pub fn parameters(&self) -> Parameters<'a> {
         Parameters::of(self.parameters)
     }
 
-    /// The parameters sorted by meaning, unknown ones treated as their types ask (§3.2.1).
+    /// The parameters by type. Unknown ones are handled as their types require (§3.2.1).
     pub fn digest(&self) -> InitParameters<'a> {
         let mut digest = InitParameters::default();
         for item in self.parameters() {
@@ -95,14 +95,14 @@ impl<'a> Init<'a> {
     }
 }
 
-/// The parameters of an INIT or INIT ACK, sorted by meaning.
+/// The parameters of an INIT or INIT ACK by type.
 #[derive(Debug, Clone, Default)]
 pub struct InitParameters<'a> {
     /// The sender's addresses, at most [`MAX_ADDRESSES`]; more are ignored.
     pub addresses: InitAddresses,
     /// The state cookie, mandatory in an INIT ACK.
     pub cookie: Option<&'a [u8]>,
-    /// Milliseconds by which the sender wants the cookie to live longer.
+    /// Requested extension of the cookie's life in milliseconds.
     pub preservative: Option<u32>,
     /// A host name, which is to be answered with an ABORT (§5.1.2 B).
     pub host_name: Option<Parameter<'a>>,
@@ -111,13 +111,13 @@ pub struct InitParameters<'a> {
 }
 
 impl<'a> InitParameters<'a> {
-    /// Unknown parameters that the sender wants to hear about (§3.2.2).
+    /// Unknown parameters that are to be reported to the sender (§3.2.2).
     pub fn unrecognized(&self) -> impl Iterator<Item = Parameter<'a>> + '_ {
         self.reports.iter().flatten().copied()
     }
 }
 
-/// A bounded list of addresses.
+/// A list of at most [`MAX_ADDRESSES`] different addresses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct InitAddresses {
     list: [IpAddr; MAX_ADDRESSES],
@@ -134,7 +134,7 @@ impl Default for InitAddresses {
 }
 
 impl InitAddresses {
-    /// Adds an address unless the list is full or has it.
+    /// Adds an address unless it is in the list or the list is full.
     pub fn push(&mut self, address: IpAddr) {
         if self.len < MAX_ADDRESSES && !self.contains(&address) {
             self.list[self.len] = address;

@@ -1,6 +1,6 @@
 //! The wire format: common header, chunks, parameters and error causes (RFC 9260 §3).
 //!
-//! Reading borrows from the datagram and never allocates; writing appends to the caller's buffer.
+//! Reading borrows from the datagram and does not allocate; writing appends to the caller's buffer.
 //!
 //! ```
 //! use towpath_sctp::packet::{Chunk, Header, Packet, Writer};

@@ -3,25 +3,25 @@
 use super::chunk::Chunks;
 use super::header::{HEADER_LEN, Header, checksum};
 
-/// A datagram that is not an SCTP packet.
+/// Why a datagram is not an SCTP packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PacketError {
     /// Shorter than a common header with one chunk, or longer than a packet can be.
-    #[error("the datagram's length is no SCTP packet's")]
+    #[error("invalid packet length")]
     Length,
     /// The CRC32c does not match (RFC 9260 §6.8).
-    #[error("the checksum does not match")]
+    #[error("checksum mismatch")]
     Checksum,
     /// A port is 0 (RFC 9260 §3.1).
-    #[error("a port is zero")]
+    #[error("SCTP port 0")]
     Port,
 }
 
 /// A packet whose length, ports and checksum have been checked.
 #[derive(Debug, Clone, Copy)]
 pub struct Packet<'a> {
-    /// The common header.
+    /// Ports and verification tag.
     pub header: Header,
     body: &'a [u8],
 }
@@ -30,7 +30,7 @@ impl<'a> Packet<'a> {
     /// Reads a datagram.
     ///
     /// # Errors
-    /// What is not an SCTP packet is to be discarded silently.
+    /// The datagram is not an SCTP packet, and is to be discarded silently.
     pub fn parse(datagram: &'a [u8]) -> Result<Self, PacketError> {
         let Some((head, body)) = datagram.split_first_chunk::<HEADER_LEN>() else {
             return Err(PacketError::Length);

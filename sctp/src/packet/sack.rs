@@ -8,25 +8,25 @@ const FIXED: usize = 12;
 /// A range of received TSNs as offsets from the cumulative point, both ends included.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GapBlock {
-    /// The first, at least 2 in a sensible report.
+    /// Offset of the first TSN, at least 2 in a valid SACK.
     pub start: u16,
-    /// The last.
+    /// Offset of the last TSN.
     pub end: u16,
 }
 
 /// The content of a SACK.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sack<'a> {
-    /// The last TSN before the first gap.
+    /// The last TSN received in sequence.
     pub cumulative: u32,
-    /// Bytes of receive window left.
+    /// Advertised receive window in bytes.
     pub window: u32,
     blocks: &'a [u8],
     duplicates: &'a [u8],
 }
 
 impl<'a> Sack<'a> {
-    /// Reads it; the counts must match the length.
+    /// Reads a SACK, in which the counts must match the length.
     pub(super) fn read(value: &'a [u8]) -> Option<Self> {
         if value.len() < FIXED {
             return None;

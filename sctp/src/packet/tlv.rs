@@ -12,9 +12,9 @@ pub mod parameter {
     pub const IPV6: u16 = 6;
     /// The state cookie of an INIT ACK (§3.3.3.1.1).
     pub const COOKIE: u16 = 7;
-    /// A parameter that the other side did not know (§3.3.3.1.2).
+    /// An unrecognized parameter, returned to its sender (§3.3.3.1.2).
     pub const UNRECOGNIZED: u16 = 8;
-    /// A wish for a longer cookie life (§3.3.2.1.3).
+    /// Cookie preservative: a request for a longer cookie life (§3.3.2.1.3).
     pub const COOKIE_PRESERVATIVE: u16 = 9;
     /// A host name: deprecated, answered with an ABORT (§3.3.2.1.4).
     pub const HOST_NAME: u16 = 11;
@@ -24,18 +24,18 @@ pub mod parameter {
     pub const PAD: u16 = 0x8005;
 }
 
-/// What the highest bits of an unknown chunk's or parameter's type ask for (RFC 9260 §3.2, tables 2
-/// and 3).
+/// How a chunk or parameter of an unknown type is handled, which the two highest bits of its type
+/// determine (RFC 9260 §3.2, §3.2.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct UnknownAction {
-    /// Whether processing goes on with what follows.
+    /// Whether what follows is processed.
     pub proceed: bool,
-    /// Whether the sender is told.
+    /// Whether it is reported to the sender.
     pub report: bool,
 }
 
 impl UnknownAction {
-    /// For a chunk type.
+    /// The action for a chunk type.
     pub fn for_chunk(kind: u8) -> Self {
         Self {
             proceed: kind & 0x80 != 0,
@@ -43,7 +43,7 @@ impl UnknownAction {
         }
     }
 
-    /// For a parameter type.
+    /// The action for a parameter type.
     pub fn for_parameter(kind: u16) -> Self {
         Self {
             proceed: kind & 0x8000 != 0,
@@ -55,14 +55,14 @@ impl UnknownAction {
 /// One parameter, borrowed from its chunk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Parameter<'a> {
-    /// The type, whose two highest bits say what to do if it is unknown.
+    /// Parameter type, one of [`parameter`] if it is known.
     pub kind: u16,
     /// The whole parameter without its padding.
     pub raw: &'a [u8],
 }
 
 impl<'a> Parameter<'a> {
-    /// What follows type and length.
+    /// The bytes after type and length.
     pub fn value(&self) -> &'a [u8] {
         &self.raw[4..]
     }
@@ -75,7 +75,7 @@ pub struct Parameters<'a> {
 }
 
 impl<'a> Parameters<'a> {
-    /// The parameters in these bytes.
+    /// The parameters in `bytes`, which begin with the first one's type.
     pub fn of(bytes: &'a [u8]) -> Self {
         Parameters { rest: bytes }
     }

@@ -13,8 +13,8 @@ use super::tlv::parameter;
 
 /// Appends one packet to a buffer, chunk by chunk.
 ///
-/// Each method that writes a chunk says whether it fitted; what does not fit leaves no trace.
-/// [`finish`](Self::finish) writes the checksum.
+/// Each method that writes a chunk gives true if it fitted; a chunk that does not fit changes
+/// nothing. [`finish`](Self::finish) writes the checksum.
 #[derive(Debug)]
 pub struct Writer<'a> {
     buffer: &'a mut Vec<u8>,
@@ -38,7 +38,7 @@ impl<'a> Writer<'a> {
         }
     }
 
-    /// Bytes that are left for chunks, headers and padding included.
+    /// Bytes left for chunks, with their headers and padding.
     pub fn room(&self) -> usize {
         self.limit.saturating_sub(self.buffer.len() - self.start)
     }
@@ -56,7 +56,7 @@ impl<'a> Writer<'a> {
         packet.len()
     }
 
-    /// Takes the packet back, as if it had not been started.
+    /// Removes the packet from the buffer.
     pub fn discard(self) {
         self.buffer.truncate(self.start);
     }
@@ -92,7 +92,7 @@ impl<'a> Writer<'a> {
         true
     }
 
-    /// A fragment of a user message. Gives where it was written, for
+    /// Writes a DATA chunk. Gives its offset in the buffer, for
     /// [`ask_immediate`](Self::ask_immediate).
     pub fn data(&mut self, data: &Data<'_>) -> Option<usize> {
         if DATA_HEADER + padded(data.payload.len()) > self.room() {
@@ -116,14 +116,13 @@ impl<'a> Writer<'a> {
         .then_some(at)
     }
 
-    /// Sets the I bit of a DATA chunk that was written: the peer is to acknowledge at once (RFC
-    /// 7053).
+    /// Sets the I bit of a written DATA chunk, which asks for a SACK at once (RFC 7053).
     pub fn ask_immediate(&mut self, at: usize) {
         self.buffer[at + 1] |= FLAG_IMMEDIATE;
     }
 
-    /// An INIT with addresses, an optional cookie preservative in milliseconds, padded to `pad_to`
-    /// bytes of packet.
+    /// Writes an INIT with addresses and an optional cookie preservative in milliseconds, padded so
+    /// that the packet has `pad_to` bytes.
     pub fn init(
         &mut self,
         init: &Init<'_>,
@@ -150,7 +149,7 @@ impl<'a> Writer<'a> {
         })
     }
 
-    /// An INIT ACK with its cookie, addresses and reports of unknown parameters (each a whole
+    /// Writes an INIT ACK with cookie, addresses and unrecognized parameters (each a complete
     /// parameter).
     pub fn init_ack<'p>(
         &mut self,
@@ -169,7 +168,7 @@ impl<'a> Writer<'a> {
         })
     }
 
-    /// A SACK with as many of the gap blocks, then of the duplicates, as fit.
+    /// Writes a SACK with as many of the gap blocks, then of the duplicates, as fit.
     pub fn sack(
         &mut self,
         cumulative: u32,
@@ -200,43 +199,43 @@ impl<'a> Writer<'a> {
         })
     }
 
-    /// A heartbeat that carries `info`.
+    /// Writes a HEARTBEAT with `info` as its Heartbeat Information.
     pub fn heartbeat(&mut self, info: &[u8]) -> bool {
         self.put_padded(kind::HEARTBEAT, 0, |out| {
             write_parameter(out, parameter::HEARTBEAT_INFO, info)
         })
     }
 
-    /// The answer to a heartbeat: its content, unchanged.
+    /// Writes a HEARTBEAT ACK: the heartbeat's content, unchanged.
     pub fn heartbeat_ack(&mut self, content: &[u8]) -> bool {
         self.put(kind::HEARTBEAT_ACK, 0, |out| out.extend_from_slice(content))
     }
 
-    /// An ABORT.
+    /// Writes an ABORT; `reflected` is its T bit.
     pub fn abort(&mut self, reflected: bool, cause: Option<Cause<'_>>) -> bool {
         self.put_padded(kind::ABORT, u8::from(reflected) * FLAG_REFLECTED, |out| {
             write_causes(out, cause.as_slice())
         })
     }
 
-    /// An ERROR.
+    /// Writes an ERROR with these causes.
     pub fn error(&mut self, causes: &[Cause<'_>]) -> bool {
         self.put_padded(kind::ERROR, 0, |out| write_causes(out, causes))
     }
 
-    /// A SHUTDOWN.
+    /// Writes a SHUTDOWN with the last TSN received in sequence.
     pub fn shutdown(&mut self, cumulative: u32) -> bool {
         self.put(kind::SHUTDOWN, 0, |out| {
             out.extend_from_slice(&cumulative.to_be_bytes())
         })
     }
 
-    /// A SHUTDOWN ACK.
+    /// Writes a SHUTDOWN ACK, which has no content.
     pub fn shutdown_ack(&mut self) -> bool {
         self.put(kind::SHUTDOWN_ACK, 0, |_| {})
     }
 
-    /// A SHUTDOWN COMPLETE.
+    /// Writes a SHUTDOWN COMPLETE; `reflected` is its T bit.
     pub fn shutdown_complete(&mut self, reflected: bool) -> bool {
         self.put(
             kind::SHUTDOWN_COMPLETE,
@@ -245,25 +244,25 @@ impl<'a> Writer<'a> {
         )
     }
 
-    /// A COOKIE ECHO.
+    /// Writes a COOKIE ECHO: the cookie of the INIT ACK, unchanged.
     pub fn cookie_echo(&mut self, cookie: &[u8]) -> bool {
         self.put(kind::COOKIE_ECHO, 0, |out| out.extend_from_slice(cookie))
     }
 
-    /// A COOKIE ACK.
+    /// Writes a COOKIE ACK, which has no content.
     pub fn cookie_ack(&mut self) -> bool {
         self.put(kind::COOKIE_ACK, 0, |_| {})
     }
 
-    /// A PAD chunk of exactly `len` bytes, header included; `len` is a multiple of 4, at least 4
-    /// (RFC 4820).
+    /// Writes a PAD chunk of exactly `len` bytes, header included; `len` is a multiple of 4, at
+    /// least 4 (RFC 4820).
     pub fn pad(&mut self, len: usize) -> bool {
         self.put(kind::PAD, 0, |out| {
             out.resize(out.len() + len.saturating_sub(4), 0)
         })
     }
 
-    /// A chunk of any type, for tests of what other stacks may send.
+    /// Writes a chunk of any type, e.g. one that this crate does not implement.
     pub fn raw(&mut self, kind: u8, flags: u8, value: &[u8]) -> bool {
         self.put(kind, flags, |out| out.extend_from_slice(value))
     }
@@ -277,7 +276,7 @@ fn fixed(out: &mut Vec<u8>, init: &Init<'_>) {
     out.extend_from_slice(&init.tsn.to_be_bytes());
 }
 
-/// Writes addresses as parameters, as INIT, INIT ACK and the cause of a refused restart carry them.
+/// Writes addresses as parameters: of INIT and INIT ACK, and in the cause of a refused restart.
 pub(crate) fn write_addresses(out: &mut Vec<u8>, addresses: &[IpAddr]) {
     for address in addresses {
         match address {
@@ -289,7 +288,7 @@ pub(crate) fn write_addresses(out: &mut Vec<u8>, addresses: &[IpAddr]) {
 
 /// Writes a parameter and gives the length of its padding.
 fn write_parameter(out: &mut Vec<u8>, kind: u16, value: &[u8]) -> usize {
-    // A value longer than a packet cannot be written: the chunk will not fit and is taken back.
+    // A value longer than a packet cannot be written: the chunk will not fit and is removed.
     let len = u16::try_from(value.len() + 4).unwrap_or(u16::MAX);
     out.extend_from_slice(&kind.to_be_bytes());
     out.extend_from_slice(&len.to_be_bytes());

@@ -1,7 +1,7 @@
 //! Congestion control of a path (RFC 9260 §7.2).
 
-/// Congestion window, slow-start threshold and the rest of §7.2, all in bytes of DATA chunks with
-/// their headers and padding.
+/// Congestion window, slow-start threshold and `partial_bytes_acked`, all in bytes of DATA chunks
+/// with their headers and padding.
 #[derive(Debug, Clone)]
 pub(crate) struct Congestion {
     cwnd: usize,
@@ -45,26 +45,26 @@ impl Congestion {
         }
     }
 
-    /// Everything sent has been acknowledged.
+    /// Handles that nothing is outstanding any more (§7.2.2).
     pub(crate) fn drained(&mut self) {
         self.partial = 0;
     }
 
-    /// A packet was found lost by gap reports (§7.2.3).
+    /// Handles a loss that gap blocks have shown (§7.2.3).
     pub(crate) fn lost(&mut self, chunk: usize) {
         self.ssthresh = (self.cwnd / 2).max(4 * chunk);
         self.cwnd = self.ssthresh;
         self.partial = 0;
     }
 
-    /// The retransmission timer expired (§7.2.3).
+    /// Handles an expiration of T3-rtx (§7.2.3).
     pub(crate) fn timed_out(&mut self, chunk: usize) {
         self.ssthresh = (self.cwnd / 2).max(4 * chunk);
         self.cwnd = chunk;
         self.partial = 0;
     }
 
-    /// Nothing was sent for `periods` retransmission timeouts (§7.2.1).
+    /// Reduces the window after `periods` retransmission timeouts without data (§7.2.1).
     pub(crate) fn idled(&mut self, periods: u32, chunk: usize) {
         let floor = 4 * chunk;
         if self.cwnd > floor {

@@ -1,4 +1,4 @@
-//! One path of an association: its state, timers, windows and figures.
+//! One path of an association: state, timers, congestion window, MTU, statistics.
 
 mod congestion;
 mod mtu;
@@ -16,7 +16,7 @@ use crate::event::{PathId, PathState, PathStatistics};
 use crate::packet::HEADER_LEN;
 use crate::seq::Tsn;
 
-/// Where a path stands among those of its association.
+/// Index of a path among those of its association.
 pub(crate) type PathIndex = usize;
 
 #[derive(Debug)]
@@ -25,21 +25,20 @@ pub(crate) struct Path {
     pub(crate) state: PathState,
     /// Consecutive timeouts (§8.2).
     pub(crate) errors: u32,
-    /// Expirations of T3-rtx since data sent here was last acknowledged.
+    /// Expirations of T3-rtx since data sent on this path was last acknowledged.
     pub(crate) expirations: u32,
     pub(crate) rtt: Rtt,
     pub(crate) congestion: Congestion,
     pub(crate) mtu: Mtu,
     pub(crate) heartbeat: Heartbeat,
-    /// Bytes of DATA chunks in flight here, with headers and padding.
+    /// Bytes of DATA chunks in flight on this path, with headers and padding.
     pub(crate) flight: usize,
-    /// TSNs sent here for the first time, in order; those that are no longer in flight here are
-    /// dropped lazily.
+    /// TSNs first sent on this path, in order; those no longer in flight on it are removed lazily.
     pub(crate) fresh: VecDeque<Tsn>,
-    /// TSNs sent here again, with the number of that transmission; pruned likewise.
+    /// TSNs retransmitted on this path, with the number of the packet; removed likewise.
     pub(crate) resent: VecDeque<(Tsn, u32)>,
     /// The three highest newly acknowledged TSNs of different packets: what was sent before all of
-    /// them is lost.
+    /// them and is not acknowledged is lost.
     pub(crate) highest: [(Tsn, u32); 3],
     /// T3-rtx.
     pub(crate) t3: Option<Instant>,
@@ -47,15 +46,15 @@ pub(crate) struct Path {
     pub(crate) timed: Option<(Tsn, Instant)>,
     /// Bytes that may be sent before the next acknowledgement (`Max.Burst`).
     pub(crate) burst: usize,
-    /// When data was last sent here.
+    /// When data was last sent on this path.
     pub(crate) last_sent: Instant,
     pub(crate) last_received: Option<Instant>,
     pub(crate) created: Instant,
-    pub(crate) figures: Figures,
+    pub(crate) counters: Counters,
 }
 
 #[derive(Debug, Default)]
-pub(crate) struct Figures {
+pub(crate) struct Counters {
     pub(crate) bytes_sent: u64,
     pub(crate) bytes_received: u64,
     pub(crate) retransmissions: u64,
@@ -65,13 +64,13 @@ pub(crate) struct Figures {
 /// The heartbeat of a path (§8.3).
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Heartbeat {
-    /// Not before the association is up.
+    /// The association is not established, or is shutting down.
     Off,
-    /// The next one is due then.
+    /// The next one is to be sent at this time.
     Idle { due: Instant },
-    /// One is to be sent as soon as packets are polled.
+    /// One is to be sent at the next poll.
     Due,
-    /// One is under way.
+    /// One has not been answered.
     Sent {
         nonce: u64,
         at: Instant,
@@ -101,7 +100,7 @@ impl Path {
             last_sent: now,
             last_received: None,
             created: now,
-            figures: Figures::default(),
+            counters: Counters::default(),
         }
     }
 
@@ -110,18 +109,18 @@ impl Path {
         self.mtu.current() - HEADER_LEN
     }
 
-    /// Whether the peer is known to be reachable at this address.
+    /// Whether the peer has been verified to be at this address.
     pub(crate) fn confirmed(&self) -> bool {
         self.state != PathState::Unconfirmed
     }
 
-    /// Lets a burst go out: what was acknowledged, and `packets` more.
+    /// Allows a burst: what was acknowledged, and `packets` more.
     pub(crate) fn refill(&mut self, acknowledged: usize, packets: usize) {
         self.burst = self.burst.max(acknowledged + packets * self.chunk());
     }
 
-    /// Decays the congestion window if nothing was sent for long (§7.2.1), before something is.
-    pub(crate) fn wake(&mut self, now: Instant) {
+    /// Before data is sent: reduces the congestion window if none was sent for an RTO (§7.2.1).
+    pub(crate) fn reduce_if_idle(&mut self, now: Instant) {
         let idle = now.saturating_duration_since(self.last_sent);
         let rto = self.rtt.rto();
         if self.flight == 0 && idle > rto {
@@ -132,7 +131,7 @@ impl Path {
         }
     }
 
-    /// The earliest moment at which something of this path times out.
+    /// The earliest deadline of this path's timers.
     pub(crate) fn deadline(&self) -> Option<Instant> {
         let heartbeat = match self.heartbeat {
             Heartbeat::Idle { due } => Some(due),
@@ -145,15 +144,15 @@ impl Path {
             .min()
     }
 
-    /// A round trip measured by data or at set-up.
+    /// Takes a round-trip time measured by data or at set-up.
     pub(crate) fn measured(&mut self, sample: Duration) {
         self.rtt.measured(sample);
     }
 
-    /// A round trip measured by a heartbeat.
-    pub(crate) fn heard(&mut self, sample: Duration) {
+    /// Takes a round-trip time measured by a heartbeat.
+    pub(crate) fn measured_by_heartbeat(&mut self, sample: Duration) {
         if self.expirations > 0 {
-            self.rtt.measured_aside(sample);
+            self.rtt.measured_beside_data(sample);
         } else {
             self.rtt.measured(sample);
         }
@@ -169,10 +168,10 @@ impl Path {
             cwnd: self.congestion.cwnd(),
             in_flight: self.flight,
             mtu: self.mtu.current(),
-            bytes_sent: self.figures.bytes_sent,
-            bytes_received: self.figures.bytes_received,
-            retransmissions: self.figures.retransmissions,
-            timeouts: self.figures.timeouts,
+            bytes_sent: self.counters.bytes_sent,
+            bytes_received: self.counters.bytes_received,
+            retransmissions: self.counters.retransmissions,
+            timeouts: self.counters.timeouts,
         }
     }
 }

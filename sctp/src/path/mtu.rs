@@ -1,16 +1,15 @@
-//! How large a packet may be on a path, found by padded heartbeats (RFC 8899, RFC 4820).
+//! The path MTU, found by padded heartbeats (RFC 8899, RFC 4820).
 
 use std::time::Instant;
 
 use crate::config::Config;
 use crate::limits::{MTU_PROBES, MTU_RAISE};
 
-/// SCTP packet sizes worth trying, in bytes: what common links leave of a packet after IP and UDP
-/// headers.
+/// SCTP packet sizes to be probed, in bytes: the MTUs of common links less IP and UDP headers.
 ///
-/// VPN tunnels, PPPoE over IPv6 and IPv4, Ethernet over IPv6 and IPv4, jumbo frames likewise,
+/// VPN tunnels, PPPoE with IPv6 and IPv4, Ethernet with IPv6 and IPv4, jumbo frames likewise,
 /// loopback.
-const LADDER: [usize; 9] = [
+const SIZES: [usize; 9] = [
     1_372, 1_444, 1_452, 1_464, 1_472, 8_952, 8_972, 16_356, 65_504,
 ];
 
@@ -28,7 +27,7 @@ enum Search {
     Waiting,
     /// A probe of this size is to be sent.
     Ready { size: usize, lost: u32 },
-    /// It is under way.
+    /// The probe has not been answered.
     Probing {
         size: usize,
         lost: u32,
@@ -36,9 +35,9 @@ enum Search {
         sent: Instant,
         deadline: Instant,
     },
-    /// Nothing larger passes; try again then.
+    /// The search has ended; it resumes at this time.
     Done { again: Instant },
-    /// Nothing larger is wanted.
+    /// The configured maximum has been reached.
     Off,
 }
 
@@ -57,14 +56,14 @@ impl Mtu {
         self.current
     }
 
-    /// The path has been confirmed: start to look for a larger size.
+    /// The path has been confirmed: starts the search.
     pub(crate) fn confirmed(&mut self) {
         if matches!(self.search, Search::Waiting) {
-            self.climb();
+            self.probe_larger();
         }
     }
 
-    /// The size of the probe that waits to be sent.
+    /// The size of the probe to be sent.
     pub(crate) fn wanted(&self) -> Option<usize> {
         match self.search {
             Search::Ready { size, .. } => Some(size),
@@ -72,7 +71,7 @@ impl Mtu {
         }
     }
 
-    /// The probe was sent.
+    /// Starts the timer of the probe, which was sent.
     pub(crate) fn sent(&mut self, nonce: u64, sent: Instant, deadline: Instant) {
         if let Search::Ready { size, lost } = self.search {
             self.search = Search::Probing {
@@ -85,7 +84,7 @@ impl Mtu {
         }
     }
 
-    /// A heartbeat with this nonce came back. If it was the probe, says when that was sent.
+    /// Handles a HEARTBEAT ACK. If the nonce is the probe's, gives the time at which that was sent.
     pub(crate) fn answered(&mut self, nonce: u64) -> Option<Instant> {
         match self.search {
             Search::Probing {
@@ -95,7 +94,7 @@ impl Mtu {
                 ..
             } if nonce == expected => {
                 self.current = size;
-                self.climb();
+                self.probe_larger();
                 Some(sent)
             }
             _ => None,
@@ -129,12 +128,13 @@ impl Mtu {
                     }
                 };
             }
-            Search::Done { again } if again <= now => self.climb(),
+            Search::Done { again } if again <= now => self.probe_larger(),
             _ => {}
         }
     }
 
-    /// Large packets seem to vanish: fall back, and look again much later.
+    /// Large packets may be lost in a black hole: returns to the base size, and searches again
+    /// after [`MTU_RAISE`].
     pub(crate) fn black_hole(&mut self, now: Instant) {
         if self.current > self.base {
             self.current = self.base;
@@ -144,8 +144,8 @@ impl Mtu {
         }
     }
 
-    fn climb(&mut self) {
-        let next = LADDER
+    fn probe_larger(&mut self) {
+        let next = SIZES
             .iter()
             .copied()
             .chain([self.max])
@@ -161,7 +161,7 @@ mod tests {
     use super::*;
     use crate::testing::start;
 
-    /// Probes until the search rests, over a path that carries packets of `carries` bytes.
+    /// Probes until the search ends, on a path that carries packets of `carries` bytes.
     fn search(mtu: &mut Mtu, carries: usize, mut now: Instant) -> Instant {
         for nonce in 0..100 {
             let Some(size) = mtu.wanted() else { break };

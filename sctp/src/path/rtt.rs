@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::config::Config;
 
-/// The finest difference worth telling apart (the G of RFC 9260 §6.3.1).
+/// Clock granularity (the G of RFC 9260 §6.3.1).
 const GRANULARITY: Duration = Duration::from_micros(10);
 
 #[derive(Debug, Clone)]
@@ -31,7 +31,7 @@ impl Rtt {
         }
     }
 
-    /// Takes a measurement (rules C2, C3, C6, C7). It undoes any backing off.
+    /// Takes a measurement (rules C2, C3, C6, C7). It ends any back-off.
     pub(crate) fn measured(&mut self, sample: Duration) {
         let next = match self.smoothed {
             None => Smoothed {
@@ -51,9 +51,9 @@ impl Rtt {
         self.smoothed = Some(next);
     }
 
-    /// Takes a measurement from a heartbeat while data still waits for its acknowledgement: what
-    /// the timeout was backed off to stays, since it is data that does not get through.
-    pub(crate) fn measured_aside(&mut self, sample: Duration) {
+    /// Takes a measurement from a heartbeat after T3-rtx has expired: the back-off stays, since
+    /// data may still be lost.
+    pub(crate) fn measured_beside_data(&mut self, sample: Duration) {
         let backed_off = self.rto;
         self.measured(sample);
         self.rto = self.rto.max(backed_off);

@@ -1,4 +1,4 @@
-//! The receiving half: which TSNs have come, what they make up, and when to say so (RFC 9260 §6.2,
+//! The receiving half: received TSNs, messages made of them, and acknowledgements (RFC 9260 §6.2,
 //! §6.6, §6.7).
 
 mod order;
@@ -33,7 +33,7 @@ pub(crate) struct Rx {
     /// Bytes buffered, overhead included.
     buffered: usize,
     window: Window,
-    /// What the last SACK said of the window.
+    /// The window that the last SACK advertised.
     advertised: usize,
     duplicates: Vec<u32>,
     ack: Ack,
@@ -42,13 +42,13 @@ pub(crate) struct Rx {
     frequency: u32,
 }
 
-/// Whether the peer is owed an acknowledgement.
+/// Whether and when the next SACK is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Ack {
-    /// Nothing has come: the first data is acknowledged at once (§5.1).
+    /// No data has arrived: the first is acknowledged at once (§5.1).
     First,
     None,
-    /// This many packets wait for it.
+    /// This many packets have not been acknowledged.
     Delayed {
         packets: u32,
         deadline: Instant,
@@ -63,7 +63,7 @@ pub(crate) enum Received {
     Duplicate,
     /// There was no room for it.
     Dropped,
-    /// It was acknowledged and thrown away: no such stream (§6.5).
+    /// It was acknowledged and discarded: no such stream (§6.5).
     InvalidStream,
 }
 
@@ -93,7 +93,7 @@ impl Rx {
     /// Takes a DATA chunk, which is not empty.
     ///
     /// # Errors
-    /// The peer has broken the protocol: the association is to be aborted.
+    /// A protocol violation: the association is to be aborted.
     pub(crate) fn handle_data(&mut self, data: &Data<'_>) -> Result<Received, &'static str> {
         let tsn = seq::widen(data.tsn, self.cumulative);
         if tsn <= self.cumulative || self.ranges.contains(tsn) {
@@ -133,14 +133,14 @@ impl Rx {
         };
         self.cumulative = self.ranges.absorb(self.cumulative);
         if self.ranges.is_empty() && self.order.is_waiting() {
-            // Everything up to here has come, so no earlier message of that stream can.
+            // All TSNs up to here have arrived, so no earlier message of that stream is missing.
             return Err("skipped a stream sequence number");
         }
         Ok(result)
     }
 
-    /// A packet with data has been dealt with: decides when to acknowledge it. `urgent` if one of
-    /// its chunks was dropped, on no stream, or asked for it; `fresh` if one was new.
+    /// After a packet with data: decides when to acknowledge it. `urgent` if one of its chunks was
+    /// dropped, was for an invalid stream, or had the I bit; `fresh` if one was new.
     pub(crate) fn packet_done(&mut self, urgent: bool, fresh: bool, now: Instant) {
         let gaps = !self.ranges.is_empty();
         let at_once = urgent || !fresh || gaps || !self.duplicates.is_empty();
@@ -167,8 +167,7 @@ impl Rx {
         } = self.ready.pop_front()?;
         self.buffered -= charge;
         self.window.consumed(message.payload.len());
-        // A window update is worth a SACK when it opens a shut window or a quarter of the whole
-        // (§6.2).
+        // A window update is sent when a quarter of the window has become free (§6.2).
         let gain = self.available().saturating_sub(self.advertised);
         if gain >= self.window.size() / 4 && self.ack != Ack::First {
             self.ack = Ack::Now;
@@ -180,7 +179,7 @@ impl Rx {
         !self.ready.is_empty()
     }
 
-    /// Takes all messages that are left, when the association ends.
+    /// The messages that have not been read, when the association ends.
     pub(crate) fn into_ready(self) -> VecDeque<Message> {
         self.ready
             .into_iter()
@@ -193,7 +192,7 @@ impl Rx {
         seq::wire_of(self.cumulative)
     }
 
-    /// Whether TSNs are missing below one that has come.
+    /// Whether TSNs are missing below one that has arrived.
     pub(crate) fn has_gaps(&self) -> bool {
         !self.ranges.is_empty()
     }
@@ -203,12 +202,12 @@ impl Rx {
         !self.duplicates.is_empty()
     }
 
-    /// Whether a SACK should go out by itself now.
+    /// Whether a SACK is to be sent by itself now.
     pub(crate) fn ack_due(&self) -> bool {
         self.ack == Ack::Now
     }
 
-    /// Whether a SACK should ride with data that goes out.
+    /// Whether a SACK should be bundled with data that is sent.
     pub(crate) fn ack_pending(&self) -> bool {
         matches!(self.ack, Ack::Now | Ack::Delayed { .. })
     }
@@ -231,16 +230,16 @@ impl Rx {
         }
     }
 
-    /// Lets the window follow the rate at which the application reads. `rtt` is the best known
-    /// round trip.
+    /// Adapts the window to the rate at which the application reads. `rtt` is the shortest measured
+    /// round-trip time.
     pub(crate) fn adapt_window(&mut self, rtt: Duration, now: Instant) {
         self.window.adapt(rtt, now);
     }
 
-    /// What the next SACK says: cumulative TSN and window.
+    /// Cumulative TSN and window of the next SACK.
     pub(crate) fn acknowledgement(&self) -> (u32, u32) {
         let available = self.available();
-        // A window under a packet invites crumbs (silly window syndrome, §6.2).
+        // A window smaller than a packet would cause tiny segments (silly window syndrome, §6.2).
         let sensible = if available < crate::limits::BASE_MTU.min(self.window.size() / 2) {
             0
         } else {
@@ -255,7 +254,7 @@ impl Rx {
     /// The gap blocks of the next SACK.
     pub(crate) fn blocks(&self) -> impl Iterator<Item = GapBlock> + '_ {
         let cumulative = self.cumulative;
-        // Nothing is taken that lies further ahead than 16 bits can say.
+        // No TSN is accepted whose offset does not fit 16 bits.
         let offset = move |tsn: Tsn| u16::try_from(tsn - cumulative).unwrap_or(u16::MAX);
         self.ranges.iter().map(move |(start, end)| GapBlock {
             start: offset(start),
@@ -279,9 +278,9 @@ impl Rx {
         self.window.size().saturating_sub(self.buffered)
     }
 
-    /// Whether a chunk may be buffered. One that fills a gap may go somewhat beyond the window, and
-    /// the very next one always may while the application has nothing to read: refusing it would
-    /// stop everything for good.
+    /// Whether a chunk may be buffered. One that fills a gap may exceed the window somewhat; the
+    /// next one in sequence always may while the application has nothing to read, since otherwise
+    /// no message could ever be completed.
     fn has_room(&self, tsn: Tsn, len: usize) -> bool {
         let needed = self.buffered + len + FRAGMENT_OVERHEAD;
         let size = self.window.size();

@@ -9,7 +9,7 @@ use crate::seq;
 pub(crate) struct Order {
     /// The next stream sequence number of each stream.
     next: Vec<u16>,
-    /// Whole messages that came before their turn.
+    /// Complete messages that wait for an earlier one, by stream and stream sequence number.
     waiting: BTreeMap<(u16, u16), Complete>,
 }
 
@@ -26,8 +26,8 @@ impl Order {
         !self.waiting.is_empty()
     }
 
-    /// Hands a whole message on, with those that waited for it, or lets it wait. Its stream is a
-    /// valid one.
+    /// Delivers a complete message and those that waited for it, or keeps it until the earlier ones
+    /// have arrived. Its stream is a valid one.
     pub(crate) fn deliver(
         &mut self,
         complete: Complete,

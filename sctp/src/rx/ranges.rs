@@ -59,7 +59,7 @@ impl Ranges {
         true
     }
 
-    /// Takes out the range that directly follows `cumulative`, if any, and gives the new cumulative
+    /// Removes the range that directly follows `cumulative`, if any, and gives the new cumulative
     /// point.
     pub(crate) fn absorb(&mut self, cumulative: Tsn) -> Tsn {
         if self.0.is_empty() {
@@ -104,7 +104,7 @@ mod tests {
             assert!(ranges.insert(2 * n + 2));
         }
         assert!(!ranges.insert(1_000_000));
-        assert!(ranges.insert(3), "one that joins two is welcome");
+        assert!(ranges.insert(3), "one that joins two ranges is accepted");
         assert!(ranges.insert(1_000_000));
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! Fragments of one message have consecutive TSNs, so neighbouring TSNs belong together unless one
 //! of them ends or begins a message. Each run of neighbours is one entry; a fragment that is next
-//! in sequence is appended to its message's buffer, one that comes early is kept apart until the
-//! message is whole.
+//! in sequence is appended to its message's buffer, one that arrives early is kept apart until the
+//! message is complete.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -18,14 +18,14 @@ const TOO_LONG: &str = "sent a message that is too long";
 
 #[derive(Debug)]
 pub(crate) struct Reassembly {
-    /// Runs of fragments by their first TSN. None is whole.
+    /// Runs of fragments by their first TSN. None is a complete message.
     runs: BTreeMap<Tsn, Run>,
     max_message: usize,
     /// Length of the last message with several fragments: the best guess at the next one's.
     hint: usize,
 }
 
-/// A whole message and what it is charged for.
+/// A complete message and the bytes charged for it.
 #[derive(Debug)]
 pub(crate) struct Complete {
     pub(crate) message: Message,
@@ -123,7 +123,7 @@ impl Reassembly {
         }
     }
 
-    /// Takes a fragment. Gives what it is charged for, and the message if it is whole.
+    /// Takes a fragment. Gives the bytes charged for it, and the message if it is complete.
     pub(crate) fn insert(
         &mut self,
         tsn: Tsn,
@@ -178,7 +178,7 @@ impl Reassembly {
         }
         let (first, charge, mut run) = match left {
             Some(first) if !data.begin => {
-                // Found a moment ago.
+                // It is there: `left` was found in the map.
                 let Some(mut run) = self.runs.remove(&first) else {
                     return Ok((0, None));
                 };
@@ -240,8 +240,7 @@ impl Reassembly {
     }
 
     fn start(&self, tsn: Tsn, data: &Data<'_>, next: bool) -> Run {
-        // Memory in advance is given to the message in sequence alone, so that there is only one of
-        // its kind.
+        // Only the message in sequence gets memory in advance, so that this happens once at a time.
         let len = data.payload.len();
         let capacity = match next && data.begin {
             true if self.hint > len => self.hint,
@@ -265,7 +264,7 @@ impl Reassembly {
     }
 }
 
-/// Appends a fragment to the run that it follows and gives what it is charged for.
+/// Appends a fragment to the run that it follows and gives the bytes charged for it.
 fn append(run: &mut Run, tsn: Tsn, data: &Data<'_>, next: bool) -> usize {
     let in_place = run.pieces.back_mut().filter(|_| next);
     let charge = match in_place {

@@ -205,7 +205,7 @@ fn a_full_window_takes_nothing_new_but_lets_gaps_be_filled() {
     assert_eq!(
         rx.acknowledgement(),
         (9, 0),
-        "what is left is not worth a packet"
+        "the rest is smaller than a packet"
     );
     assert_eq!(
         rx.handle_data(&data(10, 0, 0, "BE", payload)),
@@ -262,7 +262,7 @@ fn acknowledgements_wait_for_a_second_packet_or_the_delay() {
     assert!(rx.ack_due(), "the peer asked for it");
 }
 
-/// What a sender would make of messages: chunks in the order of their TSNs.
+/// The chunks that a sender makes of messages, in the order of their TSNs.
 fn chunks(messages: &[(u16, bool, Vec<u8>)], piece: usize) -> Vec<(Data<'_>, usize)> {
     let mut ssns = [0u16; 4];
     let mut out = Vec::new();
@@ -290,8 +290,8 @@ fn chunks(messages: &[(u16, bool, Vec<u8>)], piece: usize) -> Vec<(Data<'_>, usi
 }
 
 proptest! {
-    /// Against the naive model: a message is there when all its fragments are, and ordered ones in
-    /// order.
+    /// Against a simple model: a message is delivered when all its fragments have arrived, ordered
+    /// ones in order.
     #[test]
     fn whatever_the_order_of_arrival_everything_comes_out_once(
         messages in prop::collection::vec((0u16..4, any::<bool>(), prop::collection::vec(any::<u8>(), 1..60)), 1..30),

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-/// The shortest time over which reading is measured: shorter ones measure the caller's batches.
+/// The shortest time over which the rate of reading is measured: shorter ones measure batches.
 const SHORTEST: Duration = Duration::from_millis(1);
 
 #[derive(Debug)]
@@ -28,13 +28,13 @@ impl Window {
         self.size
     }
 
-    /// The application has read a message.
+    /// Counts a message that the application has read.
     pub(crate) fn consumed(&mut self, bytes: usize) {
         self.read = self.read.saturating_add(bytes);
     }
 
-    /// Once a round trip: if the application has read more than half a window in it, the window was
-    /// in the way.
+    /// Once a round trip: if the application has read more than half a window, the window limits
+    /// the rate, and grows.
     pub(crate) fn adapt(&mut self, rtt: Duration, now: Instant) {
         let Some(since) = self.since else {
             self.since = Some(now);
@@ -45,7 +45,7 @@ impl Window {
         if elapsed < rtt.max(SHORTEST) {
             return;
         }
-        // Bytes a round trip, should more than one have passed.
+        // Bytes per round trip, if more than one has passed.
         let scaled = self.read as u128 * rtt.max(SHORTEST).as_nanos() / elapsed.as_nanos().max(1);
         let wanted = usize::try_from(scaled)
             .unwrap_or(usize::MAX)
@@ -66,7 +66,7 @@ mod tests {
     const RTT: Duration = Duration::from_millis(10);
 
     #[test]
-    fn the_window_grows_while_it_is_in_the_way_and_no_further() {
+    fn the_window_grows_while_it_limits_the_rate() {
         let mut window = Window::new(100_000, 1_000_000);
         let mut now = start();
         window.adapt(RTT, now);

@@ -10,17 +10,20 @@
 //! use towpath_sctp::simulator::World;
 //! use towpath_sctp::{EndpointConfig, Event};
 //!
-//! let host = |address: &str| EndpointConfig { addresses: vec![address.parse().unwrap()], ..Default::default() };
+//! let host = |address: &str| EndpointConfig {
+//!     addresses: vec![address.parse().unwrap()],
+//!     ..EndpointConfig::default()
+//! };
 //! let mut world = World::new(1, Instant::now());
 //! let client = world.add(host("10.0.0.1:9899"));
 //! let server = world.add(EndpointConfig { listen: Some(9260), ..host("10.0.0.2:9899") });
 //! world.network.link.loss = 100; // in a thousand
 //! let now = world.now;
 //! world.nodes[client].endpoint.connect(&["10.0.0.2:9899".parse()?], 9260, now)?;
-//! let connected = |world: &mut World| {
-//!     world.event(server, |_, event| matches!(event, Event::Connected { .. }).then_some(())).is_some()
-//! };
-//! assert!(world.run(Duration::from_secs(60), connected));
+//! let is_connected = |event: &Event| matches!(event, Event::Connected { .. });
+//! assert!(world.run(Duration::from_secs(60), |world| {
+//!     world.nodes[server].events.iter().any(|(_, event)| is_connected(event))
+//! }));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 

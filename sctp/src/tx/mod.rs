@@ -1,4 +1,4 @@
-//! The sending half: what waits, what is in flight, what is lost (RFC 9260 §6.1, §7.2.4).
+//! The sending half: queued messages, chunks in flight, lost chunks (RFC 9260 §6.1, §7.2.4).
 
 mod queue;
 mod sack;
@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::time::Instant;
 
 use bytes::Bytes;
-use queue::{Fragment, SILLY, SendQueue};
+use queue::{Fragment, SILLY_WINDOW, SendQueue};
 use scheduler::RoundRobin;
 
 use crate::event::Message;
@@ -17,36 +17,35 @@ use crate::packet::{DATA_HEADER, Data, padded};
 use crate::path::{Path, PathIndex};
 use crate::seq::{self, Tsn};
 
-/// What has been sent and not acknowledged for good, as a ring indexed by TSN, and what has not
-/// been sent.
+/// Chunks sent and not acknowledged cumulatively, as a ring indexed by TSN, and messages not yet
+/// sent.
 #[derive(Debug)]
 pub(crate) struct Tx {
     pub(crate) queue: SendQueue,
     /// The TSN of the ring's first chunk: one above the cumulative point.
     base: Tsn,
     ring: VecDeque<Sent>,
-    /// Chunks to be sent again.
+    /// Chunks to be retransmitted.
     lost: BTreeSet<Tsn>,
     /// Ranges above the cumulative point that the last SACK acknowledged, both ends included, and
-    /// spare memory.
+    /// memory for those of the next one.
     gaps: Vec<(Tsn, Tsn)>,
     spare: Vec<(Tsn, Tsn)>,
     /// User bytes in flight.
     in_flight: usize,
-    /// User bytes queued or not acknowledged for good.
+    /// User bytes queued or not acknowledged cumulatively.
     buffered: usize,
-    /// The window that the peer last advertised, less what was in flight then and what was sent
-    /// since.
+    /// The peer's last advertised window, less what was in flight then and what was sent since.
     window: usize,
-    /// The peer's last word on its window was (nearly) nothing.
+    /// Whether the last advertised window was (nearly) zero.
     shut: bool,
     /// TSN whose acknowledgement ends fast recovery (§7.2.4).
     recovery: Option<Tsn>,
-    /// One packet may be sent again whatever the congestion window says.
+    /// Whether one packet may be retransmitted regardless of the congestion window.
     fast: bool,
-    /// Numbers packets with data, to tell which chunks travelled together.
+    /// Number of the last packet with data, by which chunks of one packet are recognised.
     serial: u32,
-    /// TSNs that the peer took back, less four for each that it acknowledged for good.
+    /// TSNs that the peer reneged on, less four for each that it acknowledged cumulatively.
     reneged: u64,
 }
 
@@ -68,14 +67,14 @@ struct Sent {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum SentState {
     InFlight,
-    /// Acknowledged by a gap block, which the peer may take back.
+    /// Acknowledged by a gap block, on which the peer may renege.
     Acknowledged,
     /// In `lost`.
     Lost,
 }
 
 impl Sent {
-    /// Bytes that count against windows of congestion: the chunk with header and padding.
+    /// Bytes that count against the congestion window: the chunk with header and padding.
     fn size(&self) -> usize {
         DATA_HEADER + padded(self.payload.len())
     }
@@ -100,7 +99,7 @@ impl Sent {
 pub(crate) struct Acknowledged {
     /// Newly acknowledged bytes of each path, chunk headers and padding included.
     pub(crate) bytes: [usize; MAX_PATHS],
-    /// Whether a chunk was among them that was sent once, and not taken for lost.
+    /// Whether one of the chunks had been sent once only, and was not marked as lost.
     pub(crate) unambiguous: [bool; MAX_PATHS],
 }
 
@@ -124,7 +123,7 @@ impl Tx {
         }
     }
 
-    /// The peer's window, learned after the queue was made.
+    /// Sets the peer's window, which is known only after this was created.
     pub(crate) fn set_window(&mut self, window: u32) {
         self.window = window as usize;
     }
@@ -141,17 +140,17 @@ impl Tx {
         self.queue.push(stream, payload, !unordered, ppid);
     }
 
-    /// User bytes that have not been acknowledged for good.
+    /// User bytes that have not been acknowledged cumulatively.
     pub(crate) fn buffered(&self) -> usize {
         self.buffered
     }
 
-    /// Whether everything has been acknowledged for good.
+    /// Whether everything has been acknowledged cumulatively.
     pub(crate) fn is_drained(&self) -> bool {
         self.ring.is_empty() && self.queue.is_empty()
     }
 
-    /// Whether something has been sent that is not acknowledged for good.
+    /// Whether something sent has not been acknowledged cumulatively.
     pub(crate) fn is_outstanding(&self) -> bool {
         !self.ring.is_empty()
     }
@@ -161,7 +160,7 @@ impl Tx {
         self.base + self.ring.len() as u64
     }
 
-    /// Whether chunks wait to be sent again.
+    /// Whether chunks wait to be retransmitted.
     pub(crate) fn has_lost(&self) -> bool {
         !self.lost.is_empty()
     }
@@ -178,27 +177,27 @@ impl Tx {
             .map(|&tsn| self.ring[self.index(tsn)].size())
     }
 
-    /// A timer expired: whatever recovery was under way has failed.
+    /// A timer expired: ends fast recovery.
     pub(crate) fn abandon_recovery(&mut self) {
         self.recovery = None;
         self.fast = false;
     }
 
-    /// The path on which the first lost chunk went last.
+    /// The path on which the first lost chunk was last sent.
     pub(crate) fn lost_path(&self) -> Option<PathIndex> {
         self.lost
             .first()
             .map(|&tsn| usize::from(self.ring[self.index(tsn)].path))
     }
 
-    /// Whether new data waits and only the peer's window holds it back, with nothing in flight that
-    /// could open it.
+    /// Whether new data waits only for the peer's window, with nothing in flight whose
+    /// acknowledgement could open it.
     pub(crate) fn window_blocked(&self) -> bool {
-        !self.queue.is_empty() && self.ring.is_empty() && self.window < SILLY
+        !self.queue.is_empty() && self.ring.is_empty() && self.window < SILLY_WINDOW
     }
 
-    /// Whether the peer's window is shut, so that an unanswered probe of it is no sign of failure
-    /// (§6.1 A).
+    /// Whether the peer's window is (nearly) zero, so that an unacknowledged probe of it is no sign
+    /// of failure (§6.1 A).
     pub(crate) fn is_shut(&self) -> bool {
         self.shut
     }
@@ -208,8 +207,8 @@ impl Tx {
         self.serial = self.serial.wrapping_add(1);
     }
 
-    /// Puts the first lost chunk into a packet with `room` bytes by handing it to `write`. Says
-    /// whether there was one and it fitted.
+    /// Retransmits the first lost chunk, by passing it to `write`, if it fits `room` bytes. True if
+    /// there was one and it fitted.
     pub(crate) fn resend(
         &mut self,
         paths: &mut [Path],
@@ -229,7 +228,7 @@ impl Tx {
         }
         write(&sent.chunk(tsn));
         sent.state = SentState::InFlight;
-        // Fewer than 256 paths; the count of transmissions only matters up to 2.
+        // There are fewer than 256 paths; of the number of transmissions only 1 or more matters.
         sent.path = u8::try_from(to).unwrap_or(u8::MAX);
         sent.transmissions = sent.transmissions.saturating_add(1);
         sent.serial = serial;
@@ -247,7 +246,7 @@ impl Tx {
         path.flight += size;
         path.burst = path.burst.saturating_sub(size);
         path.resent.push_back((tsn, serial));
-        path.figures.retransmissions += 1;
+        path.counters.retransmissions += 1;
         true
     }
 
@@ -256,8 +255,8 @@ impl Tx {
         self.fast = false;
     }
 
-    /// Cuts the next new chunk for `room` bytes of packet and hands it to `write`. `probe` ignores
-    /// the peer's window.
+    /// Sends the next new chunk, cut for `room` bytes of packet, by passing it to `write`. With
+    /// `probe`, the peer's window is ignored.
     pub(crate) fn send_new(
         &mut self,
         path: &mut Path,
@@ -311,19 +310,19 @@ impl Tx {
         true
     }
 
-    /// Takes everything in flight on a path for lost: its timer expired, or it has led elsewhere
-    /// (§6.3.3 E3).
-    pub(crate) fn lose_path(&mut self, path: &mut Path, at: PathIndex) {
+    /// Marks everything in flight on a path as lost: its timer expired (§6.3.3 E3), or a NAT has
+    /// changed the peer's port.
+    pub(crate) fn mark_path_lost(&mut self, path: &mut Path, at: PathIndex) {
         while let Some(tsn) = path.fresh.pop_front() {
-            self.lose(tsn, path, at, None);
+            self.mark_lost(tsn, path, at, None);
         }
         while let Some((tsn, serial)) = path.resent.pop_front() {
-            self.lose(tsn, path, at, Some(serial));
+            self.mark_lost(tsn, path, at, Some(serial));
         }
         path.timed = None;
     }
 
-    /// The lowest TSN in flight on a path, after dropping what is not there any more.
+    /// The lowest TSN in flight on a path. Removes entries that are not in flight there any more.
     fn earliest(&self, path: &mut Path, at: PathIndex) -> Option<Tsn> {
         while path
             .fresh
@@ -357,7 +356,7 @@ impl Tx {
             })
     }
 
-    fn lose(&mut self, tsn: Tsn, path: &mut Path, at: PathIndex, serial: Option<u32>) -> bool {
+    fn mark_lost(&mut self, tsn: Tsn, path: &mut Path, at: PathIndex, serial: Option<u32>) -> bool {
         if !self.is_in_flight(tsn, at, serial) {
             return false;
         }

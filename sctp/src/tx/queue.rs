@@ -9,8 +9,9 @@ use super::scheduler::{RoundRobin, Scheduler};
 use crate::limits::{MAX_STREAM_BACKLOG, MIN_FRAGMENT};
 use crate::packet::DATA_HEADER;
 
-/// Less of the peer's window than this is not worth a fragment (silly window syndrome, §6.1 A).
-pub(super) const SILLY: usize = 1_024;
+/// The smallest part of the peer's window that is used for a fragment (silly window syndrome, §6.1
+/// A).
+pub(super) const SILLY_WINDOW: usize = 1_024;
 
 #[derive(Debug)]
 pub(crate) struct SendQueue<S = RoundRobin> {
@@ -105,7 +106,7 @@ impl<S: Scheduler> SendQueue<S> {
         };
         let len = if len <= window {
             len
-        } else if window >= SILLY {
+        } else if window >= SILLY_WINDOW {
             len.min(window & !3)
         } else {
             return None;
@@ -140,7 +141,7 @@ impl<S: Scheduler> SendQueue<S> {
         Some(fragment)
     }
 
-    /// The last fragment of an ordered message has been acknowledged for good.
+    /// The last fragment of an ordered message has been acknowledged cumulatively.
     pub(crate) fn delivered(&mut self, stream: u16) {
         if let Some(out) = self.streams.get_mut(usize::from(stream)) {
             out.backlog = out.backlog.saturating_sub(1);
@@ -215,21 +216,21 @@ mod tests {
     }
 
     #[test]
-    fn crumbs_of_room_and_of_window_are_left_alone() {
+    fn tiny_segments_are_not_sent() {
         let mut queue = queue();
         queue.push(0, Bytes::from(vec![0; 5_000]), true, 0);
         assert_eq!(
             queue.fragment(DATA_HEADER + MIN_FRAGMENT - 1, usize::MAX),
             None
         );
-        assert_eq!(queue.fragment(1_400, SILLY - 1), None);
+        assert_eq!(queue.fragment(1_400, SILLY_WINDOW - 1), None);
         assert_eq!(
             queue
-                .fragment(1_400, SILLY + 2)
+                .fragment(1_400, SILLY_WINDOW + 2)
                 .map(|fragment| fragment.payload.len()),
-            Some(SILLY)
+            Some(SILLY_WINDOW)
         );
-        assert_eq!(queue.bytes, 5_000 - SILLY);
+        assert_eq!(queue.bytes, 5_000 - SILLY_WINDOW);
     }
 
     #[test]

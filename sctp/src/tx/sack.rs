@@ -1,11 +1,11 @@
-//! What a SACK does to the sending half (RFC 9260 §6.2.1, §6.3.2, §7.2).
+//! Processing of SACKs (RFC 9260 §6.2.1, §6.3.2, §7.2).
 //!
-//! Work is proportional to what a SACK changes: chunks that it newly acknowledges or takes back,
-//! and its own blocks.
+//! The work is proportional to the chunks that a SACK newly acknowledges or reneges on, and to its
+//! blocks.
 
 use std::time::Instant;
 
-use super::queue::SILLY;
+use super::queue::SILLY_WINDOW;
 use super::{Acknowledged, Sent, SentState, Tx};
 use crate::limits::{MAX_GAP_BLOCKS, MAX_PATHS, RENEGE_ALLOWANCE};
 use crate::packet::Sack;
@@ -16,7 +16,7 @@ impl Tx {
     /// Takes a SACK.
     ///
     /// # Errors
-    /// It acknowledges what was never sent, or is otherwise impossible: the association is to be
+    /// It is impossible, e.g. acknowledges a TSN that was never sent: the association is to be
     /// aborted.
     pub(crate) fn handle_sack(
         &mut self,
@@ -42,7 +42,7 @@ impl Tx {
         self.advance(cumulative, paths, now, &mut outcome);
         self.apply_gaps(truncated, paths, now, &mut outcome)?;
         self.window = (sack.window as usize).saturating_sub(self.in_flight);
-        self.shut = (sack.window as usize) < SILLY;
+        self.shut = (sack.window as usize) < SILLY_WINDOW;
 
         if self.recovery.is_some_and(|exit| cumulative >= exit) {
             self.recovery = None;
@@ -66,7 +66,8 @@ impl Tx {
         Ok(Some(outcome))
     }
 
-    /// A SHUTDOWN acknowledges cumulatively, and says nothing of gaps or windows (§9.2, §3.3.8).
+    /// Takes the cumulative TSN of a SHUTDOWN, which has neither gap blocks nor a window (§9.2,
+    /// §3.3.8).
     pub(crate) fn handle_cumulative(
         &mut self,
         cumulative: u32,
@@ -92,8 +93,7 @@ impl Tx {
         Ok(Some(outcome))
     }
 
-    /// Puts the blocks, as ranges of TSNs, into `spare`. Says whether there were more than are
-    /// read.
+    /// Puts the blocks, as ranges of TSNs, into `spare`. True if there were more than are read.
     fn read_blocks(&mut self, sack: &Sack<'_>, cumulative: Tsn) -> Result<bool, &'static str> {
         let next = self.next_tsn();
         if cumulative >= next {
@@ -153,7 +153,7 @@ impl Tx {
         }
     }
 
-    /// Compares the blocks with those of the last SACK and deals with the differences alone.
+    /// Compares the blocks with those of the last SACK and handles the differences.
     fn apply_gaps(
         &mut self,
         truncated: bool,
@@ -167,7 +167,7 @@ impl Tx {
         );
         let floor = self.base;
         if truncated {
-            // What lies beyond the blocks that were read keeps its state.
+            // TSNs beyond the blocks that were read keep their state.
             let read = new.last().map_or(floor, |&(_, end)| end + 1);
             new.extend(
                 old.iter()
@@ -187,7 +187,7 @@ impl Tx {
         self.spare = old;
         self.reneged += taken_back;
         if self.reneged > RENEGE_ALLOWANCE {
-            return Err("took back acknowledgements without end");
+            return Err("reneged on too many TSNs");
         }
         Ok(())
     }
@@ -218,7 +218,7 @@ impl Tx {
         sent.state = SentState::Acknowledged;
     }
 
-    /// The peer has dropped a chunk that it had acknowledged (§6.2.1 D iii).
+    /// The peer has reneged on a chunk: it no longer acknowledges it (§6.2.1 D iii).
     fn take_back(&mut self, tsn: Tsn, paths: &mut [Path], now: Instant) {
         let index = self.index(tsn);
         let Some(sent) = self.ring.get_mut(index) else {
@@ -236,8 +236,8 @@ impl Tx {
         path.t3.get_or_insert(now + path.rtt.rto());
     }
 
-    /// Takes for lost what three later packets of the same path have overtaken, and reacts to it
-    /// (§7.2.4).
+    /// Marks as lost what was sent before three acknowledged packets of the same path, and enters
+    /// fast recovery (§7.2.4).
     fn find_lost(&mut self, paths: &mut [Path], outcome: &Acknowledged) {
         let mut entered = false;
         for (at, path) in paths.iter_mut().enumerate() {
@@ -251,7 +251,7 @@ impl Tx {
                     break;
                 }
                 path.fresh.pop_front();
-                found |= self.lose(tsn, path, at, None);
+                found |= self.mark_lost(tsn, path, at, None);
             }
             if found && self.recovery.is_none() {
                 entered = true;
@@ -278,7 +278,7 @@ impl Tx {
     }
 }
 
-/// Books a newly acknowledged chunk on the path where it went last.
+/// Counts a newly acknowledged chunk for the path on which it was last sent.
 fn credit(
     tsn: Tsn,
     sent: &Sent,
@@ -296,7 +296,7 @@ fn credit(
     if sent.transmissions > 1 {
         return;
     }
-    // What went out before the timer expired says nothing of the path since.
+    // A chunk sent before the timer expired does not show that the path works now.
     outcome.unambiguous[at] |= in_flight;
     note_highest(&mut path.highest, tsn, sent.serial);
     if let Some((timed, at)) = path.timed
@@ -388,7 +388,7 @@ mod tests {
         assert_eq!(
             highest.iter().map(|entry| entry.0).min(),
             Some(0),
-            "two packets are no proof"
+            "two packets are not enough"
         );
         note_highest(&mut highest, 20, 3);
         assert_eq!(highest.iter().map(|entry| entry.0).min(), Some(11));

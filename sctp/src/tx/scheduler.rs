@@ -1,21 +1,21 @@
-//! In which order streams with something to send get their turn.
+//! The order in which streams with queued messages are served.
 
 use std::collections::VecDeque;
 
-/// Chooses among the streams that have a message waiting.
+/// Chooses among the streams that have a queued message.
 ///
-/// A stream is in the scheduler once or not at all; its turn is one message, since DATA chunks of
-/// different messages cannot be interleaved (RFC 8260 would change that).
+/// A stream is in the scheduler once or not at all and is served one message at a time, since
+/// fragments of different messages cannot be interleaved without RFC 8260.
 pub(crate) trait Scheduler: std::fmt::Debug {
-    /// A stream has a message.
+    /// Adds a stream that has a message.
     fn ready(&mut self, stream: u16);
-    /// Takes out the stream whose turn it is.
+    /// Removes the stream to be served next.
     fn pick(&mut self) -> Option<u16>;
-    /// How many streams wait.
+    /// Number of streams that wait.
     fn len(&self) -> usize;
 }
 
-/// Each stream in turn, one message at a time.
+/// Round robin: one message of each stream in turn.
 #[derive(Debug, Default)]
 pub(crate) struct RoundRobin(VecDeque<u16>);
 
