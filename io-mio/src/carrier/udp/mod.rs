@@ -21,14 +21,12 @@ use association::Association;
 pub use link_faults::LinkFaults;
 use socket::ReceiveBuffers;
 use sockets::Sockets;
+pub use towpath_sctp::UDP_PORT;
 use towpath_sctp::{AssociationHandle, Config, Endpoint, EndpointConfig};
 
 use crate::carrier::{AssociationId, CarrierEvent};
 use crate::limits;
 use crate::ready::ReadyQueue;
-
-/// The UDP port of SCTP (RFC 6951 §5.1).
-pub const UDP_PORT: u16 = 9899;
 
 /// How SCTP over UDP is set up.
 ///
