@@ -4,7 +4,7 @@ use std::fmt;
 
 use thiserror::Error;
 
-use crate::channel::Chunk;
+use crate::channel::chunk::Chunk;
 use crate::request::escaped;
 
 /// Why a connection ended. The first reason is kept.

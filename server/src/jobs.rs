@@ -14,7 +14,7 @@ use towpath_protocol::signed::{
     Content, FilePath, ManifestHash, SignedManifest, SignedStatement, StoreId, UserId, UserName,
 };
 use towpath_protocol::{
-    Action, Refusal, RefusalCode, Reply, Request, Role, UserEntry,
+    Action, KeyEntry, ListEntry, Refusal, RefusalCode, Reply, Request, Role, UserEntry,
     server::{ClaimedUser, Credential},
 };
 use towpath_store::{
@@ -183,7 +183,8 @@ impl Services {
             } => {
                 allow(&user, Action::List)?;
                 let limit = limit.clamp(1, MAX_LIST_ENTRIES) as usize;
-                let (entries, more) = self.store.list(&prefix, after.as_ref(), limit);
+                let (manifests, more) = self.store.list(&prefix, after.as_ref(), limit);
+                let entries = manifests.iter().filter_map(list_entry).collect();
                 Ok(Reply::List { entries, more })
             }
             Request::Stat { path } => {
@@ -199,7 +200,7 @@ impl Services {
             }
             Request::Keys { user: name } => {
                 let found = self.named(&name)?;
-                Ok(Reply::Keys(found.keys.iter().map(UserKey::entry).collect()))
+                Ok(Reply::Keys(found.keys.iter().map(key_entry).collect()))
             }
             Request::AddKey { statement } => self.add_key(me, &user, statement),
             Request::AddUser {
@@ -526,6 +527,36 @@ fn check_author(
         RefusalCode::BadManifest,
         format!("the statement is not taken: {wrong}"),
     ))
+}
+
+/// `None` for a deletion, which is not listed.
+fn list_entry(signed: &SignedManifest) -> Option<ListEntry> {
+    let manifest = signed.manifest();
+    let Content::File {
+        size, mtime, mode, ..
+    } = manifest.content
+    else {
+        return None;
+    };
+    Some(ListEntry {
+        path: manifest.path.clone(),
+        size,
+        mtime,
+        mode,
+        version: manifest.version,
+        owner: manifest.name.clone(),
+        uid: manifest.uid,
+        signer: manifest.key,
+        manifest: signed.hash(),
+    })
+}
+
+fn key_entry(key: &UserKey) -> KeyEntry {
+    KeyEntry {
+        key: key.key,
+        comment: key.comment.clone(),
+        statement: key.statement.clone(),
+    }
 }
 
 fn user_entry(user: &User) -> UserEntry {

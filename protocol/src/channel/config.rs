@@ -43,8 +43,8 @@ fn provider() -> Arc<CryptoProvider> {
 /// The TLS settings of a client: TLS 1.3 with the `towpath/1` protocol, no resumption, no early
 /// data.
 ///
-/// Any server certificate passes whose key signed the handshake; whose key that is, is for the
-/// application to decide when the connection says [`Identified`](crate::client::Event::Identified).
+/// Every server certificate passes whose key signed the handshake. Whether that key is the right
+/// one is for the application to decide once the handshake is over.
 ///
 /// # Errors
 /// None in practice: it would take a provider without TLS 1.3.

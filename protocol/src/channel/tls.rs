@@ -11,9 +11,9 @@ use rustls::{
 use rustls_pki_types::ServerName;
 use zeroize::{Zeroize, Zeroizing};
 
-use super::config::{ALPN, ServerFingerprint};
-use super::keys::{EXPORTER_LABEL, Root, Secret};
-use super::record::Algorithm;
+use crate::channel::config::{ALPN, ServerFingerprint};
+use crate::channel::keys::{EXPORTER_LABEL, Root, Secret};
+use crate::channel::record::Algorithm;
 use crate::error::ProtocolError;
 use crate::limits::{MAX_REQUEST_LEN, TLS_MESSAGE_LEN};
 

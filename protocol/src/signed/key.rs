@@ -13,7 +13,6 @@ use ssh_key::{Cipher, Kdf, LineEnding};
 use zeroize::Zeroizing;
 
 use crate::limits::{KDF_ROUNDS, MAX_KDF_ROUNDS, MAX_PRIVATE_KEY_LEN, MAX_PUBLIC_KEY_LINE_LEN};
-use crate::signed::sshsig::{self, Namespace, SignatureError};
 
 /// Why a key was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -128,12 +127,9 @@ impl SigningKey {
         PublicKey(self.0.verifying_key())
     }
 
-    /// Signs `message` for one purpose: an armored SSHSIG (Ed25519, SHA-512) that
-    /// `ssh-keygen -Y verify` checks. Ends with a line feed.
-    pub fn sign(&self, namespace: Namespace, message: &[u8]) -> String {
-        let signed = sshsig::signed_data(namespace, message);
-        let signature = self.0.sign(&signed);
-        sshsig::armor(&self.public(), namespace, &signature.to_bytes())
+    /// Signs the bytes as they are (RFC 8032), for [`sign`](Self::sign).
+    pub(super) fn sign_raw(&self, data: &[u8]) -> [u8; 64] {
+        self.0.sign(data).to_bytes()
     }
 }
 
@@ -238,26 +234,11 @@ impl PublicKey {
         Fingerprint(Sha256::digest(blob).into())
     }
 
-    /// Checks an armored SSHSIG: its one canonical spelling, this key, this purpose, Ed25519 with
-    /// SHA-512, and no malleable or small-order signature.
-    pub fn verify(
-        &self,
-        namespace: Namespace,
-        message: &[u8],
-        armored: &str,
-    ) -> Result<(), SignatureError> {
-        let signature = sshsig::dearmor(armored)?;
-        if signature.key != *self {
-            return Err(SignatureError::OtherKey);
-        }
-        if signature.namespace != namespace {
-            return Err(SignatureError::OtherNamespace);
-        }
-        let signed = sshsig::signed_data(namespace, message);
-        let bytes = ed25519_dalek::Signature::from_bytes(&signature.bytes);
-        self.0
-            .verify_strict(&signed, &bytes)
-            .map_err(|_| SignatureError::Invalid)
+    /// Whether this is a signature of the bytes as they are (RFC 8032), and neither malleable nor of
+    /// small order, for [`verify`](Self::verify).
+    pub(super) fn verify_raw(&self, data: &[u8], signature: &[u8; 64]) -> bool {
+        let signature = ed25519_dalek::Signature::from_bytes(signature);
+        self.0.verify_strict(data, &signature).is_ok()
     }
 
     pub(crate) fn key_data(&self) -> KeyData {

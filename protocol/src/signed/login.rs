@@ -1,6 +1,6 @@
 //! The text that a key login signs.
 
-use crate::signed::StoreId;
+use crate::signed::name::StoreId;
 
 /// The canonical text of a key login, signed in the namespace `login@towpath`.
 ///

@@ -4,7 +4,7 @@ use sha2::{Digest, Sha512};
 use ssh_key::{Algorithm, HashAlg, LineEnding, Signature, SshSig};
 
 use crate::limits::MAX_SIGNATURE_LEN;
-use crate::signed::key::PublicKey;
+use crate::signed::key::{PublicKey, SigningKey};
 
 /// What a signature is for. A signature for one purpose is worth nothing for another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -59,6 +59,39 @@ pub enum SignatureError {
     /// The signature does not belong to the message.
     #[error("the signature does not match")]
     Invalid,
+}
+
+impl SigningKey {
+    /// Signs `message` for one purpose: an armored SSHSIG (Ed25519, SHA-512) that
+    /// `ssh-keygen -Y verify` checks. Ends with a line feed.
+    pub fn sign(&self, namespace: Namespace, message: &[u8]) -> String {
+        let signed = signed_data(namespace, message);
+        armor(&self.public(), namespace, &self.sign_raw(&signed))
+    }
+}
+
+impl PublicKey {
+    /// Checks an armored SSHSIG: its one canonical spelling, this key, this purpose, Ed25519 with
+    /// SHA-512, and no malleable or small-order signature.
+    pub fn verify(
+        &self,
+        namespace: Namespace,
+        message: &[u8],
+        armored: &str,
+    ) -> Result<(), SignatureError> {
+        let signature = dearmor(armored)?;
+        if signature.key != *self {
+            return Err(SignatureError::OtherKey);
+        }
+        if signature.namespace != namespace {
+            return Err(SignatureError::OtherNamespace);
+        }
+        let signed = signed_data(namespace, message);
+        match self.verify_raw(&signed, &signature.bytes) {
+            true => Ok(()),
+            false => Err(SignatureError::Invalid),
+        }
+    }
 }
 
 /// The key that an armored SSHSIG says it is by. Proves nothing until [`PublicKey::verify`] accepts
@@ -143,7 +176,6 @@ pub(crate) fn signed_data(namespace: Namespace, message: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::signed::key::SigningKey;
 
     #[test]
     fn a_signature_is_for_one_message_key_and_purpose() {

@@ -15,8 +15,9 @@ use crate::limits::{
     MAX_CLAIMED_NAME_LEN, MAX_LIST_ENTRIES, MAX_MESSAGE_LEN, MAX_PATH_LEN, MAX_SIGNATURE_LEN,
     PROTOCOL_VERSION,
 };
-use crate::signed::{FilePath, StoreId, UserId, UserName};
-use crate::{NewPassword, Refusal, Reply, Request, Role};
+use crate::request::{NewPassword, Refusal, Reply, Request};
+use crate::role::Role;
+use crate::signed::name::{FilePath, StoreId, UserId, UserName};
 
 mod kind {
     pub(super) const CLIENT_HELLO: u8 = 0x01;

@@ -8,11 +8,13 @@ use crate::limits::{
     MAX_COMMENT_LEN, MAX_MESSAGE_LEN, MAX_PASSWORD_LEN, MAX_PATH_LEN, MAX_SIGNATURE_LEN,
     MAX_STATEMENT_LEN, MAX_USER_NAME_LEN, MODE_MASK,
 };
-use crate::signed::{
-    FilePath, Fingerprint, ManifestHash, PathError, PublicKey, SignedManifest, SignedManifestError,
-    SignedStatement, StatementError, Timestamp, UserId, UserName, UserNameError,
-};
-use crate::{KeyEntry, ListEntry, Refusal, RefusalCode, Role, UserEntry};
+use crate::request::{KeyEntry, ListEntry, Refusal, RefusalCode, UserEntry};
+use crate::role::Role;
+use crate::signed::key::{Fingerprint, PublicKey};
+use crate::signed::manifest::{ManifestHash, SignedManifest, SignedManifestError};
+use crate::signed::name::{FilePath, PathError, UserId, UserName, UserNameError};
+use crate::signed::statement::{SignedStatement, StatementError};
+use crate::signed::timestamp::Timestamp;
 
 /// Canonical text and armored signature, not yet verified.
 pub(crate) struct Signed<'a> {

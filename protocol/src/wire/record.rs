@@ -4,10 +4,11 @@ use super::cursor::{Reader, Writer};
 use super::parts::{
     Signed, read_manifest, read_raw_path, read_refusal, refuse_path, write_refusal,
 };
-use crate::Refusal;
 use crate::channel::chunk::Chunk;
 use crate::error::ProtocolError;
-use crate::signed::{FilePath, ManifestHash, SignedManifest};
+use crate::request::Refusal;
+use crate::signed::manifest::{ManifestHash, SignedManifest};
+use crate::signed::name::FilePath;
 
 /// The first record of a transfer.
 #[derive(Debug, Clone, PartialEq, Eq)]

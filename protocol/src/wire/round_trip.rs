@@ -4,8 +4,9 @@
 use super::control::{ClientMessage, ServerMessage, split_frame};
 use super::record::{Open, TransferReply, decode_abort, decode_proof, encode_abort, encode_proof};
 use crate::channel::kind::{RecordKind, decode_credit, encode_credit};
+use crate::error::ProtocolError;
 use crate::limits::{MAX_LIST_ENTRIES, MAX_REPLY_LEN};
-use crate::{ProtocolError, Request};
+use crate::request::Request;
 
 /// Whose messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -26,10 +26,10 @@ pub use error::RegistryError;
 use file::RegistryFile;
 pub use password::PasswordError;
 use password::PasswordHash;
+use towpath_protocol::Role;
 use towpath_protocol::signed::{
     KeyAction, PublicKey, SignedStatement, Timestamp, UserId, UserName,
 };
-use towpath_protocol::{KeyEntry, Role};
 
 use crate::limits::{DEFAULT_BCRYPT_COST, MAX_BCRYPT_COST, MAX_KEYS, MIN_BCRYPT_COST};
 
@@ -82,18 +82,6 @@ pub struct UserKey {
     pub added: Timestamp,
     /// The statement that added it, if it was not added by the administrator.
     pub statement: Option<SignedStatement>,
-}
-
-impl UserKey {
-    /// As the protocol carries it.
-    #[must_use]
-    pub fn entry(&self) -> KeyEntry {
-        KeyEntry {
-            key: self.key,
-            comment: self.comment.clone(),
-            statement: self.statement.clone(),
-        }
-    }
 }
 
 /// A key to be added.

@@ -89,7 +89,7 @@ fn users_survive_in_a_file_of_mode_0600() {
     assert!(
         alice.has_password() && alice.has_key(&key(1).public()) && !alice.has_key(&key(2).public())
     );
-    assert_eq!(alice.keys[0].entry().comment, "key 1");
+    assert_eq!(alice.keys[0].comment, "key 1");
     assert!(!fs::read_to_string(bench.path()).unwrap().contains("horse"));
     let leftovers: BTreeSet<_> = fs::read_dir(bench.dir.path())
         .unwrap()

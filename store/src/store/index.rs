@@ -3,7 +3,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
-use towpath_protocol::ListEntry;
 use towpath_protocol::signed::{Content, FilePath, SignedManifest};
 
 use crate::limits::MAX_LIST;
@@ -58,7 +57,7 @@ impl Index {
         prefix: &str,
         after: Option<&FilePath>,
         limit: usize,
-    ) -> (Vec<ListEntry>, bool) {
+    ) -> (Vec<SignedManifest>, bool) {
         let lower = match after {
             Some(after) if after.as_str() >= prefix => Bound::Excluded(after.as_str()),
             _ => Bound::Included(prefix),
@@ -70,30 +69,8 @@ impl Index {
         let page = rest
             .by_ref()
             .take(limit.min(MAX_LIST))
-            .filter_map(|(_, signed)| entry(signed))
+            .map(|(_, signed)| signed.clone())
             .collect();
         (page, rest.next().is_some())
     }
-}
-
-/// `None` for deletions, which are not listed.
-fn entry(signed: &SignedManifest) -> Option<ListEntry> {
-    let manifest = signed.manifest();
-    let Content::File {
-        size, mtime, mode, ..
-    } = manifest.content
-    else {
-        return None;
-    };
-    Some(ListEntry {
-        path: manifest.path.clone(),
-        size,
-        mtime,
-        mode,
-        version: manifest.version,
-        owner: manifest.name.clone(),
-        uid: manifest.uid,
-        signer: manifest.key,
-        manifest: signed.hash(),
-    })
 }

@@ -28,7 +28,6 @@ pub use error::{CommitError, Mismatch, OpenError, StoreError};
 use index::Index;
 pub use open::OpenReport;
 use paths::{DurableDirs, PathLocks};
-use towpath_protocol::ListEntry;
 use towpath_protocol::signed::{FilePath, SignedManifest, StoreId};
 pub use upload::Upload;
 
@@ -86,16 +85,16 @@ impl Store {
         self.shared.id
     }
 
-    /// Up to `limit` files (at most [`MAX_LIST`](crate::limits::MAX_LIST)) whose paths begin with
-    /// `prefix` and come after `after`, in the order of their bytes, and whether there are more.
-    /// Deletions are not listed.
+    /// The manifests of up to `limit` files (at most [`MAX_LIST`](crate::limits::MAX_LIST)) whose
+    /// paths begin with `prefix` and come after `after`, in the order of the paths' bytes, and
+    /// whether there are more. Deletions are not listed.
     #[must_use]
     pub fn list(
         &self,
         prefix: &str,
         after: Option<&FilePath>,
         limit: usize,
-    ) -> (Vec<ListEntry>, bool) {
+    ) -> (Vec<SignedManifest>, bool) {
         self.shared.index().list(prefix, after, limit)
     }
 

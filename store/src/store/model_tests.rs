@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use towpath_protocol::channel::Chunk;
+use towpath_protocol::signed::Content;
 
 use super::tests::{bytes, get, next, path, put};
 use super::*;
@@ -103,7 +104,7 @@ proptest! {
                         .collect();
                     let after = after.map(path);
                     let (page, more) = store.list(&prefix, after.as_ref(), limit);
-                    let names: Vec<&str> = page.iter().map(|entry| entry.path.as_str()).collect();
+                    let names: Vec<&str> = page.iter().map(|signed| signed.manifest().path.as_str()).collect();
                     prop_assert_eq!(&names[..], &matching[..matching.len().min(limit)]);
                     prop_assert_eq!(more, matching.len() > limit);
                 }
@@ -120,10 +121,16 @@ proptest! {
             let version = store.stat(&path(name)).map(|signed| signed.manifest().version);
             prop_assert_eq!(version, versions.get(name).copied());
         }
-        for entry in store.list("", None, 100).0 {
-            let data = &model[entry.path.as_str()];
-            prop_assert_eq!((entry.size, entry.version), (data.len() as u64, versions[entry.path.as_str()]));
-            prop_assert_eq!((entry.owner.as_str(), entry.mode), ("alice", 0o644));
+        let (listed, more) = store.list("", None, 100);
+        prop_assert!(!more && listed.len() == model.len());
+        for signed in listed {
+            let manifest = signed.manifest();
+            let name = manifest.path.as_str();
+            let Content::File { size, mode, .. } = manifest.content else {
+                panic!("a deletion is listed");
+            };
+            prop_assert_eq!((size, manifest.version), (model[name].len() as u64, versions[name]));
+            prop_assert_eq!((manifest.name.as_str(), mode), ("alice", 0o644));
         }
     }
 }
