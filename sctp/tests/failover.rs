@@ -1,4 +1,4 @@
-//! Paths die and come back in mid-transfer; the receiver's stall is measured.
+//! Paths fail and are restored during a transfer; the receiver's longest wait is measured.
 #![expect(
     clippy::disallowed_methods,
     reason = "an Instant can be had from nowhere else"

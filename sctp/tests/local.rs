@@ -1,5 +1,4 @@
-//! What a carrier tells an endpoint beside datagrams: its addresses as they come, paths in order,
-//! the end of listening.
+//! Changes from the owner of the sockets: new addresses, paths in order, the end of listening.
 #![expect(
     clippy::disallowed_methods,
     reason = "an Instant can be had from nowhere else"

@@ -44,14 +44,14 @@ fn a_thousand_worlds() {
     if seeds.end - seeds.start == SEEDS {
         assert!(
             lost > 0 && lost < SEEDS / 10,
-            "a few worlds are hopeless, most are not: {lost}"
+            "a few networks fail for good, most do not: {lost}"
         );
     }
 }
 
 enum Outcome {
     Delivered,
-    /// No path was left for good, and both ends said so.
+    /// All paths have failed for good, and both ends have reported it.
     Reported,
 }
 
@@ -196,7 +196,7 @@ fn pairs(hosts: &[Vec<SocketAddr>; 2]) -> Vec<(SocketAddr, SocketAddr)> {
         .collect()
 }
 
-/// Cuts a path or several, brings one back, or has a NAT forget a port.
+/// Cuts a path or several, restores one, or lets a NAT change a port.
 fn fault(world: &mut World, hosts: &[Vec<SocketAddr>; 2]) {
     let all = pairs(hosts);
     let (a, b) = all[world.network.below(all.len() as u64) as usize];

@@ -129,7 +129,7 @@ fn answer_heartbeats(peer: &mut Peer) {
 }
 
 #[test]
-fn a_silly_window_is_not_fed_with_crumbs() {
+fn a_silly_window_gets_no_tiny_segments() {
     let mut peer = with_data(1_000);
     let handle = peer.handle.expect("up");
     peer.server

@@ -1,5 +1,5 @@
-//! Hostile peers, after RFC 5062: bounded in memory, in work and in what others can be made to
-//! suffer.
+//! Hostile peers (RFC 5062): what they can cause is bounded in memory, in work and in packets to
+//! others.
 
 mod data;
 mod peer;

@@ -1,4 +1,4 @@
-//! A peer whose every byte the test decides.
+//! A peer that sends the bytes that the test determines.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -12,7 +12,7 @@ pub(crate) const PORT: u16 = 9_260;
 pub(crate) const OUR_TAG: u32 = 0x0bad_cafe;
 pub(crate) const SERVER: &str = "10.0.0.2:9899";
 
-/// A server under attack, and the attacker's own address and tags.
+/// A server under attack, and the attacker's address, port and tags.
 pub(crate) struct Peer {
     pub(crate) server: Endpoint,
     pub(crate) now: Instant,
@@ -78,7 +78,7 @@ impl Peer {
         }
     }
 
-    /// One that has set up an association as it should.
+    /// A peer that has set up an association correctly.
     pub(crate) fn connected() -> Self {
         Self::new().set_up()
     }
@@ -117,7 +117,7 @@ impl Peer {
         packet
     }
 
-    /// Hands a packet to the server and takes what it sends and says.
+    /// Hands a packet to the server and collects what it sends and its events.
     pub(crate) fn deliver(&mut self, packet: &[u8]) {
         let path = PathId::new(self.path.remote, self.path.local);
         self.server.handle_datagram(path, packet, self.now);
@@ -140,7 +140,7 @@ impl Peer {
         }
     }
 
-    /// Lets time pass.
+    /// Advances the time by `span`.
     pub(crate) fn wait(&mut self, span: Duration) {
         let end = self.now + span;
         while let Some(deadline) = self
@@ -155,12 +155,12 @@ impl Peer {
         self.now = end;
     }
 
-    /// What the server has sent since last asked.
+    /// What the server has sent since the last call.
     pub(crate) fn replies(&mut self) -> Vec<(PathId, Vec<u8>)> {
         std::mem::take(&mut self.sent)
     }
 
-    /// Likewise, in words.
+    /// Likewise, as text.
     pub(crate) fn words(&mut self) -> Vec<String> {
         self.replies()
             .iter()
@@ -172,7 +172,7 @@ impl Peer {
         self.send_tagged(0, |writer| assert!(writer.init(init, &[], None, 256)));
     }
 
-    /// Reads tags and cookie from the INIT ACK that has come.
+    /// Reads tag and cookie from the INIT ACK.
     pub(crate) fn learn(&mut self) {
         let replies = self.replies();
         let [(_, packet)] = &replies[..] else {
