@@ -100,8 +100,8 @@ pub(super) fn verify(hash: Option<&PasswordHash>, password: &[u8], cost: u32) ->
     matches
 }
 
-/// The costs of the hashes that bring the work for a hash of cost `done` up to `wanted`: 2^done + …
-/// = 2^wanted.
+/// The costs of the further hashes that bring the work for a hash of cost `done` up to that of
+/// `wanted`: with all of them, 2^wanted rounds.
 fn missing(done: Option<u32>, wanted: u32) -> std::ops::Range<u32> {
     match done {
         Some(done) => done..wanted,
