@@ -4,10 +4,11 @@ use std::process::{Command, Stdio};
 
 use clap::Args;
 
+use crate::error::TaskError;
 use crate::output::Output;
 use crate::report::Report;
 use crate::tools::{self, Tool};
-use crate::{TaskError, limits, process};
+use crate::{limits, process};
 
 /// What to fuzz and for how long.
 #[derive(Debug, Args)]

@@ -11,9 +11,10 @@ use std::process::{Command, Stdio};
 use clap::Args;
 
 use crate::build::{self, Executables};
+use crate::error::TaskError;
 use crate::output::Output;
 use crate::tools::{self, Tool};
-use crate::{TaskError, limits, process, uml};
+use crate::{limits, process, uml};
 
 /// What to run and where.
 #[derive(Debug, Default, Args)]

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod build;
+mod error;
 mod fuzz;
 mod kernel;
 mod limits;
@@ -41,21 +42,6 @@ enum Task {
     Kernel(kernel::Options),
     /// Run the fuzz targets
     Fuzz(fuzz::Options),
-}
-
-/// Why a task did not succeed.
-#[derive(Debug, thiserror::Error)]
-enum TaskError {
-    #[error(transparent)]
-    Command(#[from] process::CommandError),
-    #[error(transparent)]
-    Tools(#[from] tools::ToolsError),
-    #[error(transparent)]
-    Build(#[from] build::BuildError),
-    #[error(transparent)]
-    Uml(#[from] uml::UmlError),
-    #[error("{0}")]
-    Failed(String),
 }
 
 fn main() -> ExitCode {

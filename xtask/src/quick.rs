@@ -1,8 +1,9 @@
 //! `cargo xtask quick`: what finds most mistakes in under three minutes.
 
+use crate::error::TaskError;
 use crate::report::Report;
 use crate::suite::{self, Which};
-use crate::{TaskError, build, limits, process, style, test};
+use crate::{build, limits, process, style, test};
 
 /// Runs the format checks, the lints, the unit tests and a few seeds of the simulator.
 pub(crate) fn run() -> Result<(), TaskError> {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use crate::TaskError;
+use crate::error::TaskError;
 use crate::output::Output;
 
 /// How a step ended.

@@ -4,8 +4,9 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
+use crate::error::TaskError;
 use crate::output::Output;
-use crate::{TaskError, limits, process};
+use crate::{limits, process};
 
 /// Checks the format of code, the groups of imports, and the width of comments and documents.
 pub(crate) fn check(output: &Output) -> Result<(), TaskError> {

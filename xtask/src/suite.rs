@@ -11,8 +11,9 @@ use std::thread;
 use std::time::Instant;
 
 use crate::build::{Executable, Executables};
+use crate::error::TaskError;
 use crate::output::Output;
-use crate::{TaskError, process, tools};
+use crate::{process, tools};
 
 /// The program that needs a kernel with SCTP; the kernel suite runs it.
 const CARRIER_TEST: &str = "kernel";

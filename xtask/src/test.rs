@@ -9,11 +9,12 @@ use std::thread;
 use clap::{Args, ValueEnum};
 
 use crate::build::{self, BuildError, Executables};
+use crate::error::TaskError;
 use crate::output::Output;
 use crate::report::Report;
 use crate::suite::{self, Which};
 use crate::tools::{self, Tool};
-use crate::{TaskError, kernel, process, style};
+use crate::{kernel, process, style};
 
 /// What to run.
 #[derive(Debug, Args)]
