@@ -7,13 +7,13 @@
 #![forbid(unsafe_code)]
 
 pub mod admin;
+pub mod admission;
 pub mod cli;
 mod download;
 pub mod home;
 pub mod identity;
 pub mod jobs;
 pub mod limits;
-pub mod places;
 mod refusals;
 pub mod run;
 pub mod session;

@@ -18,11 +18,11 @@ use towpath_store::{Recipient, StorageKey, Store};
 use tracing::level_filters::LevelFilter;
 
 use super::admin::{self, AdminError};
+use super::admission::SessionQuota;
 use super::home::{CarrierChoice, Config, Home};
 use super::identity::Identity;
 use super::jobs::Services;
 use super::limits;
-use super::places::Places;
 use super::session::ServerSession;
 
 /// Where to listen.
@@ -135,7 +135,7 @@ pub struct Listening {
     driver: Driver<ServerSession>,
     services: Arc<Services>,
     session: ServerConfig,
-    shares: Arc<Places>,
+    quota: Arc<SessionQuota>,
     places: String,
     udp_port: Option<u16>,
 }
@@ -197,7 +197,7 @@ impl Server {
             driver,
             services: self.services,
             session: self.session,
-            shares: Places::new((self.config.max_sessions / limits::NETWORK_SHARE).max(1)),
+            quota: SessionQuota::new((self.config.max_sessions / limits::NETWORK_SHARE).max(1)),
             places,
             udp_port: listeners.udp_port,
         })
@@ -229,21 +229,21 @@ impl Listening {
             mut driver,
             services,
             session,
-            shares,
+            quota,
             ..
         } = self;
         let mut accept = |peer: Peer| {
             let peer_name = peer.to_string();
             let address = peer.addresses.first().map(|address| address.ip());
-            let Some(place) = shares.take(address) else {
+            let Some(permit) = quota.admit(address) else {
                 tracing::warn!(
                     peer = peer_name,
-                    "too many sessions of one network: turned away"
+                    "too many sessions of one network: refused"
                 );
                 return None;
             };
             let services = Arc::clone(&services);
-            match ServerSession::new(&session, services, peer, place, Instant::now()) {
+            match ServerSession::new(&session, services, peer, permit, Instant::now()) {
                 Ok(session) => Some(session),
                 Err(error) => {
                     tracing::error!(peer = peer_name, %error, "cannot serve a client");

@@ -17,10 +17,10 @@ use towpath_protocol::{
     Refusal, RefusalCode, Reply, Request, RequestId, Role, TransferId, UsageError,
 };
 
+use super::admission::{Network, Permit};
 use super::download::Outgoing;
 use super::jobs::{CommitOutcome, Job, Me, Output, Services};
 use super::limits;
-use super::places::{Network, Place};
 use super::upload::Incoming;
 
 /// A session of the server.
@@ -29,8 +29,8 @@ pub struct ServerSession {
     services: Arc<Services>,
     peer: Peer,
     network: Network,
-    /// Given back when the session ends.
-    _place: Place,
+    /// Released when the session ends.
+    _permit: Permit,
     me: Option<Me>,
     delayed_login: Option<DelayedLogin>,
     transfers: BTreeMap<TransferId, Transfer>,
@@ -84,18 +84,18 @@ impl ServerSession {
         config: &ServerConfig,
         services: Arc<Services>,
         peer: Peer,
-        place: Place,
+        permit: Permit,
         now: Instant,
     ) -> Result<Self, TlsConfigError> {
         let connection = Connection::new(config.clone(), now)?;
-        let network = place.network();
+        let network = permit.network();
         tracing::info!(%peer, "connected");
         Ok(Self {
             connection,
             services,
             peer,
             network,
-            _place: place,
+            _permit: permit,
             me: None,
             delayed_login: None,
             transfers: BTreeMap::new(),

@@ -8,8 +8,8 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use super::admission::Network;
 use super::limits;
-use super::places::Network;
 
 /// What one user, network or pair of both has done.
 #[derive(Debug, Clone, Copy)]

@@ -20,10 +20,10 @@ use towpath_protocol::{Limits, Refusal, Reply, Request, Role, TransferId};
 use towpath_store::{NewKey, NewUser, Registry, StorageKey, Store};
 use zeroize::Zeroizing;
 
+use crate::admission::SessionQuota;
 use crate::home::Home;
 use crate::identity::Identity;
 use crate::jobs::{Job, Services};
-use crate::places::Places;
 use crate::session::ServerSession;
 
 pub(super) const PASSWORD: &str = "correct horse";
@@ -33,7 +33,7 @@ pub(super) struct Server {
     pub(super) home: Home,
     pub(super) services: Arc<Services>,
     config: ServerConfig,
-    places: Arc<Places>,
+    admission: Arc<SessionQuota>,
     _dir: tempfile::TempDir,
 }
 
@@ -66,7 +66,7 @@ impl Server {
             home,
             services: Arc::new(Services::new(store, registry)),
             config,
-            places: Places::new(100),
+            admission: SessionQuota::new(100),
             _dir: dir,
         }
     }
@@ -101,8 +101,8 @@ impl Server {
             carrier: "test",
         };
         let place = self
-            .places
-            .take(Some(IpAddr::V4(Ipv4Addr::new(10, 0, 0, host))))
+            .admission
+            .admit(Some(IpAddr::V4(Ipv4Addr::new(10, 0, 0, host))))
             .unwrap();
         let services = Arc::clone(&self.services);
         let server = ServerSession::new(&self.config, services, peer, place, now).unwrap();

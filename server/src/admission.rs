@@ -1,4 +1,4 @@
-//! Places for sessions: one network gets only a share of them.
+//! Admission of sessions: a bound on the sessions of one network.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -25,67 +25,67 @@ impl From<Option<IpAddr>> for Network {
     }
 }
 
-/// The sessions of each network, bounded.
+/// Counts the sessions of each network, up to a limit.
 #[derive(Debug)]
-pub struct Places {
-    taken: Mutex<BTreeMap<Network, usize>>,
-    most: usize,
+pub struct SessionQuota {
+    sessions: Mutex<BTreeMap<Network, usize>>,
+    limit: usize,
 }
 
-/// One session's place; dropping it gives it back.
+/// The admission of one session; dropping it releases it.
 #[derive(Debug)]
-pub struct Place {
-    places: Arc<Places>,
+pub struct Permit {
+    quota: Arc<SessionQuota>,
     network: Network,
 }
 
-impl Places {
-    /// At most `most` places for each network; peers without an address are not counted.
-    pub fn new(most: usize) -> Arc<Self> {
+impl SessionQuota {
+    /// At most `limit` sessions for each network; peers without an address are not limited.
+    pub fn new(limit: usize) -> Arc<Self> {
         Arc::new(Self {
-            taken: Mutex::new(BTreeMap::new()),
-            most,
+            sessions: Mutex::new(BTreeMap::new()),
+            limit,
         })
     }
 
-    /// A place for a peer at `address`, unless its network has its share.
+    /// Admits a peer at `address`, unless its network has as many sessions as it may have.
     #[must_use]
-    pub fn take(self: &Arc<Self>, address: Option<IpAddr>) -> Option<Place> {
+    pub fn admit(self: &Arc<Self>, address: Option<IpAddr>) -> Option<Permit> {
         let network = Network::from(address);
         // The map holds counts only, changed in one step: after a panic elsewhere it is still
         // right.
-        let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let count = taken.entry(network).or_default();
-        if *count >= self.most && network != Network::Local {
+        let mut sessions = self.sessions.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = sessions.entry(network).or_default();
+        if *count >= self.limit && network != Network::Local {
             return None;
         }
         *count += 1;
-        drop(taken);
-        Some(Place {
-            places: Arc::clone(self),
+        drop(sessions);
+        Some(Permit {
+            quota: Arc::clone(self),
             network,
         })
     }
 }
 
-impl Place {
-    /// The network that the place is counted for.
+impl Permit {
+    /// The network that the session is counted for.
     pub fn network(&self) -> Network {
         self.network
     }
 }
 
-impl Drop for Place {
+impl Drop for Permit {
     fn drop(&mut self) {
-        let mut taken = self
-            .places
-            .taken
+        let mut sessions = self
+            .quota
+            .sessions
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        if let Some(count) = taken.get_mut(&self.network) {
+        if let Some(count) = sessions.get_mut(&self.network) {
             *count -= 1;
             if *count == 0 {
-                taken.remove(&self.network);
+                sessions.remove(&self.network);
             }
         }
     }
@@ -97,16 +97,16 @@ mod tests {
 
     #[test]
     fn one_network_does_not_take_all() {
-        let places = Places::new(3);
+        let quota = SessionQuota::new(3);
         let a = Some(IpAddr::from([10, 0, 0, 1]));
         let b = Some(IpAddr::from([10, 0, 0, 2]));
-        let held: Vec<Place> = (0..3).filter_map(|_| places.take(a)).collect();
+        let held: Vec<Permit> = (0..3).filter_map(|_| quota.admit(a)).collect();
         assert_eq!(held.len(), 3);
-        assert!(places.take(a).is_none());
-        assert!(places.take(b).is_some());
+        assert!(quota.admit(a).is_none());
+        assert!(quota.admit(b).is_some());
         drop(held);
-        assert!(places.take(a).is_some());
-        assert!(places.taken.lock().unwrap().is_empty());
+        assert!(quota.admit(a).is_some());
+        assert!(quota.sessions.lock().unwrap().is_empty());
     }
 
     #[test]
