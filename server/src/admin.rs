@@ -14,9 +14,10 @@ use towpath_store::{
 };
 use zeroize::Zeroizing;
 
-use super::home::{ConfigError, Home};
-use super::identity::{Identity, IdentityError};
+use super::config::{Config, ConfigError};
+use super::directory::ServerDirectory;
 use super::limits;
+use super::tls_identity::{TlsIdentity, TlsIdentityError};
 
 /// Where a new user's password comes from; never from the command line.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -89,7 +90,7 @@ pub enum AdminError {
     Config(#[from] ConfigError),
     /// The certificate or its key was not taken.
     #[error(transparent)]
-    Identity(#[from] IdentityError),
+    Identity(#[from] TlsIdentityError),
     /// The storage key was not taken.
     #[error(transparent)]
     StorageKey(#[from] KeyFileError),
@@ -130,13 +131,13 @@ pub struct Made {
     pub store: StoreId,
     /// The key that clients will know the server by.
     pub key: ServerFingerprint,
-    home: Home,
+    directory: ServerDirectory,
     recipient: String,
 }
 
 impl fmt::Display for Made {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let dir = self.home.root().display();
+        let dir = self.directory.root().display();
         writeln!(f, "made the server directory {dir}")?;
         writeln!(f, "store       {}", self.store)?;
         writeln!(f, "server key  {}", self.key)?;
@@ -144,12 +145,12 @@ impl fmt::Display for Made {
         writeln!(
             f,
             "\nKeep a copy of {} in a safe place, away from this machine:\nwithout it every stored file is lost, and whoever has it can read them all.",
-            self.home.storage_key().display()
+            self.directory.storage_key().display()
         )?;
         writeln!(
             f,
             "For recovery with another key, put its age recipient into {} before the first upload:\n  recipients = [\"age1…\"]",
-            self.home.config().display()
+            self.directory.config().display()
         )?;
         writeln!(
             f,
@@ -172,33 +173,33 @@ pub fn init(dir: &Path) -> Result<Made, AdminError> {
         return Err(AdminError::NotEmpty(dir.to_owned()));
     }
     check_mode(dir)?;
-    let home = Home::new(dir);
-    Identity::create(&home)?;
+    let directory = ServerDirectory::new(dir);
+    TlsIdentity::create(&directory)?;
     let storage_key = StorageKey::generate();
-    storage_key.save_new(&home.storage_key())?;
-    Registry::create(&home.users())?;
-    let store = Store::init(&home.files(), &storage_key)?;
-    let identity = Identity::load(&home)?;
-    let key = fingerprint(&home, &identity)?;
+    storage_key.save_new(&directory.storage_key())?;
+    Registry::create(&directory.users())?;
+    let store = Store::init(&directory.files(), &storage_key)?;
+    let identity = TlsIdentity::load(&directory)?;
+    let key = fingerprint(&directory, &identity)?;
     Ok(Made {
         store,
         key,
-        home,
+        directory,
         recipient: storage_key.recipient().to_string(),
     })
 }
 
 /// The server key's fingerprint, as clients show and pin it.
 pub(super) fn fingerprint(
-    home: &Home,
-    identity: &Identity,
+    directory: &ServerDirectory,
+    identity: &TlsIdentity,
 ) -> Result<ServerFingerprint, AdminError> {
     let certificate = identity.chain.first();
     certificate
         .and_then(|certificate| ServerFingerprint::of_certificate(certificate).ok())
         .ok_or_else(|| {
-            AdminError::Identity(IdentityError::Bad {
-                path: home.certificate(),
+            AdminError::Identity(TlsIdentityError::Bad {
+                path: directory.certificate(),
                 reason: "the first certificate cannot be read as X.509".to_owned(),
             })
         })
@@ -276,16 +277,19 @@ pub fn remove_user(dir: &Path, name: &UserName) -> Result<(), AdminError> {
 
 /// Opens the registry of a server directory, with the configured password cost.
 pub(super) fn open_registry(dir: &Path) -> Result<Registry, AdminError> {
-    let home = Home::new(dir);
-    if !home.users().exists() {
+    let directory = ServerDirectory::new(dir);
+    if !directory.users().exists() {
         return Err(AdminError::NoServer {
             dir: dir.to_owned(),
             missing: "users.json",
         });
     }
     check_mode(dir)?;
-    let config = home.load_config()?;
-    Ok(Registry::open_with_cost(&home.users(), config.bcrypt_cost)?)
+    let config = Config::load(&directory.config())?;
+    Ok(Registry::open_with_cost(
+        &directory.users(),
+        config.bcrypt_cost,
+    )?)
 }
 
 /// Refuses a directory that others may write to.

@@ -9,8 +9,8 @@ use towpath_protocol::Role;
 use towpath_protocol::signed::UserName;
 
 use super::admin::{self, AdminError, Password};
-use super::home::CarrierChoice;
-use super::run::{self, Listen, Network, RunError};
+use super::config::Transport;
+use super::run::{self, Listen, ListenOptions, RunError};
 
 const EXIT_CODES: &str = "Exit codes:
   0  done
@@ -50,9 +50,9 @@ struct RunArguments {
     /// SCTP port [default: 9260]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
-    /// What to listen with [default: auto]
+    /// How to carry SCTP [default: auto]
     #[arg(long, value_enum)]
-    carrier: Option<CarrierChoice>,
+    transport: Option<Transport>,
     /// UDP port of SCTP in user space [default: 9899]
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     udp_port: Option<u16>,
@@ -87,7 +87,7 @@ enum UserCommand {
         /// The server directory
         dir: PathBuf,
     },
-    /// Change a user's role; open sessions feel it at once
+    /// Change a user's role; takes effect on open sessions
     Role {
         /// The server directory
         dir: PathBuf,
@@ -126,10 +126,10 @@ fn dispatch(command: Command) -> Result<(), CommandError> {
         Command::Run(arguments) => {
             let listen = match arguments.unix {
                 Some(path) => Listen::Unix(path),
-                None => Listen::Network(Network {
+                None => Listen::Sctp(ListenOptions {
                     addresses: arguments.listen,
                     port: arguments.port,
-                    carrier: arguments.carrier,
+                    transport: arguments.transport,
                     udp_port: arguments.udp_port,
                     link_faults: None,
                 }),

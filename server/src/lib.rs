@@ -9,15 +9,16 @@
 pub mod admin;
 pub mod admission;
 pub mod cli;
+pub mod config;
+pub mod directory;
 mod download;
-pub mod home;
-pub mod identity;
 pub mod jobs;
 pub mod limits;
 mod refusals;
 pub mod run;
 pub mod session;
 pub mod throttle;
+pub mod tls_identity;
 mod upload;
 
 #[cfg(test)]

@@ -19,30 +19,31 @@ use tracing::level_filters::LevelFilter;
 
 use super::admin::{self, AdminError};
 use super::admission::SessionQuota;
-use super::home::{CarrierChoice, Config, Home};
-use super::identity::Identity;
+use super::config::{Config, Transport};
+use super::directory::ServerDirectory;
 use super::jobs::Services;
 use super::limits;
 use super::session::ServerSession;
+use super::tls_identity::TlsIdentity;
 
 /// Where to listen.
 #[derive(Debug, Clone)]
 pub enum Listen {
     /// SCTP.
-    Network(Network),
+    Sctp(ListenOptions),
     /// A UNIX socket, for tests on hosts without SCTP.
     Unix(PathBuf),
 }
 
 /// Where and how to listen for SCTP; what is not said here is as configured.
 #[derive(Debug, Clone, Default)]
-pub struct Network {
+pub struct ListenOptions {
     /// Local addresses.
     pub addresses: Vec<IpAddr>,
     /// SCTP port.
     pub port: Option<u16>,
     /// The kernel's SCTP, that in user space, or both.
-    pub carrier: Option<CarrierChoice>,
+    pub transport: Option<Transport>,
     /// UDP port of SCTP in user space; 0 lets the kernel choose.
     pub udp_port: Option<u16>,
     /// Lets addresses of SCTP in user space go silent, for a demonstration.
@@ -64,7 +65,7 @@ pub enum RunError {
         source: io::Error,
     },
     /// The host has no SCTP.
-    #[error("{0}; `modprobe sctp` as root loads the module, and `--carrier udp` needs none")]
+    #[error("{0}; `modprobe sctp` as root loads the module, and `--transport udp` needs none")]
     NoSctp(io::Error),
     /// TLS could not be set up with this certificate and key.
     #[error("cannot use cert.pem with key.pem: {0}")]
@@ -146,13 +147,13 @@ impl Server {
     /// # Errors
     /// When a part of the directory is missing, damaged or in use.
     pub fn open(dir: &Path) -> Result<Self, RunError> {
-        let home = Home::new(dir);
+        let directory = ServerDirectory::new(dir);
         let registry = admin::open_registry(dir)?;
-        let config = home.load_config().map_err(AdminError::from)?;
-        start_log(&home, &config)?;
-        let identity = Identity::load(&home).map_err(AdminError::from)?;
-        let key = admin::fingerprint(&home, &identity)?;
-        let store = open_store(&home, &config)?;
+        let config = Config::load(&directory.config()).map_err(AdminError::from)?;
+        start_log(&directory, &config)?;
+        let identity = TlsIdentity::load(&directory).map_err(AdminError::from)?;
+        let key = admin::fingerprint(&directory, &identity)?;
+        let store = open_store(&directory, &config)?;
         let tls = tls_server_config(identity.chain, identity.key, Arc::new(DefaultTimeProvider))
             .map_err(|error| RunError::Tls(error.to_string()))?;
         let session = ServerConfig {
@@ -257,8 +258,8 @@ impl Listening {
     }
 }
 
-fn open_store(home: &Home, config: &Config) -> Result<Store, RunError> {
-    let key = StorageKey::load(&home.storage_key()).map_err(AdminError::from)?;
+fn open_store(directory: &ServerDirectory, config: &Config) -> Result<Store, RunError> {
+    let key = StorageKey::load(&directory.storage_key()).map_err(AdminError::from)?;
     let recipients = config
         .recipients
         .iter()
@@ -270,7 +271,8 @@ fn open_store(home: &Home, config: &Config) -> Result<Store, RunError> {
                 })
         })
         .collect::<Result<Vec<_>, _>>()?;
-    let (store, report) = Store::open(&home.files(), key, recipients).map_err(AdminError::from)?;
+    let (store, report) =
+        Store::open(&directory.files(), key, recipients).map_err(AdminError::from)?;
     for (file, reason) in &report.unreadable {
         tracing::error!(
             file,
@@ -285,7 +287,7 @@ fn open_store(home: &Home, config: &Config) -> Result<Store, RunError> {
         eprintln!(
             "towpathd: {} stored files cannot be read and are not served; {} says which",
             report.unreadable_count,
-            home.log().display()
+            directory.log().display()
         );
     }
     tracing::info!(
@@ -298,9 +300,9 @@ fn open_store(home: &Home, config: &Config) -> Result<Store, RunError> {
     Ok(store)
 }
 
-fn start_log(home: &Home, config: &Config) -> Result<(), RunError> {
+fn start_log(directory: &ServerDirectory, config: &Config) -> Result<(), RunError> {
     let level = config.log_level.parse().unwrap_or(LevelFilter::INFO);
-    ServerLog::open(&home.log())?.install(level)?;
+    ServerLog::open(&directory.log())?.install(level)?;
     Ok(())
 }
 
@@ -315,44 +317,44 @@ struct Listeners {
 
 fn open_carriers(config: &Config, listen: Listen) -> Result<Listeners, RunError> {
     let mut listeners = Listeners::default();
-    let network = match listen {
+    let options = match listen {
         Listen::Unix(path) => {
             let place = path.display().to_string();
             let carrier = unix::listen(&path);
             listeners.add(place, carrier)?;
             return Ok(listeners);
         }
-        Listen::Network(network) => network,
+        Listen::Sctp(options) => options,
     };
-    let addresses = match (network.addresses.is_empty(), config.listen.is_empty()) {
-        (false, _) => network.addresses,
+    let addresses = match (options.addresses.is_empty(), config.listen.is_empty()) {
+        (false, _) => options.addresses,
         (true, false) => config.listen.clone(),
         (true, true) => vec![IpAddr::V4(Ipv4Addr::UNSPECIFIED)],
     };
-    let port = network.port.unwrap_or(config.port);
+    let port = options.port.unwrap_or(config.port);
     let at = |port| -> Vec<SocketAddr> {
         addresses
             .iter()
             .map(|ip| SocketAddr::new(*ip, port))
             .collect()
     };
-    let choice = network.carrier.unwrap_or(config.carrier);
+    let choice = options.transport.unwrap_or(config.transport);
     match (choice, kernel::supported()) {
-        (CarrierChoice::Udp, _) => {}
-        (CarrierChoice::Auto, Err(reason)) => tracing::info!(%reason, "no SCTP of the kernel"),
-        (CarrierChoice::Kernel, Err(reason)) => return Err(RunError::NoSctp(reason)),
-        (CarrierChoice::Auto | CarrierChoice::Kernel, Ok(())) => {
+        (Transport::Udp, _) => {}
+        (Transport::Auto, Err(reason)) => tracing::info!(%reason, "no SCTP of the kernel"),
+        (Transport::Kernel, Err(reason)) => return Err(RunError::NoSctp(reason)),
+        (Transport::Auto | Transport::Kernel, Ok(())) => {
             let carrier = kernel::listen(&at(port), &kernel::KernelConfig::default());
             listeners.add(format!("{} (kernel SCTP)", shown(&at(port))), carrier)?;
         }
     }
-    if choice == CarrierChoice::Kernel {
+    if choice == Transport::Kernel {
         return Ok(listeners);
     }
-    let udp_port = network.udp_port.unwrap_or(config.udp_port);
+    let udp_port = options.udp_port.unwrap_or(config.udp_port);
     let udp = UdpConfig {
         max_associations: config.max_sessions,
-        link_faults: network.link_faults,
+        link_faults: options.link_faults,
         ..UdpConfig::default()
     };
     match udp::listen(&at(udp_port), port, &udp) {

@@ -18,8 +18,9 @@ use towpath_io_mio::carrier::udp::LinkFaults;
 use towpath_protocol::Role;
 use towpath_protocol::signed::UserName;
 use towpath_server::admin::{self, Password};
-use towpath_server::home::{CarrierChoice, Home};
-use towpath_server::run::{Listen, Network, RunError, Server};
+use towpath_server::config::Transport;
+use towpath_server::directory::ServerDirectory;
+use towpath_server::run::{Listen, ListenOptions, RunError, Server};
 
 use super::DemoError;
 use super::figures::told;
@@ -80,18 +81,18 @@ impl Stage {
         self.dir.path().join(name)
     }
 
-    fn server_home(&self) -> Home {
-        Home::new(&self.path("server"))
+    fn server_directory(&self) -> ServerDirectory {
+        ServerDirectory::new(&self.path("server"))
     }
 
     /// Where the server keeps a file.
     pub(super) fn stored(&self, path: &str) -> PathBuf {
-        self.server_home().files().join(format!("{path}.age"))
+        self.server_directory().files().join(format!("{path}.age"))
     }
 
     /// Where the server keeps what is under way.
     pub(super) fn stored_partials(&self) -> PathBuf {
-        self.server_home().files().join(".towpath/partial")
+        self.server_directory().files().join(".towpath/partial")
     }
 
     pub(super) fn init(&self) -> Result<(), DemoError> {
@@ -131,18 +132,18 @@ impl Stage {
             .filter_map(|text| text.parse().ok())
             .collect();
         println!(
-            "  $ towpathd run server --carrier udp --listen {} --listen {}",
+            "  $ towpathd run server --transport udp --listen {} --listen {}",
             ADDRESSES[0], ADDRESSES[1]
         );
         let server = Server::open(&self.path("server"))?;
         let fingerprint = server.key().to_string();
         let link_faults = LinkFaults::default();
-        let listening = server.listen(Listen::Network(Network {
+        let listening = server.listen(Listen::Sctp(ListenOptions {
             addresses,
-            carrier: Some(CarrierChoice::Udp),
+            transport: Some(Transport::Udp),
             udp_port: Some(0),
             link_faults: Some(link_faults.clone()),
-            ..Network::default()
+            ..ListenOptions::default()
         }))?;
         let udp_port = listening
             .udp_port()

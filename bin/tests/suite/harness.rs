@@ -181,7 +181,7 @@ impl Site {
         let mut command = Command::new(towpathd());
         command.arg("run").arg(self.server_path(""));
         if crate::OVER_UDP {
-            command.args(["--carrier", "udp", "--udp-port"]);
+            command.args(["--transport", "udp", "--udp-port"]);
             command.arg(self.udp_port.to_string());
             for address in ADDRESSES.into_iter().chain([ELSEWHERE]) {
                 command.args(["--listen", address]);

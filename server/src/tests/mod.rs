@@ -229,7 +229,7 @@ fn a_damaged_file_is_refused_and_named() {
     let alice = server.add("alice", Role::Admin, 1);
     let mut link = server.login(&alice);
     link.put(&alice, "a", &[7; 200_000]).unwrap();
-    let stored = server.home.files().join("a.age");
+    let stored = server.directory.files().join("a.age");
     let mut bytes = fs::read(&stored).unwrap();
     let last = bytes.len() - 1;
     bytes[last] ^= 1;
@@ -419,7 +419,7 @@ fn a_client_that_does_nothing_is_let_go_although_it_answers() {
         assert_eq!(link.now - start, patience);
         assert!(link.server.is_closed() && link.server.poll_timeout().is_none());
     }
-    let partials = fs::read_dir(server.home.files().join(".towpath/partial")).unwrap();
+    let partials = fs::read_dir(server.directory.files().join(".towpath/partial")).unwrap();
     assert_eq!(partials.count(), 0);
 }
 
@@ -450,7 +450,7 @@ fn an_aborted_upload_leaves_nothing_even_while_a_worker_has_it() {
     let cancelled = Refusal::new(RefusalCode::Cancelled, "changed my mind");
     link.client.abort(transfer, cancelled);
     link.release();
-    let partials = fs::read_dir(server.home.files().join(".towpath/partial")).unwrap();
+    let partials = fs::read_dir(server.directory.files().join(".towpath/partial")).unwrap();
     assert_eq!(partials.count(), 0);
     link.put(&alice, "a", b"the stream is free again").unwrap();
 }

@@ -21,16 +21,16 @@ use towpath_store::{NewKey, NewUser, Registry, StorageKey, Store};
 use zeroize::Zeroizing;
 
 use crate::admission::SessionQuota;
-use crate::home::Home;
-use crate::identity::Identity;
+use crate::directory::ServerDirectory;
 use crate::jobs::{Job, Services};
 use crate::session::ServerSession;
+use crate::tls_identity::TlsIdentity;
 
 pub(super) const PASSWORD: &str = "correct horse";
 
 /// A server directory with services over it.
 pub(super) struct Server {
-    pub(super) home: Home,
+    pub(super) directory: ServerDirectory,
     pub(super) services: Arc<Services>,
     config: ServerConfig,
     admission: Arc<SessionQuota>,
@@ -47,15 +47,15 @@ pub(super) struct Person {
 impl Server {
     pub(super) fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
-        let home = Home::new(dir.path());
-        Identity::create(&home).unwrap();
-        let identity = Identity::load(&home).unwrap();
+        let directory = ServerDirectory::new(dir.path());
+        TlsIdentity::create(&directory).unwrap();
+        let identity = TlsIdentity::load(&directory).unwrap();
         let storage_key = StorageKey::generate();
-        Store::init(&home.files(), &storage_key).unwrap();
-        let (store, _) = Store::open(&home.files(), storage_key, Vec::new()).unwrap();
-        Registry::create(&home.users()).unwrap();
+        Store::init(&directory.files(), &storage_key).unwrap();
+        let (store, _) = Store::open(&directory.files(), storage_key, Vec::new()).unwrap();
+        Registry::create(&directory.users()).unwrap();
         // The lowest cost: these tests are not about how long a hash takes.
-        let registry = Registry::open_with_cost(&home.users(), 4).unwrap();
+        let registry = Registry::open_with_cost(&directory.users(), 4).unwrap();
         let time = Arc::new(DefaultTimeProvider);
         let config = ServerConfig {
             tls: tls_server_config(identity.chain, identity.key, time).unwrap(),
@@ -63,7 +63,7 @@ impl Server {
             limits: Limits::default(),
         };
         Self {
-            home,
+            directory,
             services: Arc::new(Services::new(store, registry)),
             config,
             admission: SessionQuota::new(100),

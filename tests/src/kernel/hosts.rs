@@ -54,14 +54,14 @@ pub enum Carrier {
 }
 
 impl Carrier {
-    fn choose(self, command: &mut Command, flag: &str) {
+    fn choose(self, command: &mut Command) {
         match self {
             Self::Default => {}
             Self::KernelInUdp => {
-                command.args([flag, "kernel"]);
+                command.args(["--transport", "kernel"]);
             }
             Self::Ours => {
-                command.args([flag, "udp"]);
+                command.args(["--transport", "udp"]);
             }
         }
     }
@@ -147,7 +147,7 @@ impl Site {
         for address in self.network.server_addresses() {
             command.arg("--listen").arg(address);
         }
-        self.carriers.server.choose(&mut command, "--carrier");
+        self.carriers.server.choose(&mut command);
         let mut running = Running::start(&mut command, self.root.path(), "towpathd")?;
         let started = Instant::now();
         loop {
@@ -213,7 +213,7 @@ impl Site {
         command.arg("--home").arg(&user.home).arg(subcommand);
         command.arg("--fingerprint").arg(&self.fingerprint);
         command.arg("--password-file").arg(&user.password);
-        self.carriers.client.choose(&mut command, "--transport");
+        self.carriers.client.choose(&mut command);
         command.args(arguments);
         Ok(Running::start(
             &mut command,

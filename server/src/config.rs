@@ -1,4 +1,4 @@
-//! The server's directory: where each of its files lies, and its configuration.
+//! The configuration of the server, `towpathd.toml`.
 
 use std::fs;
 use std::io::Read;
@@ -14,99 +14,10 @@ use super::limits;
 /// Port of Towpath over SCTP where none is configured.
 pub const DEFAULT_PORT: u16 = 9260;
 
-/// The server's directory, made by `towpathd init`.
-#[derive(Debug, Clone)]
-pub struct Home {
-    root: PathBuf,
-}
-
-impl Home {
-    /// The server directory at `root`; nothing is read yet.
-    pub fn new(root: &Path) -> Self {
-        Self {
-            root: root.to_owned(),
-        }
-    }
-
-    /// The directory itself.
-    pub fn root(&self) -> &Path {
-        &self.root
-    }
-
-    /// The server's certificate, PEM.
-    pub fn certificate(&self) -> PathBuf {
-        self.root.join("cert.pem")
-    }
-
-    /// The certificate's private key, PKCS #8 PEM, mode 0600.
-    pub fn private_key(&self) -> PathBuf {
-        self.root.join("key.pem")
-    }
-
-    /// The age identity that opens stored files, mode 0600.
-    pub fn storage_key(&self) -> PathBuf {
-        self.root.join("storage.key")
-    }
-
-    /// The user registry.
-    pub fn users(&self) -> PathBuf {
-        self.root.join("users.json")
-    }
-
-    /// The stored files.
-    pub fn files(&self) -> PathBuf {
-        self.root.join("server_files")
-    }
-
-    /// The log.
-    pub fn log(&self) -> PathBuf {
-        self.root.join("server.log")
-    }
-
-    /// The configuration; it may be absent.
-    pub fn config(&self) -> PathBuf {
-        self.root.join("towpathd.toml")
-    }
-
-    /// Reads `towpathd.toml`; an absent file means the defaults.
-    ///
-    /// # Errors
-    /// When the file cannot be read, is too long, is not TOML or has an unknown key or a value out
-    /// of range.
-    pub fn load_config(&self) -> Result<Config, ConfigError> {
-        let path = self.config();
-        let file = match fs::File::open(&path) {
-            Ok(file) => file,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-                return Ok(Config::default());
-            }
-            Err(source) => return Err(ConfigError::Read { path, source }),
-        };
-        let mut text = String::new();
-        let read = file
-            .take(limits::CONFIG_BYTES + 1)
-            .read_to_string(&mut text);
-        if let Err(source) = read {
-            return Err(ConfigError::Read { path, source });
-        }
-        if text.len() as u64 > limits::CONFIG_BYTES {
-            return Err(ConfigError::TooLong { path });
-        }
-        let config: Config = toml::from_str(&text).map_err(|error| ConfigError::Parse {
-            path: path.clone(),
-            message: error.to_string().trim_end().to_owned(),
-        })?;
-        config
-            .check()
-            .map_err(|message| ConfigError::Value { path, message })?;
-        Ok(config)
-    }
-}
-
-/// What to listen with.
+/// How SCTP is carried: by the kernel, in user space over UDP, or both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
-pub enum CarrierChoice {
+pub enum Transport {
     /// SCTP in user space, and the kernel's too where there is one.
     Auto,
     /// The kernel's SCTP.
@@ -123,8 +34,8 @@ pub struct Config {
     pub listen: Vec<IpAddr>,
     /// SCTP port.
     pub port: u16,
-    /// What to listen with.
-    pub carrier: CarrierChoice,
+    /// The transports to listen with.
+    pub transport: Transport,
     /// UDP port of SCTP in user space.
     pub udp_port: u16,
     /// Further age recipients (`age1…`) that can open every stored file, for recovery.
@@ -144,7 +55,7 @@ impl Default for Config {
         Self {
             listen: Vec::new(),
             port: DEFAULT_PORT,
-            carrier: CarrierChoice::Auto,
+            transport: Transport::Auto,
             udp_port: UDP_PORT,
             recipients: Vec::new(),
             bcrypt_cost: 12,
@@ -156,6 +67,40 @@ impl Default for Config {
 }
 
 impl Config {
+    /// Reads the configuration at `path`; an absent file means the defaults.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is too long, is not TOML or has an unknown key or a value out
+    /// of range.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let path = path.to_owned();
+        let file = match fs::File::open(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Self::default());
+            }
+            Err(source) => return Err(ConfigError::Read { path, source }),
+        };
+        let mut text = String::new();
+        let read = file
+            .take(limits::CONFIG_BYTES + 1)
+            .read_to_string(&mut text);
+        if let Err(source) = read {
+            return Err(ConfigError::Read { path, source });
+        }
+        if text.len() as u64 > limits::CONFIG_BYTES {
+            return Err(ConfigError::TooLong { path });
+        }
+        let config: Self = toml::from_str(&text).map_err(|error| ConfigError::Parse {
+            path: path.clone(),
+            message: error.to_string().trim_end().to_owned(),
+        })?;
+        config
+            .check()
+            .map_err(|message| ConfigError::Value { path, message })?;
+        Ok(config)
+    }
+
     fn check(&self) -> Result<(), String> {
         if !(10..=16).contains(&self.bcrypt_cost) {
             return Err(format!(
@@ -236,28 +181,29 @@ mod tests {
 
     fn load(text: &str) -> Result<Config, ConfigError> {
         let dir = tempfile::tempdir().unwrap();
-        let home = Home::new(dir.path());
-        fs::write(home.config(), text).unwrap();
-        home.load_config()
+        let path = dir.path().join("towpathd.toml");
+        fs::write(&path, text).unwrap();
+        Config::load(&path)
     }
 
     #[test]
     fn absent_and_empty_files_mean_the_defaults() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(Home::new(dir.path()).load_config().unwrap().port, 9260);
+        let absent = dir.path().join("towpathd.toml");
+        assert_eq!(Config::load(&absent).unwrap().port, 9260);
         assert_eq!(load("").unwrap().bcrypt_cost, 12);
     }
 
     #[test]
     fn every_value_is_read() {
         let config = load(
-            "listen = [\"10.0.0.1\", \"fd00::1\"]\nport = 9261\nbcrypt_cost = 10\ncarrier = \"udp\"\nudp_port = 9900\nmax_sessions = 5\nworkers = 3\nlog_level = \"debug\"\n",
+            "listen = [\"10.0.0.1\", \"fd00::1\"]\nport = 9261\nbcrypt_cost = 10\ntransport = \"udp\"\nudp_port = 9900\nmax_sessions = 5\nworkers = 3\nlog_level = \"debug\"\n",
         )
         .unwrap();
         assert_eq!(config.listen.len(), 2);
         assert_eq!((config.port, config.workers), (9261, 3));
         assert_eq!(config.udp_port, 9900);
-        assert_eq!(config.carrier, CarrierChoice::Udp);
+        assert_eq!(config.transport, Transport::Udp);
     }
 
     #[test]
@@ -268,7 +214,7 @@ mod tests {
             ("prot = 1", "prot"),
             ("port = 0", "port"),
             ("udp_port = 0", "udp_port"),
-            ("carrier = \"pigeon\"", "line 1"),
+            ("transport = \"pigeon\"", "line 1"),
             ("port = 70000", "line 1"),
             ("max_sessions = 0", "max_sessions"),
             ("workers = 10000", "workers"),

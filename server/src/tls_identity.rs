@@ -9,10 +9,10 @@ use std::path::{Path, PathBuf};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 use zeroize::Zeroizing;
 
-use super::home::Home;
+use super::directory::ServerDirectory;
 
 /// A certificate chain and its private key.
-pub struct Identity {
+pub struct TlsIdentity {
     /// The certificate chain, the server's own first.
     pub chain: Vec<CertificateDer<'static>>,
     /// The private key of the first certificate.
@@ -21,7 +21,7 @@ pub struct Identity {
 
 /// Why the server's identity could not be made or read.
 #[derive(Debug, thiserror::Error)]
-pub enum IdentityError {
+pub enum TlsIdentityError {
     /// A file could not be read or written.
     #[error("{}: {source}", path.display())]
     Io {
@@ -54,7 +54,7 @@ pub enum IdentityError {
     Generate(String),
 }
 
-impl Identity {
+impl TlsIdentity {
     /// Makes an Ed25519 key and a self-signed certificate in new files; existing ones are never
     /// overwritten.
     ///
@@ -63,7 +63,7 @@ impl Identity {
     ///
     /// # Errors
     /// When a file exists or cannot be written, or the key cannot be made.
-    pub fn create(home: &Home) -> Result<(), IdentityError> {
+    pub fn create(directory: &ServerDirectory) -> Result<(), TlsIdentityError> {
         let make = || -> Result<(String, Zeroizing<String>), rcgen::Error> {
             let key = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519)?;
             let mut params = rcgen::CertificateParams::new(vec!["towpath.invalid".to_owned()])?;
@@ -75,17 +75,17 @@ impl Identity {
             Ok((certificate.pem(), Zeroizing::new(key.serialize_pem())))
         };
         let (certificate, key) =
-            make().map_err(|error| IdentityError::Generate(error.to_string()))?;
-        write_new(&home.private_key(), key.as_bytes(), 0o600)?;
-        write_new(&home.certificate(), certificate.as_bytes(), 0o644)
+            make().map_err(|error| TlsIdentityError::Generate(error.to_string()))?;
+        write_new(&directory.private_key(), key.as_bytes(), 0o600)?;
+        write_new(&directory.certificate(), certificate.as_bytes(), 0o644)
     }
 
     /// Reads `cert.pem` and `key.pem`.
     ///
     /// # Errors
     /// When one is missing, is not PEM, holds nothing of its kind, or others can read the key.
-    pub fn load(home: &Home) -> Result<Self, IdentityError> {
-        let path = home.certificate();
+    pub fn load(directory: &ServerDirectory) -> Result<Self, TlsIdentityError> {
+        let path = directory.certificate();
         let text = fs::read(&path).map_err(io_error(&path))?;
         let chain = CertificateDer::pem_slice_iter(&text)
             .collect::<Result<Vec<_>, _>>()
@@ -93,14 +93,14 @@ impl Identity {
         if chain.is_empty() {
             return Err(bad(&path, "holds no certificate".to_owned()));
         }
-        let path = home.private_key();
+        let path = directory.private_key();
         let mode = fs::metadata(&path)
             .map_err(io_error(&path))?
             .permissions()
             .mode()
             & 0o777;
         if mode & 0o077 != 0 {
-            return Err(IdentityError::Exposed { path, mode });
+            return Err(TlsIdentityError::Exposed { path, mode });
         }
         let text = Zeroizing::new(fs::read(&path).map_err(io_error(&path))?);
         let key = PrivateKeyDer::from_pem_slice(&text)
@@ -109,20 +109,20 @@ impl Identity {
     }
 }
 
-fn bad(path: &Path, reason: String) -> IdentityError {
-    IdentityError::Bad {
+fn bad(path: &Path, reason: String) -> TlsIdentityError {
+    TlsIdentityError::Bad {
         path: path.to_owned(),
         reason,
     }
 }
 
-fn io_error(path: &Path) -> impl FnOnce(std::io::Error) -> IdentityError {
+fn io_error(path: &Path) -> impl FnOnce(std::io::Error) -> TlsIdentityError {
     let path = path.to_owned();
-    |source| IdentityError::Io { path, source }
+    |source| TlsIdentityError::Io { path, source }
 }
 
 /// Writes a file that must not exist yet, and syncs it.
-fn write_new(path: &Path, content: &[u8], mode: u32) -> Result<(), IdentityError> {
+fn write_new(path: &Path, content: &[u8], mode: u32) -> Result<(), TlsIdentityError> {
     let mut file = fs::OpenOptions::new()
         .write(true)
         .create_new(true)
@@ -137,19 +137,19 @@ fn write_new(path: &Path, content: &[u8], mode: u32) -> Result<(), IdentityError
 mod tests {
     use super::*;
 
-    fn home() -> (tempfile::TempDir, Home) {
+    fn directory() -> (tempfile::TempDir, ServerDirectory) {
         let dir = tempfile::tempdir().unwrap();
-        let home = Home::new(dir.path());
-        (dir, home)
+        let directory = ServerDirectory::new(dir.path());
+        (dir, directory)
     }
 
     #[test]
     fn what_is_created_loads_and_is_private() {
-        let (_dir, home) = home();
-        Identity::create(&home).unwrap();
-        let identity = Identity::load(&home).unwrap();
+        let (_dir, directory) = directory();
+        TlsIdentity::create(&directory).unwrap();
+        let identity = TlsIdentity::load(&directory).unwrap();
         assert_eq!(identity.chain.len(), 1);
-        let mode = fs::metadata(home.private_key())
+        let mode = fs::metadata(directory.private_key())
             .unwrap()
             .permissions()
             .mode();
@@ -158,35 +158,38 @@ mod tests {
 
     #[test]
     fn an_existing_identity_is_never_overwritten() {
-        let (_dir, home) = home();
-        Identity::create(&home).unwrap();
-        let before = fs::read(home.private_key()).unwrap();
+        let (_dir, directory) = directory();
+        TlsIdentity::create(&directory).unwrap();
+        let before = fs::read(directory.private_key()).unwrap();
         assert!(matches!(
-            Identity::create(&home),
-            Err(IdentityError::Io { .. })
+            TlsIdentity::create(&directory),
+            Err(TlsIdentityError::Io { .. })
         ));
-        assert_eq!(fs::read(home.private_key()).unwrap(), before);
+        assert_eq!(fs::read(directory.private_key()).unwrap(), before);
     }
 
     #[test]
     fn an_exposed_key_is_refused() {
-        let (_dir, home) = home();
-        Identity::create(&home).unwrap();
-        fs::set_permissions(home.private_key(), fs::Permissions::from_mode(0o640)).unwrap();
-        let error = Identity::load(&home).err().unwrap();
-        assert!(matches!(error, IdentityError::Exposed { mode: 0o640, .. }));
+        let (_dir, directory) = directory();
+        TlsIdentity::create(&directory).unwrap();
+        fs::set_permissions(directory.private_key(), fs::Permissions::from_mode(0o640)).unwrap();
+        let error = TlsIdentity::load(&directory).err().unwrap();
+        assert!(matches!(
+            error,
+            TlsIdentityError::Exposed { mode: 0o640, .. }
+        ));
         assert!(error.to_string().contains("chmod 600"));
     }
 
     #[test]
     fn damaged_files_say_which_and_never_what() {
-        let (_dir, home) = home();
-        Identity::create(&home).unwrap();
-        fs::write(home.private_key(), "secret rubbish").unwrap();
-        let message = Identity::load(&home).err().unwrap().to_string();
+        let (_dir, directory) = directory();
+        TlsIdentity::create(&directory).unwrap();
+        fs::write(directory.private_key(), "secret rubbish").unwrap();
+        let message = TlsIdentity::load(&directory).err().unwrap().to_string();
         assert!(message.contains("key.pem") && !message.contains("rubbish"));
-        fs::write(home.certificate(), "").unwrap();
-        let message = Identity::load(&home).err().unwrap().to_string();
+        fs::write(directory.certificate(), "").unwrap();
+        let message = TlsIdentity::load(&directory).err().unwrap().to_string();
         assert!(message.contains("cert.pem"));
     }
 }
