@@ -161,7 +161,7 @@ fn an_abort_carries_its_reason() {
 }
 
 #[test]
-fn nobody_listening_is_said_at_once() {
+fn a_refused_association_is_reported_at_once() {
     let mut world = World::new(1, Instant::now());
     world.add(host("10.0.0.1:9899", None));
     world.add(host("10.0.0.2:9899", None));

@@ -67,7 +67,7 @@ fn path_from(world: &World, handle: AssociationHandle, ip: &str) -> Option<PathS
 }
 
 #[test]
-fn an_interface_that_comes_up_later_takes_over_when_the_first_one_dies() {
+fn an_interface_that_comes_up_later_takes_over_when_the_first_one_fails() {
     let mut world = world();
     let handle = connect(&mut world);
     assert!(matches!(outcome(&mut world), Some(Event::Connected { .. })));

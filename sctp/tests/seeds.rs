@@ -1,8 +1,8 @@
-//! A thousand worlds with faults: every message arrives once, in order in its stream, or the
-//! failure is reported.
+//! A thousand simulated networks with faults: every message arrives once and in the order of its
+//! stream, or the failure is reported.
 //!
-//! `TOWPATH_SCTP_SEED=17 cargo test -p towpath-sctp --test seeds -- --nocapture` repeats one world
-//! and shows its packets; `TOWPATH_SCTP_SEEDS=50` has fifty worlds.
+//! `TOWPATH_SCTP_SEED=17 cargo test -p towpath-sctp --test seeds -- --nocapture` repeats one seed
+//! and prints its packets; `TOWPATH_SCTP_SEEDS=50` runs fifty seeds.
 #![expect(
     clippy::disallowed_methods,
     reason = "an Instant can be had from nowhere else"

@@ -113,7 +113,7 @@ impl Host {
         let config = EndpointConfig {
             listen,
             addresses: sockets.iter().map(|(address, _)| *address).collect(),
-            // Small enough for socket buffers that nobody has enlarged.
+            // Small enough for socket buffers of the default size.
             association: Config {
                 max_mtu: 8_972,
                 max_burst: 8,
@@ -295,7 +295,7 @@ fn we_call_usrsctp_and_abort() {
 }
 
 #[test]
-fn we_call_usrsctp_over_two_paths_and_one_dies() {
+fn we_call_usrsctp_over_two_paths_and_one_fails() {
     let Some(mut peer) = Usrsctp::start(&["listen", "19903", "19803", "127.0.0.1"]) else {
         return;
     };
@@ -307,7 +307,7 @@ fn we_call_usrsctp_over_two_paths_and_one_dies() {
     let first = host.sockets[0].0;
     let stall = host.converse(3_000, Some(first));
     assert_eq!(host.cut, Some(first), "cut in mid-transfer");
-    println!("usrsctp echoes over two paths, one dies: the longest wait is {stall:?}");
+    println!("usrsctp echoes over two paths, one fails: the longest wait is {stall:?}");
     assert!(stall < Duration::from_secs(3), "{stall:?}");
     let handle = host.handle.expect("up");
     host.endpoint
@@ -341,7 +341,7 @@ fn usrsctp_calls_us_and_aborts() {
 }
 
 #[test]
-fn usrsctp_calls_us_over_two_paths_and_one_dies() {
+fn usrsctp_calls_us_over_two_paths_and_one_fails() {
     let mut host = Host::new(&["127.0.0.1:19806", "127.0.0.2:19806"], Some(PORT));
     let arguments = [
         "connect",
