@@ -4,9 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::io;
 
-use towpath_protocol::{Refusal, RefusalCode};
-
-use crate::escape::Safe;
+use towpath_protocol::{Escaped, Refusal, RefusalCode};
 
 /// Why a command ended as it did, as the exit code says it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -161,7 +159,7 @@ impl Failure {
     pub fn io(doing: &str, what: impl fmt::Display, error: &io::Error) -> Self {
         Self::local(format!(
             "cannot {doing} {}: {error}",
-            Safe(&what.to_string())
+            Escaped(&what.to_string())
         ))
     }
 
@@ -178,8 +176,8 @@ impl Failure {
     /// The server refused something about `what`.
     #[must_use]
     pub fn refused(what: &str, refusal: &Refusal) -> Self {
-        let said = Safe(&refusal.message);
-        let what = Safe(what);
+        let said = Escaped(&refusal.message);
+        let what = Escaped(what);
         match refusal.code {
             RefusalCode::NotFound => Self::new(
                 Exit::NotFound,

@@ -7,7 +7,7 @@
 //! Invariants: nothing about the user leaves before the server is trusted ([`local::trust`]);
 //! nothing appears under a file's own name before size, hash, signature and pins are verified
 //! ([`local::download`], [`local::pins`]); text from elsewhere is escaped before it is shown
-//! ([`escape`]).
+//! ([`Escaped`](towpath_protocol::Escaped)).
 
 #![forbid(unsafe_code)]
 

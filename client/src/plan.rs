@@ -6,10 +6,9 @@ use std::path::{Path, PathBuf};
 
 use towpath_protocol::limits::MAX_PUBLIC_KEY_LINE_LEN;
 use towpath_protocol::signed::{FilePath, PublicKey};
-use towpath_protocol::{NewPassword, Request};
+use towpath_protocol::{Escaped, NewPassword, Request};
 
 use crate::cli;
-use crate::escape::Safe;
 use crate::exit::Failure;
 use crate::local::download::Target;
 use crate::local::upload::STANDARD;
@@ -32,14 +31,14 @@ pub struct Work {
 /// # Errors
 /// A usage [`Failure`] naming the part at fault.
 pub fn parse_url(text: &str) -> Result<Url, Failure> {
-    Url::parse(text).map_err(|e| Failure::usage(format!("`{}` is no URL: {e}", Safe(text))))
+    Url::parse(text).map_err(|e| Failure::usage(format!("`{}` is no URL: {e}", Escaped(text))))
 }
 
 fn stored_file(url: &Url) -> Result<FilePath, Failure> {
     url.file().map_err(|e| {
         Failure::usage(format!(
             "`{}` cannot be the name of a stored file: {e}",
-            Safe(&url.path)
+            Escaped(&url.path)
         ))
     })
 }
@@ -66,7 +65,7 @@ fn check_directory_name(url: &Url) -> Result<(), Failure> {
         .map_err(|e| {
             Failure::usage(format!(
                 "`{}` cannot be a directory on the server: {e}",
-                Safe(&url.path)
+                Escaped(&url.path)
             ))
         })
 }
@@ -149,7 +148,7 @@ fn get_file(
     } else if count > 1 {
         return Err(Failure::usage(format!(
             "`{}` is not a directory, and {count} files cannot have one name; end it with `/` once it exists",
-            Safe(local)
+            Escaped(local)
         )));
     } else {
         Target::File {
@@ -217,7 +216,7 @@ pub fn put(args: &cli::Put) -> Result<Work, Failure> {
     if let Some(wrong) = sources.iter().find(|s| s.starts_with(SCHEME)) {
         return Err(Failure::usage(format!(
             "`{}`: put takes local files, then one URL",
-            Safe(wrong)
+            Escaped(wrong)
         )));
     }
     if sources.len() > 1 && !server.is_directory() {
@@ -259,14 +258,14 @@ fn put_one(
         (true, _) => {
             return Err(Failure::usage(format!(
                 "`{}` has no name of its own; name the file in the URL",
-                Safe(source)
+                Escaped(source)
             )));
         }
     };
     if !names.insert(remote.clone()) {
         return Err(Failure::usage(format!(
             "two of the sources would both be `{}` on the server",
-            Safe(&remote)
+            Escaped(&remote)
         )));
     }
     if is_tree {

@@ -5,14 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use towpath_io_mio::{Driver, LoopConfig, PathInfo, PathState};
-use towpath_protocol::Limits;
 use towpath_protocol::channel::tls_client_config;
 use towpath_protocol::client::{ClientConfig, Connection};
 use towpath_protocol::signed::{SigningKey, UserName};
+use towpath_protocol::{Escaped, Limits};
 use zeroize::Zeroizing;
 
 use crate::cli::{self, Cli, Command, Common, Keys, KeysAdd, KeysNew, Pinned};
-use crate::escape::Safe;
 use crate::exit::{Exit, Failure};
 use crate::limits::{MAX_WINDOW, MIN_WINDOW, QUEUED_JOBS, RECEIVE_MEMORY, WORKERS};
 use crate::local::config_dir::{ConfigDir, HOME_VARIABLE};
@@ -274,7 +273,7 @@ fn connect(
         Some(text) => Some(parse_fingerprint(text).ok_or_else(|| {
             Failure::usage(format!(
                 "`{}` is not a server's fingerprint: `SHA256:` and 43 characters of base64",
-                Safe(text)
+                Escaped(text)
             ))
         })?),
         None => None,

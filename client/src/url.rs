@@ -10,9 +10,9 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 
 use thiserror::Error;
+use towpath_protocol::Escaped;
 use towpath_protocol::signed::{FilePath, PathError, UserName};
 
-use crate::escape::Safe;
 use crate::exit::{Exit, Failure};
 use crate::limits::{DEFAULT_PORT, MAX_ADDRESSES};
 
@@ -94,7 +94,7 @@ impl Url {
         let (user, hosts) = match authority.split_once('@') {
             Some((user, hosts)) => {
                 let name = UserName::parse(user)
-                    .map_err(|e| UrlError::User(Safe(user).to_string(), e.to_string()))?;
+                    .map_err(|e| UrlError::User(Escaped(user).to_string(), e.to_string()))?;
                 (Some(name), hosts)
             }
             None => (None, authority),
@@ -133,7 +133,7 @@ impl Url {
         UserName::parse(name).map_err(|e| {
             Failure::usage(format!(
                 "your local user name `{}` cannot be a Towpath user ({e}); {advice}",
-                Safe(name)
+                Escaped(name)
             ))
         })
     }
@@ -151,7 +151,7 @@ impl Url {
                 .map_err(|e| {
                     Failure::new(
                         Exit::Unreachable,
-                        format!("cannot find the host `{}`: {e}", Safe(&address.host)),
+                        format!("cannot find the host `{}`: {e}", Escaped(&address.host)),
                     )
                 })?;
             for socket in resolved {
@@ -200,7 +200,7 @@ impl fmt::Display for Url {
         for (i, address) in self.addresses.iter().enumerate() {
             write!(f, "{}{address}", if i == 0 { "" } else { "," })?;
         }
-        write!(f, "/{}", Safe(&self.path))
+        write!(f, "/{}", Escaped(&self.path))
     }
 }
 
@@ -232,7 +232,7 @@ fn parse_addresses(hosts: &str) -> Result<Vec<Address>, UrlError> {
 
 /// Splits `host`, `host:port`, `[v6]` or `[v6]:port`.
 fn split_port(typed: &str) -> Result<(String, Option<u16>), UrlError> {
-    let shown = || Safe(typed).to_string();
+    let shown = || Escaped(typed).to_string();
     if typed.is_empty() {
         return Err(UrlError::EmptyAddress);
     }
@@ -290,8 +290,9 @@ fn percent_decode(path: &str) -> Result<String, UrlError> {
     while let Some(at) = rest.find('%') {
         bytes.extend_from_slice(&rest.as_bytes()[..at]);
         let after = &rest[at + 1..];
-        let wrong =
-            || UrlError::Percent(Safe(&rest[at..].chars().take(3).collect::<String>()).to_string());
+        let wrong = || {
+            UrlError::Percent(Escaped(&rest[at..].chars().take(3).collect::<String>()).to_string())
+        };
         let digits = after
             .get(..2)
             .filter(|d| d.bytes().all(|b| b.is_ascii_hexdigit()))

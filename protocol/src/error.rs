@@ -5,7 +5,7 @@ use std::fmt;
 use thiserror::Error;
 
 use crate::channel::chunk::Chunk;
-use crate::request::escaped;
+use crate::escape::Escaped;
 
 /// Why a connection ended. The first reason is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,14 +39,10 @@ impl fmt::Display for CloseReason {
             Self::Local => f.write_str("closed"),
             Self::Peer => f.write_str("closed by the peer"),
             Self::PeerError { code, message } => {
-                write!(f, "closed by the peer: {code}: ")?;
-                escaped(f, message)
+                write!(f, "closed by the peer: {code}: {}", Escaped(message))
             }
             Self::Protocol(error) => write!(f, "the peer broke the protocol: {error}"),
-            Self::Tls(error) => {
-                f.write_str("TLS failed: ")?;
-                escaped(f, error)
-            }
+            Self::Tls(error) => write!(f, "TLS failed: {}", Escaped(error)),
             Self::Lost => f.write_str("connection lost"),
             Self::Timeout(deadline) => write!(f, "timed out during {deadline}"),
             Self::LoginFailed => f.write_str("login failed"),

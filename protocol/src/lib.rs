@@ -106,6 +106,7 @@ pub mod client;
 mod connection;
 mod deadlines;
 mod error;
+mod escape;
 #[cfg(any(test, feature = "fuzzing"))]
 #[doc(hidden)]
 pub mod fuzzing;
@@ -121,6 +122,7 @@ mod wire;
 
 pub use connection::Connection;
 pub use error::{CloseCode, CloseReason, Deadline, ProtocolError, UsageError, WriteError};
+pub use escape::{Escaped, is_hidden};
 pub use ids::{RequestId, TransferId};
 pub use limits::Limits;
 pub use request::{

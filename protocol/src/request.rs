@@ -4,6 +4,7 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
+use crate::escape::Escaped;
 use crate::role::Role;
 use crate::signed::key::{Fingerprint, PublicKey};
 use crate::signed::manifest::{ManifestHash, SignedManifest};
@@ -269,26 +270,13 @@ impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}", self.code)?;
         if !self.message.is_empty() {
-            f.write_str(": ")?;
-            escaped(f, &self.message)?;
+            write!(f, ": {}", Escaped(&self.message))?;
         }
         Ok(())
     }
 }
 
 impl std::error::Error for Refusal {}
-
-/// Writes what the peer sent without the characters that command terminals.
-pub(crate) fn escaped(f: &mut fmt::Formatter<'_>, text: &str) -> fmt::Result {
-    for c in text.chars() {
-        if c.is_control() {
-            write!(f, "{}", c.escape_default())?;
-        } else {
-            fmt::Write::write_char(f, c)?;
-        }
-    }
-    Ok(())
-}
 
 /// The kinds of failure that programs tell apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -13,10 +13,10 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsE
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg, OFlag};
+use towpath_protocol::Escaped;
 use towpath_protocol::channel::{CHUNK_LEN, Chunk};
 use towpath_protocol::signed::{Content, Manifest, ManifestHash};
 
-use crate::escape::Safe;
 use crate::exit::Failure;
 use crate::local::config_dir;
 
@@ -415,7 +415,7 @@ fn check_directory(target: &Path) -> Result<(), Failure> {
         Ok(meta) if meta.is_dir() => Ok(()),
         Ok(_) => Err(Failure::local(format!(
             "{} is not a directory",
-            Safe(&directory.display().to_string())
+            Escaped(&directory.display().to_string())
         ))),
         Err(e) => Err(Failure::io("write into", directory.display(), &e)),
     }

@@ -5,10 +5,9 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write as _};
 use std::path::{Path, PathBuf};
 
-use towpath_protocol::KeyEntry;
 use towpath_protocol::signed::{Content, Fingerprint, KeyAction, SignedManifest, UserName};
+use towpath_protocol::{Escaped, KeyEntry};
 
-use crate::escape::Safe;
 use crate::exit::Failure;
 use crate::limits::MAX_KNOWN_SERVERS;
 
@@ -38,7 +37,7 @@ pub fn export(signed: &SignedManifest, directory: &Path) -> Result<String, Failu
     let shell = |path: PathBuf| {
         format!(
             "'{}'",
-            Safe(&path.display().to_string())
+            Escaped(&path.display().to_string())
                 .to_string()
                 .replace('\'', "'\\''")
         )
@@ -114,7 +113,7 @@ pub fn key_table(
         writeln!(
             text,
             "{key} {standing:<10} {origin:<16} {}",
-            Safe(&entry.comment)
+            Escaped(&entry.comment)
         )
         .unwrap_or(());
     }

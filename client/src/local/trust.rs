@@ -1,8 +1,8 @@
 //! Whether the server is the one the person means.
 
+use towpath_protocol::Escaped;
 use towpath_protocol::channel::ServerFingerprint;
 
-use crate::escape::Safe;
 use crate::exit::{Exit, Failure};
 use crate::local::config_dir::ConfigDir;
 use crate::local::known_servers::{KnownServers, ServerIdentity, Standing};
@@ -30,7 +30,7 @@ pub fn decide(
     terminal: &Terminal,
     shown: &ServerIdentity,
 ) -> Result<(), Failure> {
-    let at = Safe(&policy.aliases.join(", ")).to_string();
+    let at = Escaped(&policy.aliases.join(", ")).to_string();
     if let Some(wanted) = policy.fingerprint.filter(|wanted| *wanted != shown.key) {
         return Err(untrusted(format!(
             "the server at {at} has the key {}, not {wanted} as --fingerprint says; nothing was sent to it",

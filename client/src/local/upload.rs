@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use nix::fcntl::OFlag;
+use towpath_protocol::Escaped;
 use towpath_protocol::channel::{CHUNK_LEN, Chunk};
 use towpath_protocol::signed::{Blake3Hash, Content, FilePath, Timestamp};
 
-use crate::escape::Safe;
 use crate::exit::Failure;
 use crate::limits::{MAX_DEPTH, MAX_FILES};
 
@@ -41,7 +41,7 @@ impl Source {
     /// # Errors
     /// A local [`Failure`] saying what it is instead.
     pub fn open(path: &Path) -> Result<Self, Failure> {
-        let shown = Safe(&path.display().to_string()).to_string();
+        let shown = Escaped(&path.display().to_string()).to_string();
         if path == Path::new(STANDARD) {
             return Ok(Self {
                 input: Input::Standard,
@@ -211,7 +211,7 @@ pub fn walk(root: &Path, prefix: &str) -> Result<Tree, Failure> {
             let kind = entry
                 .file_type()
                 .map_err(|e| Failure::io("look at", path.display(), &e))?;
-            let shown = Safe(&path.display().to_string()).to_string();
+            let shown = Escaped(&path.display().to_string()).to_string();
             let Some(name) = entry
                 .file_name()
                 .to_str()
@@ -242,7 +242,7 @@ pub fn walk(root: &Path, prefix: &str) -> Result<Tree, Failure> {
                     Ok(remote) => tree.files.push((path, remote)),
                     Err(e) => tree.unfit.push(Failure::usage(format!(
                         "{shown} cannot be stored as `{}`: {e}",
-                        Safe(&name)
+                        Escaped(&name)
                     ))),
                 }
             }

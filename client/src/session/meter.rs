@@ -96,7 +96,7 @@ impl Report {
         format!(
             "{} {}: {} in {:.1} s{}",
             self.direction,
-            crate::escape::Safe(&self.name),
+            towpath_protocol::Escaped(&self.name),
             human_size(self.bytes),
             self.time.as_secs_f64(),
             self.rate()

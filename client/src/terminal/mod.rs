@@ -14,9 +14,9 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nix::sys::termios::{self, SetArg, Termios};
+use towpath_protocol::Escaped;
 use zeroize::Zeroizing;
 
-use crate::escape::Safe;
 use crate::exit::{Exit, Failure};
 use crate::limits::{MAX_ATTEMPTS, MAX_SECRET_FILE};
 use crate::terminal::progress::Progress;
@@ -96,7 +96,7 @@ impl Terminal {
     /// Says something that must be known.
     pub fn warn(&self, message: impl fmt::Display) {
         let message = message.to_string();
-        self.warn_raw(&format!("towpath: {}\n", Safe(&message)));
+        self.warn_raw(&format!("towpath: {}\n", Escaped(&message)));
     }
 
     /// Writes to standard error as it is.

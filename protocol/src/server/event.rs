@@ -6,8 +6,9 @@ use zeroize::Zeroizing;
 
 use crate::channel::chunk::Chunk;
 use crate::error::CloseReason;
+use crate::escape::Escaped;
 use crate::ids::{RequestId, TransferId};
-use crate::request::{Refusal, Request, escaped};
+use crate::request::{Refusal, Request};
 use crate::role::Role;
 use crate::signed::key::PublicKey;
 use crate::signed::manifest::{ManifestHash, SignedManifest};
@@ -124,10 +125,10 @@ impl ClaimedUser {
     }
 }
 
-/// Control characters are escaped.
+/// As [`Escaped`].
 impl fmt::Display for ClaimedUser {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        escaped(f, self.as_str())
+        Escaped(self.as_str()).fmt(f)
     }
 }
 

@@ -4,51 +4,33 @@ use std::fmt::{self, Write};
 
 use time::OffsetDateTime;
 use time::macros::format_description;
+use towpath_protocol::{Escaped, is_hidden};
 use tracing::Level;
 use tracing::field::{Field, Visit};
 
 use crate::limits::MAX_LOG_LINE;
 
-/// A text with everything escaped that would not show as itself: control characters, line and
-/// paragraph separators, marks that reorder text, the backslash and the quotation mark. Other text
-/// is left alone.
-///
-/// Escapes are Rust's: `\n`, `\t`, `\r`, `\\`, `\"`, `\u{202e}`.
-pub struct Escaped<'a>(pub &'a str);
-
-impl fmt::Display for Escaped<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.chars().try_for_each(|c| escape(f, c))
-    }
-}
-
-/// A field's value: [`Escaped`], and in quotation marks unless it is one plain word.
+/// A field's value: as [`Escaped`] shows it, with backslash and quotation mark escaped too, and in
+/// quotation marks unless it is one plain word.
 pub struct Value<'a>(pub &'a str);
 
 impl fmt::Display for Value<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let special = |c: char| c.is_whitespace() || matches!(c, '=' | '"' | '\\') || hides(c);
+        let special = |c: char| c.is_whitespace() || matches!(c, '=' | '"' | '\\') || is_hidden(c);
         if self.0.is_empty() || self.0.contains(special) {
-            write!(f, "\"{}\"", Escaped(self.0))
+            f.write_char('"')?;
+            self.0.chars().try_for_each(|c| escape(f, c))?;
+            f.write_char('"')
         } else {
             f.write_str(self.0)
         }
     }
 }
 
-/// Characters that do not show, or change how their neighbours show.
-fn hides(c: char) -> bool {
-    c.is_control()
-        || matches!(c,
-            '\u{ad}' | '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{feff}'
-            | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
-}
-
 fn escape(f: &mut impl Write, c: char) -> fmt::Result {
     match c {
-        '\n' | '\r' | '\t' | '\\' | '"' => write!(f, "{}", c.escape_default()),
-        c if hides(c) => write!(f, "{}", c.escape_unicode()),
-        c => f.write_char(c),
+        '\\' | '"' => write!(f, "{}", c.escape_default()),
+        c => Escaped::write_char(f, c),
     }
 }
 

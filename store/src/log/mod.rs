@@ -2,7 +2,7 @@
 //!
 //! A line is `time LEVEL message key=value…`: time in RFC 3339, UTC, with microseconds; the fields
 //! of the event, then those of the spans around it, innermost first. What comes from peers cannot
-//! forge lines or fields: see [`Escaped`] and [`Value`].
+//! forge lines or fields: see [`Value`].
 
 mod file;
 mod line;
@@ -11,7 +11,7 @@ use std::io;
 use std::path::Path;
 
 use file::LogFile;
-pub use line::{Escaped, Value};
+pub use line::Value;
 use line::{Fields, Line};
 use tracing::level_filters::LevelFilter;
 use tracing::span::{Attributes, Id, Record};

@@ -143,7 +143,7 @@ proptest! {
     #[test]
     fn any_text_stays_on_its_line_and_comes_back(text in any::<String>()) {
         let value = Value(&text).to_string();
-        let shows = |c: char| !c.is_control() && !matches!(c, '\u{2028}'..='\u{202e}');
+        let shows = |c: char| !towpath_protocol::is_hidden(c);
         prop_assert!(value.chars().all(shows));
         let inner = match value.strip_prefix('"') {
             Some(rest) => unescape(rest.strip_suffix('"').unwrap()),

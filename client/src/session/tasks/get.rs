@@ -7,9 +7,8 @@ use std::path::PathBuf;
 use towpath_protocol::channel::{CHUNK_LEN, Chunk};
 use towpath_protocol::client::TransferEvent;
 use towpath_protocol::signed::{Content, FilePath, SignedManifest};
-use towpath_protocol::{ListEntry, Refusal, RefusalCode, Reply, Request, TransferId};
+use towpath_protocol::{Escaped, ListEntry, Refusal, RefusalCode, Reply, Request, TransferId};
 
-use crate::escape::Safe;
 use crate::exit::{Exit, Failure};
 use crate::limits::{BATCH_CHUNKS, LIST_PAGE, MAX_FILES};
 use crate::local::download::{Receiving, Target};
@@ -214,7 +213,7 @@ impl Get {
 
 impl Task for Get {
     fn label(&self) -> String {
-        Safe(self.path.as_str()).to_string()
+        Escaped(self.path.as_str()).to_string()
     }
 
     fn start(&mut self, cx: &mut Context<'_>) -> Step {
@@ -444,7 +443,7 @@ impl Task for GetTree {
         if self.prefix.is_empty() {
             "/".to_owned()
         } else {
-            Safe(&self.prefix).to_string()
+            Escaped(&self.prefix).to_string()
         }
     }
 

@@ -2,9 +2,8 @@
 
 use serde::Serialize;
 use towpath_protocol::signed::FilePath;
-use towpath_protocol::{ListEntry, Refusal, Reply, Request};
+use towpath_protocol::{Escaped, ListEntry, Refusal, Reply, Request};
 
-use crate::escape::Safe;
 use crate::exit::{Exit, Failure};
 use crate::limits::LIST_PAGE;
 use crate::session::jobs::{Job, Output};
@@ -81,7 +80,7 @@ impl Task for List {
         if self.prefix.is_empty() {
             "/".to_owned()
         } else {
-            Safe(&self.prefix).to_string()
+            Escaped(&self.prefix).to_string()
         }
     }
 
@@ -144,7 +143,7 @@ fn plain_line(entry: &ListEntry) -> String {
         entry.size,
         entry.version,
         entry.owner,
-        Safe(entry.path.as_str())
+        Escaped(entry.path.as_str())
     )
 }
 

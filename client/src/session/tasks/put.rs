@@ -7,9 +7,8 @@ use std::path::PathBuf;
 use towpath_protocol::channel::Chunk;
 use towpath_protocol::client::TransferEvent;
 use towpath_protocol::signed::{Content, FilePath, SignedManifest};
-use towpath_protocol::{Refusal, TransferId, WriteError};
+use towpath_protocol::{Escaped, Refusal, TransferId, WriteError};
 
-use crate::escape::Safe;
 use crate::exit::{Exit, Failure};
 use crate::limits::{BATCH_CHUNKS, MAX_RESIGN, READ_AHEAD_CHUNKS};
 use crate::local::upload::Source;
@@ -203,7 +202,7 @@ impl Put {
 
 impl Task for Put {
     fn label(&self) -> String {
-        Safe(self.path.as_str()).to_string()
+        Escaped(self.path.as_str()).to_string()
     }
 
     fn start(&mut self, cx: &mut Context<'_>) -> Step {
@@ -340,7 +339,7 @@ impl PutTree {
 
 impl Task for PutTree {
     fn label(&self) -> String {
-        Safe(&self.root.display().to_string()).to_string()
+        Escaped(&self.root.display().to_string()).to_string()
     }
 
     fn start(&mut self, cx: &mut Context<'_>) -> Step {

@@ -5,9 +5,8 @@ use std::mem;
 use std::path::PathBuf;
 
 use towpath_protocol::signed::{Content, FilePath, SignedManifest};
-use towpath_protocol::{Refusal, Reply, Request};
+use towpath_protocol::{Escaped, Refusal, Reply, Request};
 
-use crate::escape::Safe;
 use crate::exit::{Exit, Failure};
 use crate::session::jobs::{Job, Output};
 use crate::session::task::{Context, Step, Task, unexpected};
@@ -18,7 +17,7 @@ fn not_found(label: &str) -> Failure {
 
 /// The manifest at `path`, when there is a file.
 fn present(path: &FilePath, result: Result<Reply, Refusal>) -> Result<SignedManifest, Failure> {
-    let label = Safe(path.as_str()).to_string();
+    let label = Escaped(path.as_str()).to_string();
     match result {
         Ok(Reply::Stat {
             current: Some(signed),
@@ -60,7 +59,7 @@ impl Remove {
 
 impl Task for Remove {
     fn label(&self) -> String {
-        Safe(self.path.as_str()).to_string()
+        Escaped(self.path.as_str()).to_string()
     }
 
     fn start(&mut self, cx: &mut Context<'_>) -> Step {
@@ -153,7 +152,7 @@ impl Export {
 
 impl Task for Export {
     fn label(&self) -> String {
-        Safe(self.path.as_str()).to_string()
+        Escaped(self.path.as_str()).to_string()
     }
 
     fn start(&mut self, cx: &mut Context<'_>) -> Step {
