@@ -8,6 +8,7 @@
 //! session is in the queue of visits, or it is registered with what holds it up (its carrier, the
 //! pool, the clock).
 
+mod lifecycle;
 mod visit;
 
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,5 +1,7 @@
 //! A carrier with one socket for each association, whatever the kind of socket.
 
+mod association;
+mod socket;
 #[cfg(test)]
 mod tests;
 
@@ -9,54 +11,18 @@ use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::time::Instant;
 
+use association::{Association, Phase};
 use bytes::{Bytes, BytesMut};
+pub(crate) use socket::{MessageSocket, SocketFamily, take_message};
 
 use crate::carrier::{
     AssociationId, Carrier, CarrierEvent, CloseMode, Inbound, LostReason, PathInfo, Peer,
     Readiness, Registrar, SendError,
 };
 use crate::limits::{
-    ACCEPT_BACKOFF, ACCEPT_BATCH, COPY_BELOW, SEND_QUEUE, SEND_QUEUE_HARD, SEND_RETRY,
-    VISIT_MESSAGES,
+    ACCEPT_BACKOFF, ACCEPT_BATCH, SEND_QUEUE, SEND_QUEUE_HARD, SEND_RETRY, VISIT_MESSAGES,
 };
 use crate::ready::ReadyQueue;
-
-/// One association's socket: message boundaries kept, never blocking.
-pub(crate) trait MessageSocket: AsFd + Send {
-    /// The next message or change; `WouldBlock` when there is none. `scratch` serves all sockets in
-    /// turn: between two calls it holds nothing of anyone's.
-    fn receive(&mut self, scratch: &mut BytesMut) -> io::Result<Inbound>;
-    /// Hands a whole message to the kernel, or none of it with `WouldBlock`.
-    fn send(&mut self, stream: u16, payload: &[u8]) -> io::Result<()>;
-    /// Bytes that the kernel has taken and not sent yet; may be asked often.
-    fn unsent(&mut self) -> usize;
-    /// Sends the end of the association after all that was sent.
-    fn shutdown(&mut self) -> io::Result<()>;
-    /// Tells the peer that the association is gone, as far as that can be done now.
-    fn abort(self);
-    fn paths(&self) -> Vec<PathInfo>;
-}
-
-/// Where sockets come from.
-pub(crate) trait SocketFamily: Send {
-    type Socket: MessageSocket;
-    type Listener: AsFd + Send;
-    const KIND: &'static str;
-
-    fn accept(&self, listener: &Self::Listener) -> io::Result<(Self::Socket, Vec<SocketAddr>)>;
-    fn connect(&self, remotes: &[SocketAddr]) -> io::Result<Self::Socket>;
-    fn local_addresses(&self, listener: &Self::Listener) -> Vec<SocketAddr>;
-}
-
-/// Takes a whole message out of the scratch buffer: a short one by copying, a long one with the
-/// buffer.
-pub(crate) fn take_message(scratch: &mut BytesMut) -> BytesMut {
-    if scratch.len() <= COPY_BELOW {
-        BytesMut::from(&scratch[..])
-    } else {
-        std::mem::take(scratch)
-    }
-}
 
 /// Sources below this are listening sockets; associations are numbered from here.
 const FIRST_ASSOCIATION: u64 = 1024;
@@ -91,31 +57,6 @@ enum Accepting {
     Ready,
     /// The process or the system is out of something; tried again then.
     Backoff(Instant),
-}
-
-struct Association<S> {
-    socket: S,
-    readable: bool,
-    writable: bool,
-    /// Messages that the kernel has not taken, and their bytes.
-    queue: VecDeque<(u16, Bytes)>,
-    queued: usize,
-    /// The session was told that there was no room, and waits for a `Ready`.
-    starved: bool,
-    /// Reported once by `receive` ahead of what the socket has.
-    failed: Option<LostReason>,
-    phase: Phase,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Phase {
-    Open,
-    /// Nothing more can be sent: the peer has closed, or the association was lost.
-    Ended,
-    /// To be closed in order: the queue goes out, then the end of the association.
-    Flushing,
-    /// Waiting for the peer's end; what it sends is discarded.
-    Shutdown,
 }
 
 impl<N: SocketFamily> PerSocket<N> {
@@ -200,21 +141,7 @@ impl<N: SocketFamily> PerSocket<N> {
             .ok_or_else(|| io::Error::other("the carrier is not in a loop"))?;
         registrar.register(socket.as_fd(), id.0)?;
         self.next += 1;
-        self.associations.insert(
-            id,
-            Association {
-                socket,
-                // Whatever is there already shows as an edge, and one needless attempt costs
-                // little.
-                readable: true,
-                writable: true,
-                queue: VecDeque::new(),
-                queued: 0,
-                starved: false,
-                failed: None,
-                phase: Phase::Open,
-            },
-        );
+        self.associations.insert(id, Association::new(socket));
         Ok(id)
     }
 
@@ -300,52 +227,6 @@ impl<N: SocketFamily> PerSocket<N> {
         } else if association.readable {
             self.enqueue(id); // the budget ran out
         }
-    }
-}
-
-/// No room now: in the socket, or in the system.
-fn is_full(error: &io::Error) -> bool {
-    error.kind() == ErrorKind::WouldBlock
-        || matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::ENOMEM))
-}
-
-impl<S: MessageSocket> Association<S> {
-    /// Hands what is queued to the kernel until it is full.
-    fn flush(&mut self) {
-        while self.writable
-            && let Some((stream, payload)) = self.queue.front()
-        {
-            match self.socket.send(*stream, payload) {
-                Ok(()) => {
-                    self.queued -= payload.len();
-                    self.queue.pop_front();
-                }
-                Err(error) if is_full(&error) => self.writable = false,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => {
-                    self.fail(LostReason::Socket(error.to_string()));
-                    return;
-                }
-            }
-        }
-    }
-
-    /// A failed send says little; what there is to receive first often says why, so that is read
-    /// before.
-    fn fail(&mut self, reason: LostReason) {
-        self.queue.clear();
-        self.queued = 0;
-        self.writable = false;
-        self.readable = true;
-        self.failed = Some(reason);
-    }
-
-    fn is_closing(&self) -> bool {
-        matches!(self.phase, Phase::Flushing | Phase::Shutdown)
-    }
-
-    fn unsent(&mut self) -> usize {
-        self.queued + self.socket.unsent()
     }
 }
 
