@@ -1,12 +1,11 @@
-//! The mio loop: carriers on one side, sessions on the other, a pool of workers beside it.
+//! The mio loop, which connects carriers, sessions and a pool of workers.
 //!
-//! A session is visited when something happened to it: its association became ready, a job came
-//! back, its deadline passed, or its last visit ran out of budget. A visit moves messages in, jobs
-//! and messages out, until nothing moves or the budget is used.
+//! A session is visited when something happened to it: its association became ready, a job
+//! finished, its deadline passed, or its last visit ran out of budget. A visit moves messages in,
+//! jobs and messages out, until nothing moves or the budget is used.
 //!
-//! Invariant: no lost wake-up. Everything that a session could do now is done in a visit, or the
-//! session is in the queue of visits, or it is registered with what holds it up (its carrier, the
-//! pool, the clock).
+//! Invariant: no lost wake-up. A session that could do something now is in the queue of visits; one
+//! that waits is registered with what it waits for (its carrier, the pool, a timer).
 
 mod lifecycle;
 mod visit;
@@ -31,11 +30,11 @@ use crate::pool::Pool;
 use crate::ready::ReadyQueue;
 use crate::session::{Execute, Session, Ticket, Transmit};
 
-/// Names a carrier of a loop.
+/// Identifies a carrier of a loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct CarrierIndex(usize);
 
-/// Names a session of a loop; never used twice.
+/// Identifies a session of a loop; never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SessionId(u64);
 
@@ -45,19 +44,18 @@ impl fmt::Display for SessionId {
     }
 }
 
-/// The bounds of a loop.
+/// The limits of a loop.
 #[derive(Debug, Clone)]
 pub struct LoopConfig {
     /// Worker threads; at least one.
     pub workers: usize,
-    /// Jobs that may wait or run at once.
+    /// Jobs that may be queued or running at the same time.
     pub jobs: usize,
-    /// Sessions at once; further peers are turned away.
+    /// Maximum concurrent sessions; further peers are refused.
     pub max_sessions: usize,
     /// Time for the sessions to end after [`Stopper::stop`].
     pub drain: Duration,
-    /// Time for a closed session to hand over what is left, and then for its association to shut
-    /// down in order.
+    /// Time for a closed session to send what is left, and then for its association to shut down.
     pub close: Duration,
 }
 
@@ -83,8 +81,8 @@ pub struct Stopper {
 }
 
 impl Stopper {
-    /// Asks the loop to take no new peers, to let its sessions end, and to return. Further calls
-    /// change nothing.
+    /// Asks the loop to accept no more peers, to let its sessions end, and to return. Further calls
+    /// have no effect.
     pub fn stop(&self) {
         self.stopped.store(true, Ordering::Release);
         if let Err(error) = self.waker.wake() {
@@ -103,7 +101,7 @@ pub struct Driver<S: Session> {
     next: u64,
     /// Sessions that are not over.
     active: usize,
-    /// Open associations and those being closed.
+    /// Open associations and those that are being shut down.
     associations: BTreeMap<(CarrierIndex, AssociationId), Owner>,
     /// Sessions to be visited.
     visits: ReadyQueue<SessionId>,
@@ -113,19 +111,18 @@ pub struct Driver<S: Session> {
     closing: BTreeSet<(Instant, CarrierIndex, AssociationId)>,
     pool: Pool<(SessionId, Ticket), S::Job, S::Output>,
     stopper: Stopper,
-    /// When the sessions' time is up, once the loop is stopped.
+    /// Once the loop is stopped: when the remaining sessions are aborted.
     draining: Option<Instant>,
-    /// A carrier has more to do at once.
+    /// A carrier has more to do now.
     busy: bool,
-    /// Peers turned away since a session was last accepted, so that the log has one line for a
-    /// flood.
+    /// Peers refused since a session was last accepted, so that a flood makes one log line.
     turned_away: u64,
 }
 
 #[derive(Debug, Clone, Copy)]
 enum Owner {
     Session(SessionId),
-    /// Closing in order until then.
+    /// Shutting down; aborted then.
     Closing(Instant),
 }
 
@@ -135,7 +132,7 @@ struct Entry<S> {
     /// A message that the carrier had no room for.
     unsent: Option<Transmit>,
     timer: Option<Instant>,
-    /// Until when a closed session may wait for its peer to take what is left.
+    /// When a closed session is aborted although messages are left.
     ending: Option<Instant>,
     /// Made by [`Driver::connect`]: kept after its end until it is taken.
     ours: bool,
@@ -148,7 +145,7 @@ enum Link {
         association: AssociationId,
         up: bool,
     },
-    /// The association is gone; the session may wait for its jobs until then.
+    /// The association is gone; the session waits for its jobs until then.
     Gone(Instant),
     /// The session is over.
     Over,
@@ -158,7 +155,7 @@ impl<S: Session> Driver<S> {
     /// Makes a loop without carriers and starts its workers.
     ///
     /// # Errors
-    /// No epoll instance or no threads to be had.
+    /// The epoll instance or a thread cannot be created.
     pub fn new<E>(config: LoopConfig, executor: Arc<E>) -> io::Result<Self>
     where
         E: Execute<Job = S::Job, Output = S::Output>,
@@ -201,7 +198,7 @@ impl<S: Session> Driver<S> {
         Ok(CarrierIndex(index))
     }
 
-    /// Gives what stops this loop.
+    /// A handle that stops this loop.
     #[must_use]
     pub fn stopper(&self) -> Stopper {
         self.stopper.clone()
@@ -211,7 +208,8 @@ impl<S: Session> Driver<S> {
     /// [`take_session`](Self::take_session).
     ///
     /// # Errors
-    /// Those of [`Carrier::connect`]; a peer that cannot be reached shows as `Lost` later.
+    /// Those of [`Carrier::connect`]. A peer that cannot be reached is reported to the session as
+    /// `Lost`.
     pub fn connect(
         &mut self,
         carrier: CarrierIndex,
@@ -222,13 +220,14 @@ impl<S: Session> Driver<S> {
         Ok(self.adopt(carrier, association, session, true))
     }
 
-    /// The session, unless it is over and was a peer's, or was taken.
+    /// The session; `None` if it was taken, or if it is over and was not made by
+    /// [`connect`](Self::connect).
     #[must_use]
     pub fn session(&self, id: SessionId) -> Option<&S> {
         self.sessions.get(&id).map(|entry| &entry.session)
     }
 
-    /// The session, to be changed from outside between turns; it is visited afterwards.
+    /// The session, for changes between turns; it is visited afterwards.
     pub fn session_mut(&mut self, id: SessionId) -> Option<&mut S> {
         self.enqueue(id);
         self.sessions.get_mut(&id).map(|entry| &mut entry.session)
@@ -241,13 +240,13 @@ impl<S: Session> Driver<S> {
         self.sessions.remove(&id).map(|entry| entry.session)
     }
 
-    /// Ends the loop without waiting for the jobs that run: their threads go on to the end of their
-    /// jobs, or of the process. Dropping a loop waits for them.
+    /// Ends the loop without waiting for the jobs that run: each thread ends with its job, or with
+    /// the process. Dropping the loop waits for them.
     pub fn detach(mut self) {
         self.pool.detach();
     }
 
-    /// Whether the session is over: closed, or lost and through with its jobs, or unknown.
+    /// Whether the session is over: closed, or lost with its jobs done, or unknown.
     #[must_use]
     pub fn is_over(&self, id: SessionId) -> bool {
         self.sessions
@@ -255,7 +254,7 @@ impl<S: Session> Driver<S> {
             .is_none_or(|entry| matches!(entry.link, Link::Over))
     }
 
-    /// How many sessions are not over.
+    /// The number of sessions that are not over.
     #[must_use]
     pub fn active_sessions(&self) -> usize {
         self.sessions
@@ -277,20 +276,20 @@ impl<S: Session> Driver<S> {
         }
     }
 
-    /// The addresses that a carrier listens at.
+    /// The addresses that a carrier listens on.
     #[must_use]
     pub fn local_addresses(&self, carrier: CarrierIndex) -> Vec<SocketAddr> {
         self.carriers[carrier.0].local_addresses()
     }
 
-    /// Runs until `until` says so, or until [`Stopper::stop`] was called and the sessions have
-    /// ended or their time is up. Associations that are being closed in order are seen to their end
-    /// first, within their own deadline.
+    /// Runs until `until` returns true, or until [`Stopper::stop`] was called and the sessions have
+    /// ended or were aborted. Returns when the associations that are shutting down have ended,
+    /// within their own deadline.
     ///
-    /// `accept` makes the session for a peer, or turns it away.
+    /// `accept` makes the session for a peer; `None` refuses it.
     ///
     /// # Errors
-    /// Those of epoll; everything else is a matter of one session.
+    /// Those of epoll; every other failure concerns one session only.
     pub fn run(
         &mut self,
         accept: &mut dyn FnMut(Peer) -> Option<S>,
@@ -308,8 +307,8 @@ impl<S: Session> Driver<S> {
         Ok(())
     }
 
-    /// One turn: waits for something to happen, at most until the next deadline or for `wait`, and
-    /// deals with it.
+    /// One turn: waits for an event, at most until the next deadline or for `wait`, and handles
+    /// what happened.
     ///
     /// # Errors
     /// Those of epoll.
@@ -336,7 +335,7 @@ impl<S: Session> Driver<S> {
         self.drive_carriers(accept, now);
         self.take_outcomes(now);
         self.begin_stop(now);
-        // Each session that waits now gets one visit; what they requeue is for the next turn.
+        // Each queued session gets one visit; what is queued meanwhile is for the next turn.
         for _ in 0..self.visits.len() {
             if let Some(id) = self.visits.pop() {
                 self.visit(id);
@@ -363,7 +362,7 @@ impl<S: Session> Driver<S> {
             .into_iter()
             .flatten()
             .min();
-        // mio rounds up to epoll's milliseconds, so that the last one is not spun through.
+        // mio rounds up to epoll's milliseconds, so the last one does not spin.
         let until_due = due.map(|due| due.saturating_duration_since(Instant::now()));
         match (until_due, wait) {
             (Some(due), Some(wait)) => Some(due.min(wait)),

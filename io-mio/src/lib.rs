@@ -1,12 +1,12 @@
-//! Sockets and the event loop of Towpath.
+//! SCTP sockets and an event loop for them.
 //!
-//! A [`Carrier`] is an endpoint that carries whole messages on numbered streams for many
+//! A [`Carrier`] is an endpoint that transports whole messages on numbered streams for many
 //! associations: the kernel's SCTP ([`carrier::kernel`]), SCTP in user space over UDP
-//! ([`carrier::udp`]), or an `AF_UNIX` socket for tests ([`carrier::unix`]). A [`Driver`] is the mio loop that moves messages
-//! between carriers and [`Session`]s, keeps their deadlines, and hands their slow work to a bounded
-//! pool of worker threads ([`Execute`]).
+//! ([`carrier::udp`]), or an `AF_UNIX` socket for tests ([`carrier::unix`]). A [`Driver`] is the
+//! mio loop that moves messages between carriers and [`Session`]s, keeps their deadlines, and hands
+//! their slow work to a bounded pool of worker threads ([`Execute`]).
 //!
-//! Time enters the state machines here and nowhere else.
+//! The clock is read here and nowhere else: the state machines get the time as an argument.
 
 pub mod carrier;
 mod driver;

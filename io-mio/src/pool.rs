@@ -11,7 +11,7 @@ use mio::Waker;
 
 use crate::session::Execute;
 
-/// What became of a job.
+/// The result of a job.
 #[derive(Debug)]
 pub(crate) enum Outcome<O> {
     Done(O),
@@ -19,10 +19,10 @@ pub(crate) enum Outcome<O> {
     Panicked(String),
 }
 
-/// Runs jobs on worker threads; `K` says whose job it is. Jobs start in the order of submission.
+/// Runs jobs on worker threads; `K` identifies a job. Jobs start in the order of submission.
 ///
-/// Invariant: every submitted job yields exactly one outcome, and at most `limit` jobs are under
-/// way or have their outcome waiting, so the channel of outcomes is bounded too.
+/// Invariant: every submitted job yields exactly one outcome, and at most `limit` jobs are queued,
+/// running, or have an outcome that was not taken, so the channel of outcomes is bounded too.
 pub(crate) struct Pool<K, J, O> {
     shared: Arc<Shared<K, J>>,
     outcomes: Receiver<(K, Outcome<O>)>,
@@ -43,7 +43,8 @@ struct Queue<K, J> {
 
 impl<K, J> Shared<K, J> {
     fn lock(&self) -> MutexGuard<'_, Queue<K, J>> {
-        // Nothing panics while the lock is held; were it so, the queue would still be whole.
+        // Nothing panics while the lock is held; and if it did, the queue would still be
+        // consistent.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -103,7 +104,7 @@ impl<K: Send + 'static, J: Send + 'static, O: Send + 'static> Pool<K, J, O> {
         self.shared.filled.notify_one();
     }
 
-    /// Lets the jobs that run go on when the pool is dropped.
+    /// Makes the drop of the pool return without waiting for the jobs that run.
     pub(crate) fn detach(&mut self) {
         self.workers.clear();
     }
@@ -117,7 +118,7 @@ impl<K: Send + 'static, J: Send + 'static, O: Send + 'static> Pool<K, J, O> {
 }
 
 impl<K, J, O> Drop for Pool<K, J, O> {
-    /// Drops the jobs that no worker has begun and waits for those that run.
+    /// Drops the queued jobs and waits for those that run.
     fn drop(&mut self) {
         {
             let mut queue = self.shared.lock();
@@ -140,8 +141,8 @@ fn work<K, J, O, E: Execute<Job = J, Output = O>>(
     waker: &Waker,
 ) {
     while let Some((key, job)) = next(shared) {
-        // A job that panicked is gone with all it owned. What the executor shares is behind its own
-        // locks, and the session that asked is ended.
+        // A job that panicked is dropped with all that it owned. What the executor shares is behind
+        // its own locks, and the session of the job is aborted.
         let outcome = match catch_unwind(AssertUnwindSafe(|| executor.execute(job))) {
             Ok(output) => Outcome::Done(output),
             Err(panic) => Outcome::Panicked(message(&*panic)),

@@ -1,4 +1,4 @@
-//! What the loop drives: sessions, and the slow work that leaves them.
+//! What the loop drives: sessions and their jobs.
 
 use std::fmt;
 use std::time::Instant;
@@ -7,7 +7,7 @@ use bytes::Bytes;
 
 use crate::carrier::Inbound;
 
-/// Names one job of a session; chosen by the session and given back with the job's output.
+/// Identifies one job of a session. The session chooses it, and gets it back with the job's output.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ticket(pub u64);
 
@@ -29,13 +29,13 @@ pub struct Transmit {
 /// A state machine that the loop, or a simulator, drives: it has no socket, thread or clock of its
 /// own.
 ///
-/// After any `handle_*` call whatever became ready can be polled at once. After
+/// After any `handle_*` call, what became ready can be polled. After
 /// `handle_timeout(now)` and a drain of the `poll_*` calls, [`poll_timeout`](Self::poll_timeout) is
 /// later than `now`.
 pub trait Session {
-    /// Slow work for a worker thread.
+    /// Work that may block, for a worker thread.
     type Job: Send + 'static;
-    /// What a job results in.
+    /// The result of a job.
     type Output: Send + 'static;
 
     /// Takes the next message from the peer, or learns what happened to the association.
@@ -48,24 +48,24 @@ pub trait Session {
     fn handle_output(&mut self, ticket: Ticket, output: Self::Output, now: Instant);
     /// Runs what was due at [`poll_timeout`](Self::poll_timeout).
     fn handle_timeout(&mut self, now: Instant);
-    /// Hands out the next message; called only while the carrier has room
+    /// The next message; called only while the carrier has room
     /// ([`limits::SEND_QUEUE`](crate::limits::SEND_QUEUE)).
     #[must_use]
     fn poll_transmit(&mut self, now: Instant) -> Option<Transmit>;
-    /// Hands out the next job; called only while the pool has room.
+    /// The next job; called only while the pool has room.
     #[must_use]
     fn poll_job(&mut self) -> Option<(Ticket, Self::Job)>;
     /// When [`handle_timeout`](Self::handle_timeout) is to be called next.
     fn poll_timeout(&self) -> Option<Instant>;
-    /// Whether the session can take another message now; while it cannot, none is read for it.
+    /// Whether the session can take another message now. While it cannot, none is read for it, and
+    /// the peer's window closes.
     fn wants_read(&self) -> bool;
-    /// Whether the session is over: nothing more will be sent, and the association is to be shut
-    /// down in order.
+    /// Whether the session is over: the loop sends what is left and shuts the association down.
     fn is_closed(&self) -> bool;
 
-    /// Asks the session to come to an end soon, because the loop was stopped: finish what is under
-    /// way, take nothing new, then be closed. Sessions that are not closed when the time is up are
-    /// aborted.
+    /// The loop was stopped: the session should finish what is under way, begin nothing new, then
+    /// be closed. Sessions that are not closed in time
+    /// ([`LoopConfig::drain`](crate::LoopConfig::drain)) are aborted.
     fn handle_stop(&mut self, now: Instant) {
         let _now = now;
     }
@@ -75,11 +75,11 @@ pub trait Session {
 ///
 /// A job that panics ends its session, not the worker.
 pub trait Execute: Send + Sync + 'static {
-    /// The jobs it runs.
+    /// The jobs that it runs.
     type Job;
-    /// What they result in.
+    /// Their results.
     type Output;
 
-    /// Runs one job to its end; may block on disks, not on peers.
+    /// Runs one job to its end. May block on disks, not on peers.
     fn execute(&self, job: Self::Job) -> Self::Output;
 }

@@ -1,7 +1,7 @@
 //! The system calls that no crate wraps: the only `unsafe` of the project.
 //!
-//! Options, addresses, notifications and control messages cross as bytes; `carrier/kernel/layout.rs`
-//! knows what they mean, in safe code.
+//! Options, addresses, notifications and control messages cross as bytes;
+//! `carrier/kernel/layout.rs` knows what they mean, in safe code.
 
 #![expect(
     unsafe_code,
@@ -19,7 +19,7 @@ use libc::{c_int, c_void, socklen_t};
 /// asked for.
 pub(crate) const CONTROL_LEN: usize = 64;
 
-/// What `recvmsg` said beside the bytes.
+/// What `recvmsg` returns beside the bytes.
 pub(crate) struct Received {
     /// Bytes appended to the buffer.
     pub(crate) length: usize,
@@ -41,7 +41,7 @@ pub(crate) fn socket(domain: c_int) -> io::Result<OwnedFd> {
     let kind = libc::SOCK_STREAM | libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
     // SAFETY: takes plain integers.
     let fd = check(unsafe { libc::socket(domain, kind, libc::IPPROTO_SCTP) })?;
-    // SAFETY: the descriptor is new and nobody else's.
+    // SAFETY: the descriptor is new, and nothing else owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
@@ -64,12 +64,12 @@ pub(crate) fn set_option(socket: BorrowedFd<'_>, option: c_int, value: &[u8]) ->
 }
 
 /// Lets IP fragment what is sent from now on, or refuse what is too long for the interface and
-/// forbid routers to fragment the rest, whatever they have said about the path.
+/// forbid routers to fragment the rest, whatever path MTU they have reported.
 pub(crate) fn allow_fragments(socket: BorrowedFd<'_>, v6: bool, allow: bool) -> io::Result<()> {
     let set =
         |level, option, value: c_int| set_option_at(socket, level, option, &value.to_ne_bytes());
     if v6 {
-        // Only the sender may fragment, by what routers have said.
+        // Only the sender may fragment, by the path MTU that routers have reported.
         let discovery = if allow {
             libc::IPV6_PMTUDISC_WANT
         } else {

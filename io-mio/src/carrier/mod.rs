@@ -1,9 +1,9 @@
-//! The carrier: an endpoint that carries whole messages on numbered streams, for many associations
-//! at once.
+//! The carrier: an endpoint that transports whole messages on numbered streams, for many
+//! associations at once.
 //!
 //! The trait fits one socket for each association (kernel SCTP, `AF_UNIX`) as well as one UDP
-//! socket for all of them (SCTP in user space): readiness belongs to the carrier's sockets,
-//! messages belong to associations, and only the carrier knows how the two meet.
+//! socket for all of them (SCTP in user space): readiness is reported per socket, messages belong
+//! to associations, and only the carrier maps one to the other.
 
 pub mod kernel;
 mod per_socket;
@@ -20,16 +20,16 @@ use bytes::{Bytes, BytesMut};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 
-/// Names an association of one carrier; never used twice by that carrier.
+/// Identifies an association of one carrier; never reused by that carrier.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct AssociationId(pub u64);
 
-/// Who is at the other end, for logs and for rules about addresses.
+/// The other end of an association, for logs and for limits by address.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Peer {
     /// The peer's addresses, the primary one first; none on carriers without addresses.
     pub addresses: Vec<SocketAddr>,
-    /// Which carrier it came by: [`Carrier::kind`].
+    /// The carrier's name: [`Carrier::kind`].
     pub carrier: &'static str,
 }
 
@@ -43,17 +43,17 @@ impl fmt::Display for Peer {
     }
 }
 
-/// What a carrier reports; the driver asks after each of its calls.
+/// An event of an association that the driver handles itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CarrierEvent {
-    /// A peer connected. The driver answers by reading from the association or by closing it.
+    /// A peer connected. The driver reads from the association or closes it.
     Accepted {
-        /// Who it is.
+        /// The peer.
         peer: Peer,
     },
     /// The association may have something for [`Carrier::receive`], or room to send again.
     Ready,
-    /// An association that was to be closed in order is gone.
+    /// The shutdown of an association that was closed with [`CloseMode::Graceful`] is complete.
     Closed,
 }
 
@@ -75,8 +75,7 @@ pub enum Inbound {
     /// A path changed its state. A session also gets one for each path right after
     /// [`Up`](Self::Up), with the state that the path has then.
     PathChanged(PathInfo),
-    /// The peer has shut the association down in order; nothing more comes, and nothing more can be
-    /// sent.
+    /// The peer has shut the association down; nothing more comes, and nothing more can be sent.
     PeerClosed,
     /// The association is gone; messages may be missing.
     Lost(LostReason),
@@ -92,17 +91,17 @@ pub enum LostReason {
     /// The peer aborted it.
     #[error("aborted by the peer")]
     Aborted,
-    /// No path answered any more.
+    /// No path answered in time.
     #[error("no path answers")]
     TimedOut,
-    /// The peer started over (RFC 9260 §5.2): its state is not ours any more.
+    /// The peer restarted (RFC 9260 §5.2) and lost its state.
     #[error("restarted by the peer")]
     Restarted,
     /// The peer sent a message longer than [`MAX_MESSAGE`](crate::limits::MAX_MESSAGE).
     #[error("a message is too long")]
     TooLong,
-    /// The peer broke a rule of the carrier: an unordered message, or pieces that do not fit
-    /// together.
+    /// The peer violated the protocol, for example with an unordered message; or this side sent an
+    /// invalid message.
     #[error("protocol error: {0}")]
     Protocol(&'static str),
     /// The socket failed.
@@ -121,7 +120,7 @@ pub enum PathState {
     Active,
     /// Not answering.
     Inactive,
-    /// Not yet shown to be the peer's; carries no data.
+    /// Not yet confirmed to be the peer's (RFC 9260 §5.4); carries no data.
     Unconfirmed,
 }
 
@@ -135,16 +134,16 @@ impl fmt::Display for PathState {
     }
 }
 
-/// A path to the peer, as the carrier sees it now.
+/// A path to the peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PathInfo {
     /// The peer's address.
     pub remote: SocketAddr,
-    /// Our address, where the carrier knows it.
+    /// The local address, where the carrier knows it.
     pub local: Option<SocketAddr>,
     /// Whether it is usable.
     pub state: PathState,
-    /// Whether new data goes here as long as it is active.
+    /// Whether new data is sent here as long as it is active.
     pub primary: bool,
     /// Smoothed round-trip time; zero before the first measurement.
     pub srtt: Duration,
@@ -156,29 +155,29 @@ pub struct PathInfo {
     pub mtu: u32,
 }
 
-/// Why a message was not taken.
+/// Why a message was not queued.
 #[derive(Debug)]
 pub enum SendError {
-    /// The queue is full: here is the message back; [`CarrierEvent::Ready`] follows when there is
-    /// room.
+    /// The queue is full. The message is returned, and [`CarrierEvent::Ready`] follows when there
+    /// is room.
     Full(Bytes),
     /// The association is closing or gone, or has no such stream.
     Gone,
 }
 
-/// How an association ends.
+/// How to end an association.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CloseMode {
-    /// What is queued is delivered first; [`CarrierEvent::Closed`] follows.
+    /// What is queued is delivered first (SCTP's SHUTDOWN); [`CarrierEvent::Closed`] follows.
     Graceful,
-    /// At once; the peer learns that it was lost. No event follows.
+    /// At once (SCTP's ABORT). No event follows.
     Abort,
 }
 
-/// What became possible on a socket.
+/// What is possible on a socket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Readiness {
-    /// There is something to read, an error included.
+    /// There is something to read; errors count.
     pub readable: bool,
     /// There is room to write.
     pub writable: bool,
@@ -197,23 +196,23 @@ impl From<&mio::event::Event> for Readiness {
 /// A transport endpoint with all its associations.
 ///
 /// All calls return without blocking. An association exists from [`connect`](Self::connect) or
-/// [`CarrierEvent::Accepted`] until it is closed; with another id, `send` says `Gone`, `queued` 0,
-/// and the rest do nothing.
+/// [`CarrierEvent::Accepted`] until it is closed; for any other id `send` returns `Gone`, `queued`
+/// 0, and the rest do nothing.
 pub trait Carrier: Send {
     /// A short name for logs: `sctp`, `udp`, `unix`.
     fn kind(&self) -> &'static str;
 
-    /// Registers the sockets it has, and keeps the registrar for those that come.
+    /// Registers the sockets that exist, and keeps the registrar for those that are opened later.
     ///
     /// # Errors
     /// Those of epoll.
     fn register(&mut self, registrar: Registrar) -> io::Result<()>;
 
-    /// Notes that a socket became ready (edge-triggered); the work is left to the calls below.
+    /// Notes that a socket became ready (edge-triggered); the calls below do the work.
     fn handle_ready(&mut self, source: u64, readiness: Readiness);
 
     /// Does the work that belongs to no single association, up to a budget: accepts, reads and
-    /// writes shared sockets. Returns whether there is more to do at once.
+    /// writes shared sockets. Returns whether there is more to do now.
     #[must_use]
     fn drive(&mut self, now: Instant) -> bool;
 
@@ -223,7 +222,7 @@ pub trait Carrier: Send {
     /// When [`handle_timeout`](Self::handle_timeout) is to be called next.
     fn poll_timeout(&self) -> Option<Instant>;
 
-    /// Hands out the next report.
+    /// The next event.
     #[must_use]
     fn poll_event(&mut self) -> Option<(AssociationId, CarrierEvent)>;
 
@@ -231,13 +230,13 @@ pub trait Carrier: Send {
     /// `receive`.
     ///
     /// # Errors
-    /// No address, more than the limit, or a socket that cannot be made.
+    /// No address, more than the limit, or a socket that cannot be created.
     fn connect(&mut self, remotes: &[SocketAddr], now: Instant) -> io::Result<AssociationId>;
 
     /// Takes the next message or change out of an association; `None` until the next
     /// [`CarrierEvent::Ready`].
     ///
-    /// A session that cannot take messages leaves them here, and the peer's window closes.
+    /// Messages that a session cannot take stay here, and the peer's window closes.
     #[must_use]
     fn receive(&mut self, id: AssociationId, now: Instant) -> Option<Inbound>;
 
@@ -254,7 +253,7 @@ pub trait Carrier: Send {
         now: Instant,
     ) -> Result<(), SendError>;
 
-    /// Bytes that were taken and have not gone out yet; what is in flight does not count.
+    /// Bytes that are queued and have not been sent yet; what is in flight does not count.
     fn queued(&mut self, id: AssociationId) -> usize;
 
     /// Ends an association; what it still receives is discarded.
@@ -277,11 +276,11 @@ pub struct Registrar {
     carrier: usize,
 }
 
-/// Bits of a token that name the socket within its carrier; the rest name the carrier.
+/// Bits of a token for the socket within its carrier; the others are for the carrier.
 const SOURCE_BITS: u32 = 48;
 /// The loop's own waker.
 pub(crate) const WAKER: Token = Token(usize::MAX);
-// Tokens hold carrier and source side by side.
+// Tokens hold carrier and source in 64 bits.
 const _: () = assert!(usize::BITS == 64);
 
 impl Registrar {

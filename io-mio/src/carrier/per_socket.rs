@@ -36,26 +36,26 @@ pub(crate) struct PerSocket<N: SocketFamily> {
     /// Peers that were accepted and associations that are closed.
     events: VecDeque<(AssociationId, CarrierEvent)>,
     ready: ReadyQueue<AssociationId>,
-    /// Those that are being closed and may get further.
+    /// Associations that are being closed and are ready.
     closing: ReadyQueue<AssociationId>,
     registrar: Option<Registrar>,
     scratch: BytesMut,
-    /// When to look at those that wait to send although nothing woke them.
+    /// When to retry to send without a wake-up.
     retry: Option<Instant>,
 }
 
 struct Listening<L> {
     socket: L,
     state: Accepting,
-    /// The log has been told that it fails.
+    /// A failure was logged.
     failing: bool,
 }
 
-/// Invariant: `Ready` until `accept` would block, so that no edge is lost.
+/// Invariant: `Ready` until `accept` returns `WouldBlock`, so that no edge is lost.
 enum Accepting {
     Idle,
     Ready,
-    /// The process or the system is out of something; tried again then.
+    /// Descriptors or memory ran out; retried then.
     Backoff(Instant),
 }
 
@@ -104,7 +104,7 @@ impl<N: SocketFamily> PerSocket<N> {
                             self.enqueue(id);
                         }
                         Err(error) => {
-                            tracing::error!(%error, "cannot watch an accepted socket; it is dropped")
+                            tracing::error!(%error, "cannot register an accepted socket; it is dropped")
                         }
                     }
                     continue;
@@ -122,7 +122,7 @@ impl<N: SocketFamily> PerSocket<N> {
                 | ErrorKind::ConnectionReset => {}
                 _ => {
                     if !listening.failing {
-                        tracing::error!(%error, carrier = N::KIND, "cannot accept; trying again and again");
+                        tracing::error!(%error, carrier = N::KIND, "cannot accept; retrying");
                     }
                     listening.failing = true;
                     listening.state = Accepting::Backoff(now + ACCEPT_BACKOFF);
@@ -138,14 +138,14 @@ impl<N: SocketFamily> PerSocket<N> {
         let registrar = self
             .registrar
             .as_ref()
-            .ok_or_else(|| io::Error::other("the carrier is not in a loop"))?;
+            .ok_or_else(|| io::Error::other("the carrier was not added to a loop"))?;
         registrar.register(socket.as_fd(), id.0)?;
         self.next += 1;
         self.associations.insert(id, Association::new(socket));
         Ok(id)
     }
 
-    /// Queues an association for its session, or to be closed further.
+    /// Queues an association for its session, or for `advance_close`.
     fn enqueue(&mut self, id: AssociationId) {
         match self.associations.get(&id) {
             Some(association) if association.is_closing() => self.closing.insert(id),
@@ -154,8 +154,8 @@ impl<N: SocketFamily> PerSocket<N> {
         };
     }
 
-    /// Tries again to send for all that wait. The kernel also refuses when memory is short
-    /// everywhere, and has no wake-up for that.
+    /// Retries to send for all that wait. The kernel also refuses when memory is short, and gives
+    /// no wake-up for that.
     fn retry_all(&mut self, now: Instant) {
         let waiting = |association: &Association<N::Socket>| {
             association.starved || !association.queue.is_empty()
@@ -180,18 +180,18 @@ impl<N: SocketFamily> PerSocket<N> {
         }
     }
 
-    /// Forgets an association; the socket is given back to be closed.
+    /// Removes an association; returns the socket, to be closed.
     fn remove(&mut self, id: AssociationId) -> Option<N::Socket> {
         let association = self.associations.remove(&id)?;
         if let Some(registrar) = &self.registrar
             && let Err(error) = registrar.deregister(association.socket.as_fd())
         {
-            tracing::warn!(%error, "cannot stop watching a socket");
+            tracing::warn!(%error, "cannot deregister a socket");
         }
         Some(association.socket)
     }
 
-    /// Moves an association that is being closed as far as it goes.
+    /// Advances an association that is being closed as far as possible.
     fn advance_close(&mut self, id: AssociationId) {
         let Some(association) = self.associations.get_mut(&id) else {
             return;
@@ -208,8 +208,8 @@ impl<N: SocketFamily> PerSocket<N> {
                 }
             }
         }
-        // The peer's messages are discarded, but its end must be seen. A flood is bounded by the
-        // budget, so that others get their turn, and by the driver's deadline.
+        // The peer's messages are discarded, but its end must be read. The budget and the driver's
+        // deadline bound what a peer can cost.
         let mut budget = VISIT_MESSAGES;
         while !over && association.readable && budget > 0 {
             budget -= 1;
@@ -245,7 +245,7 @@ impl<N: SocketFamily> Carrier for PerSocket<N> {
 
     fn handle_ready(&mut self, source: u64, readiness: Readiness) {
         if source < FIRST_ASSOCIATION {
-            // A back-off runs its time: more peers do not make more descriptors.
+            // A back-off is not cut short: more peers do not free descriptors.
             if let Some(listening) = self.listeners.get_mut(source as usize)
                 && matches!(listening.state, Accepting::Idle)
             {

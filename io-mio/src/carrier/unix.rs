@@ -1,8 +1,8 @@
 //! A carrier over `AF_UNIX` `SOCK_SEQPACKET` sockets, for tests on hosts without SCTP.
 //!
 //! It keeps message boundaries and order like SCTP, but has neither paths nor independent streams.
-//! A frame is the stream number (u16, big-endian) and the message. The frame `FF FF` alone says
-//! that the association is aborted.
+//! A frame is the stream number (u16, big-endian) and the message. The frame `FF FF` alone aborts
+//! the association.
 
 use std::fs;
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
@@ -25,7 +25,7 @@ use crate::limits::{BACKLOG, MAX_MESSAGE, SEQPACKET_BUFFER, STREAMS};
 /// The stream number of the frame that aborts.
 const ABORT: u16 = u16::MAX;
 
-/// Listens at `path`. A socket file that nobody listens at is replaced; one in use is not.
+/// Listens at `path`. A socket file without a listener is replaced; one in use is not.
 ///
 /// # Errors
 /// `AddrInUse` when another process listens there or the file is not a socket, and those of the
@@ -51,7 +51,7 @@ pub fn client(path: &Path) -> impl Carrier + use<> {
     PerSocket::new(Unix { path }, Vec::new())
 }
 
-/// Removes the file of a listener that is gone.
+/// Removes the socket file of a process that has ended.
 fn remove_stale(path: &Path) -> io::Result<()> {
     use std::os::unix::fs::FileTypeExt;
     let in_use = |why| {
@@ -70,7 +70,7 @@ fn remove_stale(path: &Path) -> io::Result<()> {
     match connect(probe.as_raw_fd(), &UnixAddr::new(path)?) {
         Err(Errno::ECONNREFUSED) => fs::remove_file(path),
         Err(Errno::ENOENT) => Ok(()),
-        Ok(()) | Err(Errno::EAGAIN) => in_use("somebody listens there"),
+        Ok(()) | Err(Errno::EAGAIN) => in_use("another process listens there"),
         Err(error) => Err(error.into()),
     }
 }
@@ -93,7 +93,7 @@ struct Unix {
 }
 
 struct Listener {
-    /// `accept` does not care that these are packets.
+    /// `accept` is the same for packets.
     socket: UnixListener,
     path: PathBuf,
 }
@@ -129,7 +129,7 @@ impl SocketFamily for Unix {
 
     fn connect(&self, _remotes: &[SocketAddr]) -> io::Result<UnixSocket> {
         let socket = new_socket()?;
-        // Done at once, or EAGAIN when the listener's backlog is full.
+        // Completes at once, or fails with EAGAIN when the listener's backlog is full.
         connect(socket.as_raw_fd(), &UnixAddr::new(&self.path)?)?;
         Ok(UnixSocket::new(socket))
     }
@@ -163,7 +163,7 @@ impl MessageSocket for UnixSocket {
             return Ok(Inbound::Up { streams: STREAMS });
         }
         let mut stream = [0; 2];
-        // One byte more than the longest message tells a longer one.
+        // One byte more than the longest message, to detect a longer one.
         scratch.resize(MAX_MESSAGE + 1, 0);
         let received = {
             let mut parts = [IoSliceMut::new(&mut stream), IoSliceMut::new(scratch)];
@@ -199,13 +199,13 @@ impl MessageSocket for UnixSocket {
         let stream = stream.to_be_bytes();
         let parts = [IoSlice::new(&stream), IoSlice::new(payload)];
         let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-        // A packet goes whole or not at all.
+        // A packet is sent whole or not at all.
         sendmsg::<()>(self.socket.as_raw_fd(), &parts, &[], flags, None)?;
         Ok(())
     }
 
     fn unsent(&mut self) -> usize {
-        0 // what the kernel has is with the peer already
+        0 // what the kernel took is in the peer's socket
     }
 
     fn shutdown(&mut self) -> io::Result<()> {
@@ -213,7 +213,7 @@ impl MessageSocket for UnixSocket {
     }
 
     fn abort(mut self) {
-        // A peer that does not read learns by the end of the socket instead.
+        // A peer that does not read sees the end of the socket instead.
         if let Err(error) = self.send(ABORT, &[]) {
             tracing::debug!(%error, "cannot tell the peer of the abort");
         }

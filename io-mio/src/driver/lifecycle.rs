@@ -9,7 +9,7 @@ use crate::pool::Outcome;
 use crate::session::Session;
 
 impl<S: Session> Driver<S> {
-    /// Lets the carriers work and takes their reports; true if one has more to do at once.
+    /// Drives the carriers and handles their events; true if one has more to do now.
     pub(super) fn drive_carriers(
         &mut self,
         accept: &mut dyn FnMut(Peer) -> Option<S>,
@@ -54,7 +54,7 @@ impl<S: Session> Driver<S> {
         let full = self.active >= self.config.max_sessions;
         let session = if full {
             if self.turned_away == 0 {
-                tracing::warn!(%peer, limit = self.config.max_sessions, "too many sessions: peers are turned away");
+                tracing::warn!(%peer, limit = self.config.max_sessions, "too many sessions: peers are refused");
             }
             None
         } else if self.draining.is_some() {
@@ -65,7 +65,7 @@ impl<S: Session> Driver<S> {
         match session {
             Some(session) => {
                 if self.turned_away > 0 {
-                    tracing::warn!(peers = self.turned_away, "peers were turned away");
+                    tracing::warn!(peers = self.turned_away, "peers were refused");
                     self.turned_away = 0;
                 }
                 self.adopt(carrier, association, session, false);
@@ -77,7 +77,7 @@ impl<S: Session> Driver<S> {
         }
     }
 
-    /// Takes a session in and queues its first visit.
+    /// Adds a session and queues its first visit.
     pub(super) fn adopt(
         &mut self,
         carrier: CarrierIndex,
@@ -115,7 +115,7 @@ impl<S: Session> Driver<S> {
         }
     }
 
-    /// Queues visits for the sessions whose time has come, and ends what is overdue.
+    /// Queues visits for the sessions whose timer is due, and aborts shutdowns that are overdue.
     pub(super) fn run_timers(&mut self, now: Instant) {
         for carrier in &mut self.carriers {
             if carrier.poll_timeout().is_some_and(|due| due <= now) {
@@ -127,7 +127,7 @@ impl<S: Session> Driver<S> {
         {
             self.closing.pop_first();
             self.associations.remove(&(carrier, association));
-            tracing::debug!("an association did not shut down in time and is aborted");
+            tracing::debug!("the shutdown of an association took too long: aborted");
             self.carriers[carrier.0].close(association, CloseMode::Abort, now);
         }
         while let Some(&(due, id)) = self.timers.first()
@@ -141,7 +141,8 @@ impl<S: Session> Driver<S> {
         }
     }
 
-    /// Hands the jobs' outputs to their sessions; the room goes to those that waited longest.
+    /// Passes the jobs' outputs to their sessions. The sessions that waited longest for room in the
+    /// pool are visited next.
     pub(super) fn take_outcomes(&mut self, now: Instant) {
         while let Some(((id, ticket), outcome)) = self.pool.poll() {
             let Some(entry) = self.sessions.get_mut(&id) else {
@@ -162,7 +163,7 @@ impl<S: Session> Driver<S> {
             }
             self.enqueue(id);
         }
-        // Each of them submits at most a few jobs in its visit, and waits again behind the others.
+        // Each submits at most a few jobs in its visit, and then waits again behind the others.
         let mut room = self.config.jobs.saturating_sub(self.pool.outstanding());
         while room > 0
             && let Some(id) = self.waiting.pop()
@@ -172,7 +173,7 @@ impl<S: Session> Driver<S> {
         }
     }
 
-    /// Begins the end of the loop when it was stopped, and forces it when the time is up.
+    /// After a stop: asks the sessions to end, and aborts those that have not ended in time.
     pub(super) fn begin_stop(&mut self, now: Instant) {
         match self.draining {
             None if self.is_stopped() => {
@@ -197,7 +198,7 @@ impl<S: Session> Driver<S> {
                     if self.is_over(id) {
                         continue;
                     }
-                    tracing::warn!(session = id.0, "did not end in time: aborted");
+                    tracing::warn!(session = id.0, "the session did not end in time: aborted");
                     if let Some(entry) = self.sessions.get_mut(&id) {
                         let reason = LostReason::Local("stopped");
                         entry.session.handle_inbound(Inbound::Lost(reason), now);
@@ -209,7 +210,7 @@ impl<S: Session> Driver<S> {
         }
     }
 
-    /// Parts the session from its association.
+    /// Separates the session from its association.
     pub(super) fn unlink(&mut self, id: SessionId, mode: CloseMode, now: Instant) {
         self.release(id, mode, now);
         if let Some(entry) = self.sessions.get_mut(&id) {
@@ -237,7 +238,7 @@ impl<S: Session> Driver<S> {
         self.carriers[carrier.0].close(association, mode, now);
     }
 
-    /// Ends a session: a peer's is forgotten, one of ours is kept until it is taken.
+    /// Ends a session. One made by `connect` is kept until it is taken, others are dropped.
     pub(super) fn finish(&mut self, id: SessionId, mode: CloseMode, now: Instant) {
         self.release(id, mode, now);
         let Some(entry) = self.sessions.get_mut(&id) else {

@@ -8,7 +8,7 @@ use crate::limits::{MIN_TIMER, SEND_QUEUE, VISIT_JOBS, VISIT_MESSAGES};
 use crate::session::{Session, Transmit};
 
 impl<S: Session> Driver<S> {
-    /// One visit.
+    /// Visits a session: moves messages and jobs until nothing moves or the budget is used.
     pub(super) fn visit(&mut self, id: SessionId) {
         let now = Instant::now();
         let mut budget = Budget {
@@ -34,11 +34,11 @@ impl<S: Session> Driver<S> {
         };
         let over = match entry.link {
             Link::Over => return,
-            // What the session still wants to say goes first, unless the peer takes nothing more.
+            // Its last messages are sent first, unless the peer has stopped reading.
             Link::Open { .. } if entry.session.is_closed() => {
                 let due = *entry.ending.get_or_insert(now + self.config.close);
                 if due <= now {
-                    tracing::info!(session = id.0, "its peer takes nothing more: aborted");
+                    tracing::info!(session = id.0, "the peer has stopped reading: aborted");
                     self.finish(id, CloseMode::Abort, now);
                     return;
                 }
@@ -50,14 +50,14 @@ impl<S: Session> Driver<S> {
                 if late {
                     tracing::warn!(
                         session = id.0,
-                        "its association is gone and its jobs do not end: dropped"
+                        "the association is gone and the jobs do not end: dropped"
                     );
                 }
                 late || entry.session.is_closed()
             }
         };
         if over {
-            // There is nothing to shut down in order before the association is up.
+            // Before the association is up there is nothing to shut down.
             let up = matches!(entry.link, Link::Open { up: true, .. });
             self.finish(
                 id,
@@ -150,8 +150,7 @@ impl<S: Session> Driver<S> {
             return Move::None;
         }
         if !self.pool.has_room() || budget.jobs == 0 {
-            // The session is not asked, for it could not take its job back: it waits its turn for
-            // room.
+            // The session is not polled, because it could not take its job back: it waits for room.
             self.waiting.insert(id);
             return Move::None;
         }
@@ -176,7 +175,7 @@ impl<S: Session> Driver<S> {
             } => (carrier, association),
             Link::Open { .. } | Link::Over => return Move::None,
             Link::Gone(_) => {
-                // Nobody will hear it; the session comes to its end by draining.
+                // It cannot be sent; the session is drained so that it can end.
                 entry.unsent = None;
                 return if entry.session.poll_transmit(now).is_some() {
                     Move::Made
@@ -204,12 +203,12 @@ impl<S: Session> Driver<S> {
                 entry.unsent = Some(Transmit { stream, payload });
                 Move::Blocked
             }
-            // Why it is gone comes by `receive`, behind what the peer sent before.
+            // The reason comes from `receive`, behind what the peer sent before.
             Err(SendError::Gone) => Move::Made,
         }
     }
 
-    /// Brings the timer in line with what the session wants now.
+    /// Sets the session's timer to its next deadline.
     fn set_timer(&mut self, id: SessionId, now: Instant) {
         let Some(entry) = self.sessions.get_mut(&id) else {
             return;
@@ -223,7 +222,7 @@ impl<S: Session> Driver<S> {
             .into_iter()
             .flatten()
             .min();
-        // Due again at once although it has just been run: slow it down rather than spin.
+        // Due again although it has just run: a short wait instead of a spinning loop.
         let wanted = wanted.map(|due| if due <= now { now + MIN_TIMER } else { due });
         if wanted == entry.timer {
             return;
@@ -238,21 +237,21 @@ impl<S: Session> Driver<S> {
     }
 }
 
-/// What a visit may still do.
+/// What is left of a visit's budget.
 struct Budget {
     received: usize,
     sent: usize,
     jobs: usize,
 }
 
-/// What became of one step of a visit.
+/// The result of one step of a visit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Move {
-    /// There was nothing to do, or it waits for somebody who will wake the session.
+    /// Nothing to do, or the session will be woken when there is.
     None,
-    /// The carrier has no room; it will wake the session.
+    /// The carrier has no room; it wakes the session when it has.
     Blocked,
     Made,
-    /// There may be more to do, after the others had their turn.
+    /// The budget is used up; there may be more to do.
     Budget,
 }

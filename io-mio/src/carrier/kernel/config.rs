@@ -6,8 +6,8 @@ use crate::limits;
 
 /// How the kernel's SCTP is set up.
 ///
-/// The defaults are made for losing a path without losing time: the first timeout of a path moves
-/// the traffic to another one (RFC 7829), and heartbeats find out within seconds which paths work.
+/// The defaults are chosen for a fast failover: the first timeout of a path moves the traffic to
+/// another one (RFC 7829), and heartbeats detect within seconds which paths work.
 #[derive(Debug, Clone)]
 pub struct KernelConfig {
     /// Streams each way.

@@ -1,4 +1,4 @@
-//! Making sockets: options, binding, listening, accepting, connecting.
+//! Creates sockets: options, binding, listening, accepting, connecting.
 
 use std::io::{self, ErrorKind};
 use std::net::{Ipv6Addr, SocketAddr, TcpListener};
@@ -11,16 +11,18 @@ use super::config::KernelConfig;
 use super::layout;
 use super::socket::{KernelSocket, locals_of, peers_of};
 use crate::carrier::per_socket::SocketFamily;
-use crate::limits::{BACKLOG, INIT_ATTEMPTS, INIT_MAX_TIMEOUT, MAX_ADDRESSES, SUSPECT_AFTER};
+use crate::limits::{
+    BACKLOG, INIT_ATTEMPTS, INIT_MAX_TIMEOUT, MAX_ADDRESSES, POTENTIALLY_FAILED_RETRANS,
+};
 use crate::sys;
 
-/// Makes sockets with one configuration.
+/// Creates sockets with one configuration.
 pub(super) struct Kernel {
     config: KernelConfig,
     locals: Vec<SocketAddr>,
 }
 
-/// A listening socket; `accept` does not care that it is not TCP.
+/// A listening socket; `accept` is the same as for TCP.
 pub(super) struct Listener(TcpListener);
 
 impl AsFd for Listener {
@@ -46,7 +48,7 @@ impl Kernel {
         Ok(Listener(socket.into()))
     }
 
-    /// A socket for addresses of these families, with all options. What is accepted inherits them.
+    /// A socket for addresses of these families, with all options. Accepted sockets inherit them.
     fn socket(&self, addresses: &[SocketAddr]) -> io::Result<OwnedFd> {
         let v6 = addresses.iter().any(SocketAddr::is_ipv6);
         let socket = sys::socket(if v6 { libc::AF_INET6 } else { libc::AF_INET })?;
@@ -61,8 +63,8 @@ impl Kernel {
         sys::set_option(socket, libc::SCTP_INITMSG, &initmsg)?;
         sys::set_option(socket, libc::SCTP_NODELAY, &layout::int(1))?;
         sys::set_option(socket, libc::SCTP_RECVRCVINFO, &layout::int(1))?;
-        // Pieces of one message follow each other, whatever other streams have: no reassembly by
-        // stream.
+        // The pieces of one message are delivered without those of another between them: no
+        // reassembly for each stream.
         sys::set_option(socket, libc::SCTP_FRAGMENT_INTERLEAVE, &layout::int(0))?;
         let rtoinfo = layout::rtoinfo(config.rto_initial, config.rto_max, config.rto_min);
         sys::set_option(socket, libc::SCTP_RTOINFO, &rtoinfo)?;
@@ -76,7 +78,7 @@ impl Kernel {
             &layout::sack_info(config.sack_delay),
         )?;
         if v6 {
-            // IPv4 peers show as IPv4.
+            // IPv4 peers are shown with IPv4 addresses.
             sys::set_option(socket, libc::SCTP_I_WANT_MAPPED_V4_ADDR, &layout::int(0))?;
         }
         for kind in [
@@ -87,8 +89,9 @@ impl Kernel {
         ] {
             sys::set_option(socket, layout::EVENT, &layout::event(kind))?;
         }
-        // Newer or optional in the kernel: worse without, but not wrong.
-        let thresholds = layout::paddrthlds(config.path_max_retransmissions, SUSPECT_AFTER);
+        // Newer or optional in the kernel: useful, but not required.
+        let thresholds =
+            layout::paddrthlds(config.path_max_retransmissions, POTENTIALLY_FAILED_RETRANS);
         let optional = [
             (
                 layout::STREAM_SCHEDULER,
@@ -98,30 +101,30 @@ impl Kernel {
             (
                 layout::EXPOSE_PF_STATE,
                 layout::assoc_value(layout::PF_EXPOSE),
-                "suspected paths",
+                "potentially failed paths",
             ),
             (libc::SCTP_PEER_ADDR_THLDS, thresholds, "path thresholds"),
         ];
         for (option, value, what) in optional {
             if let Err(error) = sys::set_option(socket, option, &value) {
-                tracing::debug!(%error, what, "the kernel does not take an SCTP option");
+                tracing::debug!(%error, what, "the kernel does not support an SCTP option");
             }
         }
         Ok(())
     }
 
-    /// The buffers bound the window, and so the throughput on long paths.
+    /// The buffers limit the window, and so the throughput on long paths.
     fn set_buffers(&self, socket: &OwnedFd) -> io::Result<()> {
         static CLAMPED: Once = Once::new();
         let wanted = self.config.buffer;
-        // The administrator's limit does not hold for root.
+        // The administrator's limit does not apply to root.
         if setsockopt(socket, sockopt::SndBufForce, &wanted).is_err() {
             setsockopt(socket, sockopt::SndBuf, &wanted)?;
         }
         if setsockopt(socket, sockopt::RcvBufForce, &wanted).is_err() {
             setsockopt(socket, sockopt::RcvBuf, &wanted)?;
         }
-        // The kernel doubles what it is asked for, to pay its overhead.
+        // The kernel doubles the requested size, for its overhead.
         let got = nix::sys::socket::getsockopt(socket, sockopt::SndBuf)?
             .min(nix::sys::socket::getsockopt(socket, sockopt::RcvBuf)?);
         if got / 2 < wanted {
@@ -149,7 +152,7 @@ impl SocketFamily for Kernel {
         let socket = OwnedFd::from(accepted);
         let mut addresses = peers_of(socket.as_fd());
         if addresses.is_empty() {
-            addresses.push(from); // already gone again
+            addresses.push(from); // already disconnected
         }
         Ok((KernelSocket::new(socket), addresses))
     }
@@ -193,7 +196,7 @@ fn bindable(addresses: &[SocketAddr]) -> io::Result<Vec<SocketAddr>> {
     check_count(addresses)?;
     let port = addresses[0].port();
     if addresses.iter().any(|address| address.port() != port) {
-        return Err(invalid("the addresses of one endpoint share one port"));
+        return Err(invalid("the addresses have different ports"));
     }
     if addresses
         .iter()

@@ -1,4 +1,4 @@
-//! What the bytes of SCTP's options, control messages and notifications mean (`linux/sctp.h`, RFC
+//! The layout of SCTP's options, control messages and notifications (`linux/sctp.h`, RFC
 //! 6458).
 //!
 //! The structures are written and read field by field at their offsets, so that no `unsafe` is
@@ -109,12 +109,12 @@ pub(super) fn address(address: &SocketAddr) -> Vec<u8> {
     bytes
 }
 
-/// Addresses one behind the other, as `bindx` and `connectx` take them.
+/// Packed addresses, as `bindx` and `connectx` take them.
 pub(super) fn addresses(list: &[SocketAddr]) -> Vec<u8> {
     list.iter().flat_map(address).collect()
 }
 
-/// Reads a `sockaddr` and says how long it is; IPv4 addresses mapped into IPv6 become IPv4.
+/// Reads a `sockaddr`; returns its length too; IPv4 addresses mapped into IPv6 become IPv4.
 pub(super) fn read_address(bytes: &[u8]) -> Option<(SocketAddr, usize)> {
     let port = u16::from_be_bytes(bytes.get(2..4)?.try_into().ok()?);
     match c_int::from(u16_at(bytes, 0)?) {
@@ -197,12 +197,12 @@ pub(super) fn paddrparams(heartbeat: Duration, max_retransmissions: u16) -> Vec<
 }
 
 /// `sctp_paddrthlds` for all paths: retransmissions until a path is inactive, and until it is
-/// suspected.
-pub(super) fn paddrthlds(max_retransmissions: u16, suspect_after: u16) -> Vec<u8> {
+/// potentially failed.
+pub(super) fn paddrthlds(max_retransmissions: u16, potentially_failed: u16) -> Vec<u8> {
     Writer::default()
         .zeroes(8 + STORAGE)
         .u16(max_retransmissions)
-        .u16(suspect_after)
+        .u16(potentially_failed)
         .zeroes(4)
         .0
 }
@@ -238,7 +238,7 @@ pub(super) fn sndinfo(stream: u16) -> Control {
     Control { bytes, length: LEN }
 }
 
-/// What the kernel says about a received message.
+/// The kernel's information about a received message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct RcvInfo {
     pub(super) stream: u16,
@@ -268,13 +268,13 @@ pub(super) fn rcvinfo(control: &[u8]) -> Option<RcvInfo> {
     None
 }
 
-/// A notification, as far as it matters.
+/// A notification, with the fields that are used.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Notification {
     Up {
         streams: u16,
     },
-    /// The number is the kernel's, not the peer's.
+    /// The association was lost; the reason is in the socket's error.
     Lost,
     Restarted,
     ShutdownComplete,
@@ -330,7 +330,7 @@ pub(super) fn notification(bytes: &[u8]) -> Option<Notification> {
     })
 }
 
-/// The question for `SCTP_GET_PEER_ADDR_INFO`.
+/// The request for `SCTP_GET_PEER_ADDR_INFO`.
 pub(super) fn paddrinfo_of(remote: &SocketAddr) -> [u8; PADDRINFO_LEN] {
     let mut bytes = [0; PADDRINFO_LEN];
     let address = address(remote);

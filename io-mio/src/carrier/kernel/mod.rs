@@ -16,10 +16,10 @@ use crate::carrier::per_socket::PerSocket;
 use crate::limits::MAX_ADDRESSES;
 use crate::sys;
 
-/// Whether this kernel has SCTP that we may use.
+/// Whether this kernel has SCTP that this process may use.
 ///
 /// # Errors
-/// The reason why not, for the user.
+/// The reason, in a form for users.
 pub fn supported() -> io::Result<()> {
     let Err(error) = sys::socket(libc::AF_INET) else {
         return Ok(());

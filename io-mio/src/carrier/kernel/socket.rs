@@ -13,15 +13,14 @@ use crate::carrier::{Inbound, LostReason, PathInfo, PathState};
 use crate::limits::{MAX_ADDRESSES, MAX_MESSAGE, SEND_QUEUE};
 use crate::sys;
 
-/// Room for the addresses of the peer, more than we allow ourselves: the peer decides how many it
-/// has.
+/// Room for the addresses of the peer, which may have more than [`MAX_ADDRESSES`].
 const GET_ADDRESSES_LEN: usize = 8 + 4 * MAX_ADDRESSES * 28;
 
 /// A one-to-one socket.
 pub(super) struct KernelSocket {
     socket: OwnedFd,
     phase: Phase,
-    /// The pieces of a message whose end has not come, and their stream.
+    /// The received pieces of an incomplete message, and their stream.
     partial: Option<(u16, BytesMut)>,
     sent: Sent,
 }
@@ -32,18 +31,18 @@ enum Phase {
     Up,
 }
 
-/// Counts what the kernel has not put on the wire yet.
+/// Counts what the kernel has not sent yet.
 ///
-/// `SIOCOUTQ` does not know SCTP, and the bytes queued in the socket count what is in flight too.
-/// The kernel does say how many DATA chunks it has sent for the first time; we know how many each
-/// message made.
+/// `SIOCOUTQ` does not support SCTP, and the bytes queued in the socket include what is in flight.
+/// The kernel reports how many DATA chunks it has sent for the first time; how many each message
+/// needs is known here.
 #[derive(Default)]
 struct Sent {
-    /// Chunks handed over.
+    /// Chunks passed to the kernel.
     chunks: u64,
     /// Payload of a full chunk; 0 before it is known.
     chunk_len: usize,
-    /// No fewer bytes than are unsent, as of the last message.
+    /// Upper bound of the unsent bytes, as of the last message.
     at_most: usize,
 }
 
@@ -65,7 +64,7 @@ impl KernelSocket {
             }
             Notification::Lost => Some(Inbound::Lost(self.lost())),
             Notification::Restarted => Some(Inbound::Lost(LostReason::Restarted)),
-            // All that the peer sent has been read by now; what we sent, the kernel still delivers.
+            // All that the peer sent has been read; what was sent to it, the kernel still delivers.
             Notification::PeerShutdown | Notification::ShutdownComplete => {
                 Some(Inbound::PeerClosed)
             }
@@ -75,9 +74,9 @@ impl KernelSocket {
                 Some(Inbound::PathChanged(path.unwrap_or(unknown(remote, state))))
             }
             Notification::Other => None,
-            Notification::PartialDeliveryAborted => Some(Inbound::Lost(LostReason::Protocol(
-                "a message was broken off",
-            ))),
+            Notification::PartialDeliveryAborted => {
+                Some(Inbound::Lost(LostReason::Protocol("a message was cut off")))
+            }
         }
     }
 
@@ -113,7 +112,7 @@ impl KernelSocket {
         layout::primary_address(&status)
     }
 
-    /// What the end of the socket means in each phase.
+    /// The meaning of the socket's end in each phase.
     fn end(&self) -> Inbound {
         match self.phase {
             Phase::Starting => Inbound::Lost(self.unreachable()),
@@ -131,7 +130,7 @@ impl AsFd for KernelSocket {
 impl MessageSocket for KernelSocket {
     fn receive(&mut self, scratch: &mut BytesMut) -> io::Result<Inbound> {
         loop {
-            // One byte more than the longest message tells a longer one.
+            // One byte more than the longest message, to detect a longer one.
             let (buffer, before) = match &mut self.partial {
                 Some((_, partial)) => {
                     let before = partial.len();
@@ -212,13 +211,13 @@ impl MessageSocket for KernelSocket {
     }
 
     fn abort(self) {
-        // A close that does not linger sends ABORT (RFC 6458 §8.1.4).
+        // A close without linger time sends ABORT (RFC 6458 §8.1.4).
         let linger = libc::linger {
             l_onoff: 1,
             l_linger: 0,
         };
         if let Err(error) = setsockopt(&self.socket, sockopt::Linger, &linger) {
-            tracing::debug!(%error, "the association ends in order instead of being aborted");
+            tracing::debug!(%error, "cannot abort the association: it is shut down instead");
         }
     }
 
@@ -237,7 +236,7 @@ impl KernelSocket {
     fn piece(&mut self, received: &sys::Received, scratch: &mut BytesMut) -> Option<Inbound> {
         let lost = |why| Some(Inbound::Lost(why));
         let Some(info) = layout::rcvinfo(&received.control.bytes[..received.control.length]) else {
-            return lost(LostReason::Protocol("the kernel does not say which stream"));
+            return lost(LostReason::Protocol("the kernel did not give the stream"));
         };
         if info.unordered {
             return lost(LostReason::Protocol("an unordered message"));
@@ -281,7 +280,7 @@ impl Sent {
     }
 
     /// Asks the kernel. The estimate cannot get stuck: it never exceeds what the socket holds, and
-    /// when the socket is empty it starts over.
+    /// is reset when the socket is empty.
     fn measure(&mut self, socket: BorrowedFd<'_>) {
         let mut meminfo = [0; layout::MEMINFO_LEN];
         let held = sys::option(socket, libc::SOL_SOCKET, layout::MEMINFO, &mut meminfo)
@@ -297,7 +296,7 @@ impl Sent {
         .ok()
         .and_then(|_| layout::chunks_sent(&stats));
         let (Some(held), Some(sent)) = (held, sent) else {
-            // An association that is gone holds nothing.
+            // An association that is gone has nothing queued.
             self.at_most = 0;
             return;
         };
@@ -344,7 +343,7 @@ fn path(
     layout::paddrinfo(&answer, primary)
 }
 
-/// A path that changed and is gone already.
+/// A path that changed and has been removed since.
 fn unknown(remote: SocketAddr, state: PathState) -> PathInfo {
     let zero = std::time::Duration::ZERO;
     PathInfo {

@@ -1,4 +1,4 @@
-//! One association: its socket and what waits to be sent.
+//! One association: its socket and its send queue.
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind};
@@ -12,12 +12,12 @@ pub(super) struct Association<S> {
     pub(super) socket: S,
     pub(super) readable: bool,
     pub(super) writable: bool,
-    /// Messages that the kernel has not taken, and their bytes.
+    /// Messages that the kernel has not taken, and their total length.
     pub(super) queue: VecDeque<(u16, Bytes)>,
     pub(super) queued: usize,
-    /// The session was told that there was no room, and waits for a `Ready`.
+    /// The session found no room and waits for `Ready`.
     pub(super) starved: bool,
-    /// Reported once by `receive` ahead of what the socket has.
+    /// Reported once by `receive`, behind what the socket has.
     pub(super) failed: Option<LostReason>,
     pub(super) phase: Phase,
 }
@@ -27,13 +27,13 @@ pub(super) enum Phase {
     Open,
     /// Nothing more can be sent: the peer has closed, or the association was lost.
     Ended,
-    /// To be closed in order: the queue goes out, then the end of the association.
+    /// Closing: the queue is sent, then the end of the association.
     Flushing,
     /// Waiting for the peer's end; what it sends is discarded.
     Shutdown,
 }
 
-/// No room now: in the socket, or in the system.
+/// No room in the socket, or no memory in the system.
 fn is_full(error: &io::Error) -> bool {
     error.kind() == ErrorKind::WouldBlock
         || matches!(error.raw_os_error(), Some(libc::ENOBUFS | libc::ENOMEM))
@@ -43,7 +43,8 @@ impl<S: MessageSocket> Association<S> {
     pub(super) fn new(socket: S) -> Self {
         Self {
             socket,
-            // Whatever is there already shows as an edge, and one needless attempt costs little.
+            // What was there before the registration may give no edge; one needless attempt is
+            // cheap.
             readable: true,
             writable: true,
             queue: VecDeque::new(),
@@ -54,7 +55,7 @@ impl<S: MessageSocket> Association<S> {
         }
     }
 
-    /// Hands what is queued to the kernel until it is full.
+    /// Passes the queue to the kernel until that is full.
     pub(super) fn flush(&mut self) {
         while self.writable
             && let Some((stream, payload)) = self.queue.front()
@@ -74,8 +75,7 @@ impl<S: MessageSocket> Association<S> {
         }
     }
 
-    /// A failed send says little; what there is to receive first often says why, so that is read
-    /// before.
+    /// What is there to be received often has the reason for a failed send, so that is read first.
     pub(super) fn fail(&mut self, reason: LostReason) {
         self.queue.clear();
         self.queued = 0;

@@ -1,4 +1,4 @@
-//! What a kind of socket has to do to become a carrier.
+//! What a kind of socket implements to become a carrier.
 
 use std::io;
 use std::net::SocketAddr;
@@ -9,23 +9,23 @@ use bytes::BytesMut;
 use crate::carrier::{Inbound, PathInfo};
 use crate::limits::COPY_BELOW;
 
-/// One association's socket: message boundaries kept, never blocking.
+/// One association's socket, non-blocking, which preserves message boundaries.
 pub(crate) trait MessageSocket: AsFd + Send {
-    /// The next message or change; `WouldBlock` when there is none. `scratch` serves all sockets in
-    /// turn: between two calls it holds nothing of anyone's.
+    /// The next message or change; `WouldBlock` when there is none. `scratch` is shared by all
+    /// sockets; its content does not survive the call.
     fn receive(&mut self, scratch: &mut BytesMut) -> io::Result<Inbound>;
-    /// Hands a whole message to the kernel, or none of it with `WouldBlock`.
+    /// Sends a whole message, or nothing of it with `WouldBlock`.
     fn send(&mut self, stream: u16, payload: &[u8]) -> io::Result<()>;
-    /// Bytes that the kernel has taken and not sent yet; may be asked often.
+    /// Bytes that the kernel has taken and not sent yet. Called often.
     fn unsent(&mut self) -> usize;
-    /// Sends the end of the association after all that was sent.
+    /// Begins the shutdown, behind all that was sent.
     fn shutdown(&mut self) -> io::Result<()>;
-    /// Tells the peer that the association is gone, as far as that can be done now.
+    /// Ends the association at once; tells the peer if that is possible without blocking.
     fn abort(self);
     fn paths(&self) -> Vec<PathInfo>;
 }
 
-/// Where sockets come from.
+/// A kind of socket: how to accept and to connect.
 pub(crate) trait SocketFamily: Send {
     type Socket: MessageSocket;
     type Listener: AsFd + Send;
@@ -36,8 +36,7 @@ pub(crate) trait SocketFamily: Send {
     fn local_addresses(&self, listener: &Self::Listener) -> Vec<SocketAddr>;
 }
 
-/// Takes a whole message out of the scratch buffer: a short one by copying, a long one with the
-/// buffer.
+/// Takes a message out of the scratch buffer: a short one is copied, a long one keeps the buffer.
 pub(crate) fn take_message(scratch: &mut BytesMut) -> BytesMut {
     if scratch.len() <= COPY_BELOW {
         BytesMut::from(&scratch[..])

@@ -193,7 +193,7 @@ impl Carrier for UdpSctp {
                 }
                 Ok(())
             }
-            // The endpoint says when it has room.
+            // The endpoint reports when it has room.
             Err(Refused::Full(message)) => Err(SendError::Full(message.payload)),
             Err(Refused::Size(message)) if message.payload.is_empty() => {
                 self.fail(id, "an empty message was to be sent", now);
@@ -248,12 +248,12 @@ impl Carrier for UdpSctp {
                     self.forget(id);
                     self.events.push_back((id, CarrierEvent::Closed));
                 } else if self.endpoint.shutdown(handle, now).is_err() {
-                    // Its last event is on its way, and `collect` finds it.
+                    // Its last event is queued, and `collect` takes it.
                     tracing::debug!(association = id.0, "already gone");
                 }
             }
         }
-        // The caller may not come back: what is to be said is said now.
+        // The loop may not call again: the last packets are sent now.
         self.transmit(now);
         self.collect();
     }

@@ -11,14 +11,14 @@ use crate::limits;
 
 /// How SCTP over UDP is set up.
 ///
-/// The defaults are those of [`KernelConfig`](crate::carrier::kernel::KernelConfig), made for losing a path
-/// without losing time.
+/// The defaults are those of [`KernelConfig`](crate::carrier::kernel::KernelConfig), chosen for a
+/// fast failover.
 #[derive(Debug, Clone)]
 pub struct UdpConfig {
     /// The peer's UDP port, for outgoing associations.
     pub peer_port: u16,
-    /// Our own UDP port, for outgoing associations; 0, the default, is a random one, which a forger
-    /// has to guess.
+    /// The local UDP port, for outgoing associations; 0, the default, is a random one, which an
+    /// attacker who forges packets has to guess.
     pub local_port: u16,
     /// Streams each way.
     pub streams: u16,
@@ -33,11 +33,11 @@ pub struct UdpConfig {
     pub heartbeat: Duration,
     /// Consecutive timeouts after which a path is inactive.
     pub path_max_retransmissions: u32,
-    /// Consecutive timeouts, for each proven path, after which the association is lost.
+    /// Consecutive timeouts, for each confirmed path, after which the association is lost.
     pub association_max_retransmissions: u32,
     /// Delay of an acknowledgement.
     pub sack_delay: Duration,
-    /// Associations at once; further peers are refused.
+    /// Maximum concurrent associations; further peers are refused.
     pub max_associations: usize,
     /// The largest SCTP packet that is tried, in bytes; probing finds what a path carries.
     pub max_packet: usize,
@@ -75,7 +75,7 @@ impl UdpConfig {
         Config {
             streams: self.streams,
             max_inbound_streams: self.streams,
-            // Never the bound before the peer's window and the queue are.
+            // Large enough that the peer's window and the queue are the limits.
             send_buffer: default.max_receive_window as usize + 2 * limits::SEND_QUEUE_HARD,
             max_message: limits::MAX_MESSAGE,
             rto_initial: self.rto_initial,
@@ -84,7 +84,7 @@ impl UdpConfig {
             max_init_retransmits: limits::INIT_ATTEMPTS.into(),
             association_max_retrans: self.association_max_retransmissions,
             path_max_retrans: self.path_max_retransmissions,
-            potentially_failed_retrans: limits::SUSPECT_AFTER.into(),
+            potentially_failed_retrans: limits::POTENTIALLY_FAILED_RETRANS.into(),
             heartbeat_interval: self.heartbeat,
             sack_delay: self.sack_delay,
             max_mtu: self.max_packet,

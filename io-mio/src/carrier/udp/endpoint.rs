@@ -1,4 +1,4 @@
-//! The endpoint between its sockets and its associations: datagrams in, datagrams out, events.
+//! The endpoint with its sockets and associations: datagrams in, datagrams out, events.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{self, ErrorKind};
@@ -38,7 +38,7 @@ pub struct UdpSctp {
     pub(super) ready: ReadyQueue<AssociationId>,
     pub(super) buffers: ReceiveBuffers,
     pub(super) train: Vec<u8>,
-    /// The latest moment that was heard of: the endpoint's time never goes back.
+    /// The latest time that was given: the endpoint's time is monotonic.
     pub(super) clock: Instant,
 }
 
@@ -47,7 +47,7 @@ pub(super) enum Role {
         port: u16,
     },
     Client {
-        /// Local addresses chosen by a person; none means those of all interfaces.
+        /// Local addresses chosen by the user; none means those of all interfaces.
         chosen: Vec<IpAddr>,
         /// When to look for new interfaces; none without associations.
         scan: Option<Instant>,
@@ -89,12 +89,12 @@ impl UdpSctp {
         self.clock
     }
 
-    /// Hands what the endpoint has to send to the sockets, up to a budget; true if there may be
+    /// Passes the endpoint's packets to the sockets, up to a budget; true if there may be
     /// more.
     pub(super) fn transmit(&mut self, now: Instant) -> bool {
         for _ in 0..TRANSMIT_BATCH {
             if self.sockets.all.iter().any(|socket| socket.is_full()) {
-                return false; // goes on when that socket is writable or given up
+                return false; // continues when that socket is writable or given up
             }
             let Some(transmit) = self.endpoint.poll_transmit(now, &mut self.train) else {
                 return false;
@@ -111,8 +111,8 @@ impl UdpSctp {
         true
     }
 
-    /// Reads one socket, up to a budget; true if there may be more. What was read is answered batch
-    /// by batch, so that the peer's acknowledgements do not wait for the end of a flood.
+    /// Reads one socket, up to a budget; true if there may be more. Answers are sent after each
+    /// batch, so that acknowledgements are not delayed by a long burst.
     pub(super) fn read(&mut self, at: usize, now: Instant) -> bool {
         let mut sane = false;
         for _ in 0..RECEIVE_ROUNDS {
@@ -129,12 +129,12 @@ impl UdpSctp {
             }
             self.transmit(now);
         }
-        // Nothing but errors: the next datagram is a new edge.
+        // Only errors: the next datagram is a new edge.
         self.sockets.all[at].readable = sane;
         sane
     }
 
-    /// Takes the endpoint's events.
+    /// Handles the endpoint's events.
     pub(super) fn collect(&mut self) {
         while let Some((handle, event)) = self.endpoint.poll_event() {
             if let Event::Connected {
@@ -244,7 +244,7 @@ impl UdpSctp {
         }
     }
 
-    /// Ends an association for a fault of its own session or peer.
+    /// Ends an association because its session or its peer violated the protocol.
     pub(super) fn fail(&mut self, id: AssociationId, why: &'static str, now: Instant) {
         let Some(association) = self.associations.get_mut(&id) else {
             return;
@@ -253,7 +253,7 @@ impl UdpSctp {
         association.end(Inbound::Lost(LostReason::Protocol(why)));
         if live {
             self.ids.remove(&handle);
-            // One that ended by itself at this moment needs no abort.
+            // One that has just ended by itself needs no abort.
             if self.endpoint.abort(handle, why.as_bytes(), now).is_err() {
                 tracing::debug!(association = id.0, "already gone");
             }
@@ -261,8 +261,8 @@ impl UdpSctp {
         self.enqueue(id);
     }
 
-    /// Opens sockets towards a peer from the addresses `hosts` of this host. Gives the addresses
-    /// that suit, and those of the new sockets.
+    /// Opens sockets towards a peer from the addresses `hosts` of this host. Returns the addresses
+    /// that reach it, and those of the new sockets.
     pub(super) fn open_towards(
         &mut self,
         hosts: &[interfaces::Local],
@@ -276,9 +276,10 @@ impl UdpSctp {
         };
         let locals = interfaces::towards(hosts, chosen, remotes);
         if locals.is_empty() {
+            let to: Vec<String> = remotes.iter().map(|to| to.ip().to_string()).collect();
             return Err(io::Error::new(
                 ErrorKind::NetworkUnreachable,
-                "no address of this host reaches the peer",
+                format!("no route to {}", to.join(", ")),
             ));
         }
         let new = self.sockets.open(&locals)?;
@@ -286,7 +287,7 @@ impl UdpSctp {
         Ok((locals, new))
     }
 
-    /// Looks for interfaces that have come up, and gives them to the associations.
+    /// Looks for new interfaces, and adds them to the associations.
     pub(super) fn scan(&mut self, now: Instant) {
         let open = |association: &&Association| association.is_live() && association.is_open();
         let wanted: Vec<_> = self
@@ -312,7 +313,7 @@ impl UdpSctp {
             };
             for local in self.sockets.bound(&locals) {
                 if new.contains(&local) {
-                    tracing::info!(%local, "another interface is used");
+                    tracing::info!(%local, "a new interface is used");
                 }
                 if self.endpoint.add_local(handle, local, now).is_err() {
                     tracing::debug!("an association ended meanwhile");
@@ -326,7 +327,7 @@ fn passes(faults: Option<&LinkFaults>, path: PathId, bytes: usize) -> bool {
     faults.is_none_or(|faults| faults.passes(path.local.ip(), bytes))
 }
 
-/// The peer's proven addresses, the primary one first.
+/// The peer's confirmed addresses, the primary one first.
 fn peer_addresses(paths: &[PathStatistics]) -> Vec<SocketAddr> {
     let proven = |path: &&PathStatistics| path.state != PathState::Unconfirmed;
     let mut out: Vec<SocketAddr> = Vec::new();

@@ -6,21 +6,21 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6, UdpSocket};
 use nix::ifaddrs::{InterfaceAddress, getifaddrs};
 use nix::net::if_::{InterfaceFlags, if_nametoindex};
 
-/// A network interface; one that is unplugged and comes back has another index.
+/// A network interface; one that is removed and added again has another index.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Device {
     pub(super) name: String,
     pub(super) index: u32,
 }
 
-/// An address of the host that can be spoken from.
+/// A local address to send from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Local {
     /// Port 0; link-local addresses have their scope.
     pub(super) address: SocketAddr,
     /// The interface that has it.
     pub(super) device: Option<Device>,
-    /// The address with its host part cleared: of several addresses in one network, one serves.
+    /// The address with its host part cleared: one address for each network is enough.
     network: Option<IpAddr>,
 }
 
@@ -34,7 +34,7 @@ impl Local {
         }
     }
 
-    /// An address that a person has chosen.
+    /// An address chosen by the user.
     pub(super) fn chosen(address: IpAddr, hosts: &[Self]) -> Self {
         let known = hosts.iter().find(|local| local.address.ip() == address);
         known
@@ -42,7 +42,7 @@ impl Local {
             .unwrap_or(Self::at(SocketAddr::new(address, 0)))
     }
 
-    /// Whether packets from here may find their way to `remote`, as far as the addresses tell.
+    /// Whether packets from here may reach `remote`, judging by the addresses alone.
     pub(super) fn reaches(&self, remote: SocketAddr) -> bool {
         let (ours, theirs) = (self.address.ip(), remote.ip());
         if ours.is_ipv4() != theirs.is_ipv4()

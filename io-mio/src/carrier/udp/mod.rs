@@ -1,8 +1,8 @@
 //! SCTP in user space over UDP (RFC 6951): no kernel module, no privilege.
 //!
 //! One [`towpath_sctp::Endpoint`] runs over a few UDP sockets. A server has one socket for each
-//! address that it listens at, and replies from the address that was spoken to. A client has one
-//! for each of its interfaces that reaches the peer, bound to the device: so a host with two
+//! address that it listens on, and replies from the address that the peer used. A client has one
+//! for each of its interfaces that reaches the peer, bound to the device, so that a host with two
 //! interfaces has two paths to a server with one address.
 
 mod association;
@@ -26,12 +26,11 @@ pub use towpath_sctp::UDP_PORT;
 
 use crate::limits::MAX_ADDRESSES;
 
-/// Listens at these UDP addresses, which share one port (0: any), for associations to the SCTP
+/// Listens on these UDP addresses, which share one port (0: any), for associations to the SCTP
 /// port `port`.
 ///
 /// # Errors
-/// No or too many addresses, different ports, one that cannot be bound, or no randomness to be
-/// had.
+/// No or too many addresses, different ports, one that cannot be bound, or no random numbers.
 pub fn listen(addresses: &[SocketAddr], port: u16, config: &UdpConfig) -> io::Result<UdpSctp> {
     if port == 0 {
         return Err(io::Error::new(
@@ -50,11 +49,11 @@ pub fn listen(addresses: &[SocketAddr], port: u16, config: &UdpConfig) -> io::Re
     ))
 }
 
-/// Makes an endpoint for outgoing associations, from these addresses (their ports do not
-/// matter), or from all interfaces if there are none. Sockets are opened as peers need them.
+/// A carrier for outgoing associations, from these addresses (their ports are ignored), or from all
+/// interfaces if there are none. Sockets are opened when a peer needs them.
 ///
 /// # Errors
-/// Too many addresses, or no randomness to be had.
+/// Too many addresses, or no random numbers.
 pub fn client(locals: &[SocketAddr], config: &UdpConfig) -> io::Result<UdpSctp> {
     if locals.len() > MAX_ADDRESSES {
         return Err(io::Error::new(
@@ -71,8 +70,8 @@ pub fn client(locals: &[SocketAddr], config: &UdpConfig) -> io::Result<UdpSctp> 
     Ok(UdpSctp::new(config, endpoint, sockets, role))
 }
 
-/// The addresses at which peers may find us: for a socket on all addresses those of the interfaces,
-/// so that a peer that knows one learns the others.
+/// The addresses that are advertised to peers: for a socket on all addresses those of the
+/// interfaces, so that a peer that knows one learns the others.
 fn advertised_addresses(bound: &[SocketAddr]) -> io::Result<Vec<SocketAddr>> {
     let mut out = Vec::new();
     for address in bound {

@@ -1,4 +1,4 @@
-//! One UDP socket: trains of datagrams out and in.
+//! One UDP socket, which sends and receives trains of datagrams.
 
 #[cfg(test)]
 mod tests;
@@ -18,7 +18,7 @@ use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 use towpath_sctp::{PathId, Transmit as SctpTransmit};
 
 use super::interfaces::{Device, Local};
-use crate::limits::{BLOCKED_PATIENCE, BLOCKED_TRAINS, DATAGRAM_BUFFER, RECEIVE_BATCH, UDP_BUFFER};
+use crate::limits::{BLOCKED_TIMEOUT, BLOCKED_TRAINS, DATAGRAM_BUFFER, RECEIVE_BATCH, UDP_BUFFER};
 use crate::sys;
 
 /// A bound socket of one address family.
@@ -32,7 +32,7 @@ pub(super) struct Socket {
     pub(super) readable: bool,
     segmentation: bool,
     flow: Flow,
-    /// The last attempt to send failed, and it was said so.
+    /// The last attempt to send failed, and that was logged.
     failing: bool,
     #[cfg(test)]
     room: Room,
@@ -41,13 +41,13 @@ pub(super) struct Socket {
 /// Whether the kernel takes datagrams.
 enum Flow {
     Open,
-    /// It did not; what waits goes first.
+    /// It did not; what waits is sent first.
     Blocked {
         since: Instant,
         waiting: VecDeque<Train>,
     },
-    /// It has not for too long: what it does not take now is lost, so that other sockets are not
-    /// held up.
+    /// It has not for too long: what it does not take now is dropped, so that other sockets are not
+    /// blocked.
     Stuck,
 }
 
@@ -68,14 +68,14 @@ struct How {
     fragment: bool,
 }
 
-/// What became of reading.
+/// The result of reading.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Received {
     /// There may be more.
     Some,
     /// There is nothing left.
     Drained,
-    /// The kernel reported a fault, perhaps of something sent before; there may be more.
+    /// The kernel reported an error, perhaps for something sent before; there may be more.
     Failed,
 }
 
@@ -122,7 +122,7 @@ impl Socket {
         })
     }
 
-    /// Reads a batch and hands out each datagram with its path.
+    /// Reads a batch and passes on each datagram with its path.
     pub(super) fn receive(
         &mut self,
         buffers: &mut ReceiveBuffers,
@@ -161,7 +161,7 @@ impl Socket {
         Received::Some
     }
 
-    /// Our address to which a datagram was sent.
+    /// The local address to which a datagram was sent.
     fn spoken_to(&self, meta: &RecvMeta) -> SocketAddr {
         let mut local = self.local;
         if local.ip().is_unspecified()
@@ -211,7 +211,7 @@ impl Socket {
         }
     }
 
-    /// Whether so much waits that nothing more should be produced for now.
+    /// Whether so much waits that no more packets should be produced.
     pub(super) fn is_full(&self) -> bool {
         matches!(&self.flow, Flow::Blocked { waiting, .. } if waiting.len() >= BLOCKED_TRAINS)
     }
@@ -239,12 +239,12 @@ impl Socket {
     /// When [`give_up`](Self::give_up) is due.
     pub(super) fn deadline(&self) -> Option<Instant> {
         match &self.flow {
-            Flow::Blocked { since, .. } => Some(*since + BLOCKED_PATIENCE),
+            Flow::Blocked { since, .. } => Some(*since + BLOCKED_TIMEOUT),
             Flow::Open | Flow::Stuck => None,
         }
     }
 
-    /// Stops waiting for a kernel that has taken nothing for too long.
+    /// Drops what waits when the kernel has taken nothing for too long.
     pub(super) fn give_up(&mut self, now: Instant) {
         if self.deadline().is_some_and(|deadline| deadline <= now) {
             tracing::debug!(local = %self.local, "the kernel takes no datagrams: they are dropped");
@@ -252,8 +252,8 @@ impl Socket {
         }
     }
 
-    /// Hands a train to the kernel. Says how much of it is done with: all, unless the kernel has no
-    /// room. What cannot be sent is lost, as on any network.
+    /// Passes a train to the kernel. Returns the length that is done: all, unless the kernel has no
+    /// room. What cannot be sent counts as lost in the network.
     fn write(&mut self, how: How, bytes: &[u8]) -> usize {
         if how.fragment {
             self.allow_fragments(true);
@@ -285,8 +285,7 @@ impl Socket {
         }
     }
 
-    /// The same, one datagram after the other. Says also whether one was too long for the
-    /// interface.
+    /// The same, one datagram at a time. Also returns whether one was too long for the interface.
     fn write_singly(&mut self, how: How, bytes: &[u8]) -> (usize, bool) {
         let (mut done, mut too_long) = (0, false);
         for datagram in bytes.chunks(how.segment.max(1)) {
@@ -317,7 +316,8 @@ impl Socket {
             .try_send(UdpSockRef::from(&self.socket), &transmit)
     }
 
-    /// The state has noted that the device cannot cut trains, which was not the reason.
+    /// Restores segmentation: the state has noted that the device cannot segment, which was not the
+    /// reason.
     fn cut_again(&mut self) {
         match UdpSocketState::new(UdpSockRef::from(&self.socket)) {
             Ok(state) => self.state = state,
@@ -354,7 +354,7 @@ impl AsFd for Socket {
     }
 }
 
-/// Keeps the socket's packets to its interface, so that each interface is a path of its own.
+/// Binds the socket to its interface, so that each interface is a path of its own.
 fn bind_to_device(socket: &OwnedFd, device: &Device) {
     match setsockopt(socket, sockopt::BindToDevice, &device.name.clone().into()) {
         Ok(()) => {}
@@ -363,17 +363,17 @@ fn bind_to_device(socket: &OwnedFd, device: &Device) {
     }
 }
 
-/// A burst must find room: there is no flow control below.
+/// Bursts need room, because UDP has no flow control.
 fn set_buffers(socket: &OwnedFd) -> io::Result<()> {
     static CLAMPED: Once = Once::new();
-    // The administrator's limit does not hold for root.
+    // The administrator's limit does not apply to root.
     if setsockopt(socket, sockopt::SndBufForce, &UDP_BUFFER).is_err() {
         setsockopt(socket, sockopt::SndBuf, &UDP_BUFFER)?;
     }
     if setsockopt(socket, sockopt::RcvBufForce, &UDP_BUFFER).is_err() {
         setsockopt(socket, sockopt::RcvBuf, &UDP_BUFFER)?;
     }
-    // The kernel doubles what it is asked for, to pay its overhead.
+    // The kernel doubles the requested size, for its overhead.
     let got = getsockopt(socket, sockopt::SndBuf)?.min(getsockopt(socket, sockopt::RcvBuf)?) / 2;
     if got < UDP_BUFFER {
         CLAMPED.call_once(|| {

@@ -11,8 +11,8 @@ use super::socket::Socket;
 use crate::carrier::Registrar;
 use crate::limits::{MAX_ADDRESSES, UDP_BIND_ATTEMPTS};
 
-/// Sockets, numbered from 0 for the loop. One is never removed: packets may come for it as long as
-/// the endpoint lives.
+/// Sockets, numbered from 0 for the loop. None is removed: packets may arrive for it as long as the
+/// endpoint exists.
 pub(super) struct Sockets {
     pub(super) all: Vec<Socket>,
     /// The port of those that are opened as they are needed; 0: any.
@@ -83,8 +83,8 @@ impl Sockets {
         self.all.get_mut(at?)
     }
 
-    /// Makes sure that there is a socket for each of these, as far as they can be bound. Says which
-    /// addresses are new.
+    /// Makes sure that there is a socket for each of these, as far as they can be bound. Returns
+    /// the new addresses.
     ///
     /// # Errors
     /// None of them can be bound: why the first cannot.
@@ -119,8 +119,8 @@ impl Sockets {
             if known.device == local.device {
                 return Ok(None);
             }
-            // The interface was taken out and put back: the old socket is bound to one that is no
-            // more.
+            // The interface was removed and added again: the old socket is bound to the removed
+            // one.
             wanted.address.set_port(known.local.port());
             let socket = Socket::bind(&wanted, self.segmentation)?;
             let old = std::mem::replace(&mut self.all[at], socket);
@@ -133,7 +133,7 @@ impl Sockets {
         if self.all.len() >= MAX_SOCKETS {
             return Err(io::Error::other("too many sockets"));
         }
-        // One port for all, if that is free: then the peer can be told of all addresses at once.
+        // One port for all, if that is free: SCTP's address parameters have no ports of their own.
         let port = self
             .all
             .first()
@@ -154,7 +154,7 @@ impl Sockets {
         Ok(Some(address))
     }
 
-    /// The paths from these addresses of ours to those of a peer. For each of the peer's addresses
+    /// The paths from these local addresses to those of a peer. For each of the peer's addresses
     /// the one that the routing table prefers comes first, and the first choices for all of them
     /// before the second.
     pub(super) fn paths(&self, locals: &[Local], remotes: &[SocketAddr]) -> Vec<PathId> {
@@ -203,8 +203,8 @@ impl Sockets {
     }
 }
 
-/// Sockets of a client, some bound to their device and some not: enough for the addresses of a busy
-/// host, and few enough to look through.
+/// Sockets of a client, some bound to their device and some not: enough for a host with many
+/// addresses, and few enough for a linear search.
 const MAX_SOCKETS: usize = 2 * MAX_ADDRESSES;
 
 fn same_name(socket: &Socket, local: &Local) -> bool {
@@ -213,7 +213,7 @@ fn same_name(socket: &Socket, local: &Local) -> bool {
     name(&socket.device) == name(&local.device)
 }
 
-/// The same transport address, whatever the flow label says.
+/// Whether two transport addresses are the same; the flow label does not count.
 fn same(a: SocketAddr, b: SocketAddr) -> bool {
     let scope = |address: SocketAddr| match address {
         SocketAddr::V4(_) => 0,
@@ -222,8 +222,8 @@ fn same(a: SocketAddr, b: SocketAddr) -> bool {
     a.ip() == b.ip() && a.port() == b.port() && scope(a) == scope(b)
 }
 
-/// The addresses to bind: IPv6 sockets take no IPv4 here, so "all addresses" of IPv6 brings those
-/// of IPv4 along, as it does elsewhere.
+/// The addresses to bind: IPv6 sockets take no IPv4 here, so "all addresses" of IPv6 adds those of
+/// IPv4, as with a dual-stack socket.
 fn listening(addresses: &[SocketAddr]) -> io::Result<Vec<SocketAddr>> {
     let invalid = |why| Err(io::Error::new(ErrorKind::InvalidInput, why));
     let Some(first) = addresses.first() else {

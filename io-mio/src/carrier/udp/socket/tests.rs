@@ -93,7 +93,7 @@ fn a_socket_that_is_blocked_for_too_long_loses_what_waits_and_recovers() {
     assert!(pair.socket.is_full(), "nothing more is to be produced");
     pair.socket.give_up(pair.now);
     assert!(pair.socket.is_full(), "not yet");
-    pair.socket.give_up(pair.now + BLOCKED_PATIENCE);
+    pair.socket.give_up(pair.now + BLOCKED_TIMEOUT);
     assert!(!pair.socket.is_full());
     pair.send("lost too", 8);
     assert_eq!(pair.socket.deadline(), None, "nothing waits any more");
