@@ -1,13 +1,12 @@
-//! Echoes each message on its own stream, over the kernel's SCTP or our own over UDP.
+//! Echoes each message on its own stream, over the kernel's SCTP or SCTP in user space over UDP.
 //!
 //! ```text
 //! cargo run --example sctp_echo -- server --local 10.0.0.1 --local 10.0.1.1
 //! cargo run --example sctp_echo -- client 10.0.0.1 10.0.1.1 --messages 1000 --length 65536
 //! ```
 //!
-//! The server serves until it is interrupted, whatever one peer does. The client sends its
-//! messages, compares what comes back, says how long it took and over which paths, and fails if
-//! anything is missing or different.
+//! The server runs until it is interrupted. The client sends its messages, compares what comes
+//! back, prints how long it took and the paths, and fails if anything is missing or different.
 
 mod common;
 
@@ -40,22 +39,22 @@ enum Command {
         /// The server's addresses
         #[arg(required = true)]
         remotes: Vec<IpAddr>,
-        /// How many messages
+        /// Number of messages
         #[arg(long, default_value_t = 100)]
         messages: usize,
-        /// Bytes of each
+        /// Bytes of each message
         #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..=MAX_MESSAGE as i64))]
         length: u32,
-        /// Streams to spread them over
+        /// Number of streams
         #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..))]
         streams: u16,
         /// Pause between two messages, in milliseconds
         #[arg(long, default_value_t = 0)]
         pause: u64,
-        /// End by an abort instead of a shutdown
+        /// End with an abort instead of a shutdown
         #[arg(long)]
         abort: bool,
-        /// Give up after so many seconds
+        /// Time limit in seconds
         #[arg(long, default_value_t = 60)]
         timeout: u64,
         #[command(flatten)]
@@ -133,7 +132,7 @@ fn call(ends: &Ends, remotes: &[IpAddr], client: Client, timeout: Duration) -> O
     }
 }
 
-/// Echoes at most this many bytes behind a peer that does not read.
+/// Bytes queued for a peer that does not read; then no more is read from it.
 const BACKLOG: usize = 1024 * 1024;
 
 /// The server's side of one association.
@@ -167,7 +166,7 @@ impl Session for Echo {
         match inbound {
             Inbound::Up { streams } => self.streams = streams,
             Inbound::Message { stream, .. } if stream >= self.streams => {
-                println!("{}: no way back on stream {stream}", self.peer);
+                println!("{}: stream {stream} cannot be used to reply", self.peer);
                 self.closed = true;
             }
             Inbound::Message { stream, payload } => {
@@ -221,11 +220,11 @@ struct Client {
     pause: Duration,
     sent: usize,
     received: usize,
-    /// The next message that each stream should bring back.
+    /// The message that each stream should bring back next.
     expected: Vec<usize>,
     next: Option<Instant>,
     trouble: Option<String>,
-    /// Stay open when all is done, to be aborted.
+    /// Do not close when all is done, so that the caller can abort.
     abort: bool,
     closed: bool,
 }
@@ -265,7 +264,7 @@ impl Client {
             return;
         };
         if payload != self.content(number) {
-            self.trouble = Some(format!("message {number} came back different"));
+            self.trouble = Some(format!("message {number} came back changed"));
             self.closed = true;
             return;
         }

@@ -1,12 +1,14 @@
-//! Measures throughput and stall between two hosts, over the kernel's SCTP or our own over UDP.
+//! Measures throughput and the longest stall between two hosts, over the kernel's SCTP or SCTP in
+//! user space over UDP.
 //!
 //! ```text
 //! cargo run --release --example sctp_perf -- server
 //! cargo run --release --example sctp_perf -- client 10.0.0.1 10.0.1.1 --seconds 10
 //! ```
 //!
-//! The client sends as fast as it may, and shows each second what went out and how its paths are.
-//! The server shows what came in and the longest time in which nothing did: pull a cable and see.
+//! The client sends as fast as it can, and prints its throughput and the state of its paths every
+//! second. The server prints its throughput and the longest time without data, for example after a
+//! network interface was disconnected.
 
 mod common;
 
@@ -20,7 +22,7 @@ use common::{Ends, Outcome, describe, driver};
 use towpath_io_mio::limits::MAX_MESSAGE;
 use towpath_io_mio::{Inbound, Session, Ticket, Transmit};
 
-/// SCTP throughput and stall
+/// SCTP throughput and longest stall
 #[derive(Parser)]
 struct Cli {
     #[command(subcommand)]
@@ -42,13 +44,13 @@ enum Command {
         /// The server's addresses
         #[arg(required = true)]
         remotes: Vec<IpAddr>,
-        /// For how long
+        /// Duration in seconds
         #[arg(long, default_value_t = 10)]
         seconds: u64,
         /// Bytes of each message
         #[arg(long, default_value_t = 65_536, value_parser = clap::value_parser!(u32).range(1..=MAX_MESSAGE as i64))]
         length: u32,
-        /// Streams to spread them over
+        /// Number of streams
         #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..))]
         streams: u16,
         #[command(flatten)]
@@ -56,7 +58,7 @@ enum Command {
     },
 }
 
-/// How often figures are shown.
+/// Interval between two lines of statistics.
 const TICK: Duration = Duration::from_secs(1);
 
 fn main() -> Outcome {
@@ -136,7 +138,7 @@ fn rate(bytes: u64, time: Duration) -> String {
     )
 }
 
-/// Sends for a while.
+/// Sends for a given time.
 struct Source {
     payload: Bytes,
     streams: u16,
@@ -219,8 +221,8 @@ impl Session for Source {
 /// Counts what arrives.
 struct Sink {
     peer: String,
-    all: Figures,
-    tick: Figures,
+    all: Statistics,
+    tick: Statistics,
     due: Option<Instant>,
     last: Option<Instant>,
     closed: bool,
@@ -228,13 +230,13 @@ struct Sink {
 
 /// Bytes since a moment, and the longest time without any.
 #[derive(Default)]
-struct Figures {
+struct Statistics {
     since: Option<Instant>,
     bytes: u64,
     stall: Duration,
 }
 
-impl Figures {
+impl Statistics {
     fn add(&mut self, bytes: usize, gap: Duration, now: Instant) {
         self.since.get_or_insert(now);
         self.bytes += bytes as u64;
@@ -255,8 +257,8 @@ impl Sink {
     fn new(peer: String) -> Self {
         Self {
             peer,
-            all: Figures::default(),
-            tick: Figures::default(),
+            all: Statistics::default(),
+            tick: Statistics::default(),
             due: None,
             last: None,
             closed: false,
@@ -295,9 +297,9 @@ impl Session for Sink {
         let waiting = self.last.map_or(Duration::ZERO, |last| now - last);
         self.tick.stall = self.tick.stall.max(waiting);
         println!("{}: {}", self.peer, self.tick.show(now));
-        self.tick = Figures {
+        self.tick = Statistics {
             since: Some(now),
-            ..Figures::default()
+            ..Statistics::default()
         };
         self.due = Some(now + TICK);
     }

@@ -22,3 +22,8 @@ pub use carrier::{
 };
 pub use driver::{CarrierIndex, Driver, LoopConfig, SessionId, Stopper};
 pub use session::{Execute, Session, Ticket, Transmit};
+
+/// The example in the README compiles.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

@@ -1,4 +1,4 @@
-//! What both examples share: the carrier and its flags, and a loop without workers' work.
+//! Shared by both examples: the transport and its flags, and a loop without jobs.
 #![allow(
     clippy::allow_attributes,
     reason = "each example uses another part, and one may use all"
@@ -14,40 +14,40 @@ use towpath_io_mio::carrier::kernel::{self, KernelConfig};
 use towpath_io_mio::carrier::udp::{self, UDP_PORT, UdpConfig};
 use towpath_io_mio::{Carrier, Driver, Execute, LoopConfig, PathInfo, Session};
 
-/// What an example's `main` results in: the error is shown as it is.
+/// The result of an example's `main`; the error is printed.
 pub(crate) type Outcome = Result<(), Box<dyn Error>>;
 
-/// Whose SCTP.
+/// Which SCTP.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Kind {
     /// The kernel's.
     Kernel,
-    /// Our own, over UDP.
+    /// In user space, over UDP.
     Udp,
 }
 
-/// Where to listen, or what to speak from.
+/// Where to listen, or where to connect from.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct Ends {
-    /// Whose SCTP
+    /// Which SCTP
     #[arg(long, value_enum, default_value = "udp")]
-    pub(crate) carrier: Kind,
+    pub(crate) transport: Kind,
     /// A local address; may be repeated [default: all]
     #[arg(long, value_name = "ADDRESS")]
     pub(crate) local: Vec<IpAddr>,
     /// The server's SCTP port
     #[arg(long, default_value_t = 9260)]
     pub(crate) port: u16,
-    /// Our own UDP port [default: 9899 for a server, a random one for a client]
+    /// The local UDP port [default: 9899 for a server, a random one for a client]
     #[arg(long)]
     pub(crate) udp_port: Option<u16>,
     /// The server's UDP port
     #[arg(long, default_value_t = UDP_PORT)]
     pub(crate) peer_udp_port: u16,
-    /// Let the process cut trains of packets instead of the kernel
+    /// Segment trains of packets in the process instead of the kernel (no GSO)
     #[arg(long)]
     pub(crate) no_gso: bool,
-    /// The largest SCTP packet that is tried over UDP, in bytes
+    /// The largest SCTP packet to probe for over UDP, in bytes
     #[arg(long, default_value_t = UdpConfig::default().max_packet)]
     pub(crate) max_packet: usize,
 }
@@ -63,7 +63,7 @@ impl Ends {
         }
     }
 
-    /// A carrier that listens, and where.
+    /// A carrier that listens, and a description of where.
     pub(crate) fn listen(&self) -> Result<(Box<dyn Carrier>, String), Box<dyn Error>> {
         let locals = match self.local.as_slice() {
             [] => &[IpAddr::V4(Ipv4Addr::UNSPECIFIED)],
@@ -72,7 +72,7 @@ impl Ends {
         let with = |port| -> Vec<SocketAddr> {
             locals.iter().map(|ip| SocketAddr::new(*ip, port)).collect()
         };
-        Ok(match self.carrier {
+        Ok(match self.transport {
             Kind::Kernel => {
                 let carrier = kernel::listen(&with(self.port), &KernelConfig::default())?;
                 let shown = list(&carrier.local_addresses());
@@ -98,7 +98,7 @@ impl Ends {
             .iter()
             .map(|ip| SocketAddr::new(*ip, 0))
             .collect();
-        Ok(match self.carrier {
+        Ok(match self.transport {
             Kind::Kernel => Box::new(kernel::client(&locals, &KernelConfig::default())?),
             Kind::Udp => Box::new(udp::client(&locals, &self.udp())?),
         })
@@ -118,7 +118,7 @@ fn list(addresses: &[SocketAddr]) -> String {
     shown.join(", ")
 }
 
-/// There is no slow work here.
+/// The examples have no jobs.
 pub(crate) struct NoWork;
 
 impl Execute for NoWork {

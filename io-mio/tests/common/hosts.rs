@@ -69,7 +69,7 @@ impl Hosts {
         }
     }
 
-    /// Makes both networks worse, in both directions (`netem`).
+    /// Degrades both networks, in both directions (`netem`).
     pub(crate) fn shape(&self, quality: &str) {
         if quality.is_empty() {
             return;
@@ -83,8 +83,8 @@ impl Hosts {
         }
     }
 
-    /// Makes a network swallow everything from now on, without anybody being told: both ends send
-    /// to a station that does not exist.
+    /// Makes a network drop everything from now on, without an error: both ends send to a
+    /// link-layer address that does not exist.
     pub(crate) fn swallow(&self, net: u8) {
         for (host, peer) in [(&self.a, 2), (&self.b, 1)] {
             for address in [1, 2].map(|of| format!("10.{of}.0.{peer}")) {
