@@ -97,10 +97,14 @@ impl Association {
         }
     }
 
-    /// A path changed; its state is looked up when the session is told.
+    /// A path changed; its state is looked up when the session is told. A session that has not been
+    /// told of `Up` yet gets the states of all paths with it.
     pub(super) fn handle_path(&mut self, path: PathId) {
-        // The session gets the states of all paths when it is told that the association is up.
-        if !matches!(self.state, State::Connecting) && self.changed.len() < PATH_CHANGES {
+        let is_told = !matches!(
+            self.state,
+            State::Connecting | State::Up { news: Some(_), .. }
+        );
+        if is_told && self.changed.len() < PATH_CHANGES {
             self.changed.insert(path);
         }
     }
