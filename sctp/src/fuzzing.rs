@@ -19,6 +19,8 @@ const PEER_TSN: u32 = 0xffff_fff0;
 /// Bytes that the endpoint may have queued for sending.
 const SEND_BUFFER: usize = 20_000;
 const MAX_MESSAGE: usize = 8_000;
+/// UDP ports that the peer uses: as many associations as it can have at once.
+const UDP_PORTS: u8 = 20;
 
 /// Hands arbitrary datagrams, and chunks with a valid checksum, to a listener. `start` is any
 /// instant.
@@ -212,7 +214,9 @@ impl Run {
                     });
                 }
             }
-            13 => self.remote.set_port(9_890 + u16::from(input.small() % 20)),
+            13 => self
+                .remote
+                .set_port(9_890 + u16::from(input.small() % UDP_PORTS)),
             14 => {
                 let init = Init::new(PEER_TAG.wrapping_add(1), 30_000, 4, 4, PEER_TSN);
                 self.send(0, |writer| assert!(writer.init(&init, &[], None, 0)));
@@ -300,7 +304,7 @@ impl Peer {
         if let Some(handle) = self.handle {
             assert!(node.endpoint.buffered(handle) <= SEND_BUFFER);
         }
-        assert!(node.endpoint.associations() <= 1);
+        assert!(node.endpoint.associations() <= usize::from(UDP_PORTS));
     }
 
     /// A packet of the endpoint, which must be well-formed: keeps tags, cookies and heartbeats.

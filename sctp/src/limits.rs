@@ -34,6 +34,13 @@ pub const OVERHEAD_V4: usize = 28;
 /// IP and UDP headers counted for one datagram over IPv6.
 pub const OVERHEAD_V6: usize = 48;
 
+/// Random SCTP ports drawn for an association until one is free with its peer.
+pub const PORT_DRAWS: u32 = 16;
+
+/// How often an association begins again from another SCTP port because the peer has another
+/// association with the one before.
+pub const MAX_PORT_CHANGES: u8 = 4;
+
 /// Stateless replies waiting to be polled. More are dropped: the peers retransmit.
 pub const MAX_STATELESS_REPLIES: usize = 256;
 

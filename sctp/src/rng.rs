@@ -28,6 +28,13 @@ impl Rng {
         u64::from_be_bytes(self.take())
     }
 
+    /// A port that needs no privilege: 1,024 to 65,535.
+    pub(crate) fn port(&mut self) -> u16 {
+        const FIRST: u16 = 1_024;
+        let below = self.next_u32() % u32::from(u16::MAX - FIRST + 1);
+        FIRST + u16::try_from(below).unwrap_or(0)
+    }
+
     /// An independent generator, so that numbers drawn from it do not affect this one.
     pub(crate) fn fork(&mut self) -> Self {
         Self::new(self.take())

@@ -218,6 +218,15 @@ impl Association {
 
     pub(crate) fn handle_abort(&mut self, causes: Causes<'_>) {
         let first = causes.iter().next();
+        let restart = matches!(
+            first,
+            Some(Cause::RestartWithNewAddresses(_) | Cause::RestartWithNewPort { .. })
+        );
+        if restart && self.port_changes_left > 0 && matches!(self.state, State::CookieWait(_)) {
+            self.port_changes_left -= 1;
+            self.port_refused = true;
+            return;
+        }
         let reason = match first {
             Some(Cause::UserAbort(reason)) => {
                 reason[..reason.len().min(crate::limits::MAX_ABORT_REASON)].to_vec()

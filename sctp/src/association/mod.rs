@@ -71,6 +71,10 @@ pub(crate) struct Association {
     final_packets: Vec<Datagram>,
     /// Confirmed addresses have changed since the endpoint looked.
     pub(crate) addresses_changed: bool,
+    /// The peer has another association with our SCTP port: the endpoint is to draw another.
+    pub(crate) port_refused: bool,
+    /// How often that may still happen.
+    pub(crate) port_changes_left: u8,
 }
 
 /// RFC 9260 §4. Each state owns the timer that only it has.
@@ -228,25 +232,19 @@ impl Association {
             .map(|(at, path)| path.statistics(at == self.primary))
     }
 
-    /// Addresses that are known to be the peer's: those of confirmed paths; during set-up those
-    /// that the application gave.
-    pub(crate) fn known_addresses(&self) -> impl Iterator<Item = IpAddr> + '_ {
+    /// Transport addresses that are known to be the peer's: those of confirmed paths; during set-up
+    /// those that the application gave.
+    pub(crate) fn known_remotes(&self) -> impl Iterator<Item = SocketAddr> + '_ {
         let forming = self.is_forming();
         self.paths
             .iter()
             .filter(move |path| forming || path.confirmed())
-            .map(|path| path.id.remote.ip())
+            .map(|path| path.id.remote)
     }
 
     /// Whether an address is one of the peer's, confirmed or not.
     pub(crate) fn has_address(&self, address: IpAddr) -> bool {
         self.paths.iter().any(|path| path.id.remote.ip() == address)
-    }
-
-    /// The UDP port that the peer uses at an address, if it is one of the peer's.
-    pub(crate) fn port_at(&self, address: IpAddr) -> Option<u16> {
-        let at = |path: &&Path| path.id.remote.ip() == address && path.confirmed();
-        self.paths.iter().find(at).map(|path| path.id.remote.port())
     }
 
     /// Whether a transport address, UDP port included, is confirmed as the peer's.

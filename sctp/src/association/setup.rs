@@ -149,8 +149,24 @@ impl Association {
             guard: None,
             final_packets: Vec::new(),
             addresses_changed: true,
+            port_refused: false,
+            port_changes_left: 0,
             config,
         }
+    }
+
+    /// Begins again from another SCTP port, since the peer has an association with the last one.
+    pub(crate) fn set_ports(&mut self, ports: Ports, now: Instant) {
+        let State::CookieWait(attempt) = &mut self.state else {
+            return;
+        };
+        let at = attempt.path;
+        attempt.started = now;
+        attempt.deadline = now + self.paths[at].rtt.rto();
+        self.ports = ports;
+        self.addresses_changed = true;
+        self.control.clear();
+        self.enqueue(at, Control::Init { preservative: None });
     }
 
     /// The INIT that we send or sent.
@@ -412,6 +428,8 @@ impl Association {
 
     fn established(&mut self, accepted: bool, now: Instant) {
         self.state = State::Established;
+        // What the application named and nobody has proven is no longer known to be the peer's.
+        self.addresses_changed = true;
         self.errors = 0;
         self.events.push_back(Event::Connected {
             outbound: self.outbound,

@@ -24,7 +24,7 @@ use crate::event::{
     AssociationHandle, ConnectError, Datagram, Event, Message, PathId, PathStatistics, SendError,
     Transmit, UnknownAssociation,
 };
-use crate::limits::{MAX_PATHS, SECRET_LIFE};
+use crate::limits::{MAX_PATHS, MAX_PORT_CHANGES, PORT_DRAWS, SECRET_LIFE};
 use crate::packet::{Chunk, Packet};
 use crate::rng::Rng;
 
@@ -110,6 +110,9 @@ impl Endpoint {
                 };
                 if association.ports == arrival.ports() {
                     association.handle_packet(path, packet.chunks(), datagram.len(), now);
+                    if association.port_refused {
+                        self.change_port(index, now);
+                    }
                     self.settle(index, now);
                 }
             }
@@ -191,7 +194,7 @@ impl Endpoint {
     }
 
     /// As [`connect`](Self::connect), but from the given SCTP port. `connect` takes a random one,
-    /// which an attacker has to guess, and which differs between clients behind one NAT.
+    /// which an attacker has to guess, and another when the peer has an association with it.
     ///
     /// # Errors
     /// As for `connect`, and if the port is in use with this peer.
@@ -232,13 +235,17 @@ impl Endpoint {
         if pairs.is_empty() {
             return Err(ConnectError::NoPath);
         }
+        let remotes: Vec<SocketAddr> = pairs.iter().map(|pair| pair.remote).collect();
         let ports = self
-            .free_port(local, port, &pairs)
+            .free_port(local, port, &remotes)
             .ok_or(ConnectError::InUse)?;
         let tag = self.own_tag();
         let (config, locals) = (Arc::clone(&self.config), Arc::clone(&self.addresses));
-        let association =
+        let mut association =
             Association::connect(config, self.rng.fork(), ports, tag, locals, &pairs, now);
+        if local.is_none() {
+            association.port_changes_left = MAX_PORT_CHANGES;
+        }
         Ok(self.table.insert(association))
     }
 
@@ -348,17 +355,37 @@ impl Endpoint {
 
     /// The given SCTP port, or a random one, unless the peer has an association with the same
     /// ports.
-    fn free_port(&mut self, wanted: Option<u16>, peer: u16, pairs: &[PathId]) -> Option<Ports> {
-        const FIRST: u16 = 49_152;
-        let tries = if wanted.is_some() { 1 } else { 16 };
+    fn free_port(
+        &mut self,
+        wanted: Option<u16>,
+        peer: u16,
+        remotes: &[SocketAddr],
+    ) -> Option<Ports> {
+        let tries = if wanted.is_some() { 1 } else { PORT_DRAWS };
         (0..tries).find_map(|_| {
-            let random = self.rng.next_u32() % u32::from(u16::MAX - FIRST + 1);
-            let local = wanted.unwrap_or(FIRST + u16::try_from(random).unwrap_or(0));
+            let local = wanted.unwrap_or_else(|| self.rng.port());
             let ports = Ports { local, peer };
-            let taken = pairs
+            let taken = remotes
                 .iter()
-                .any(|pair| self.table.by_address(pair.remote.ip(), ports).is_some());
+                .any(|&remote| self.table.by_address(remote, ports).is_some());
             (!taken).then_some(ports)
         })
+    }
+
+    /// Draws another SCTP port for an association whose INIT the peer took for the restart of
+    /// another one (RFC 9260 §5.2.2).
+    fn change_port(&mut self, index: u32, now: Instant) {
+        let Some(association) = self.table.association(index) else {
+            return;
+        };
+        association.port_refused = false;
+        let peer = association.ports.peer;
+        let remotes: Vec<SocketAddr> = association.known_remotes().collect();
+        // If no port is free, the timer repeats the INIT from the old one.
+        if let Some(ports) = self.free_port(None, peer, &remotes)
+            && let Some(association) = self.table.association(index)
+        {
+            association.set_ports(ports, now);
+        }
     }
 }

@@ -28,18 +28,16 @@ impl Endpoint {
         if let Some(name) = digest.host_name {
             return refuse(self, Some(Cause::UnresolvableAddress(name.raw)));
         }
-        let (source, ports) = (arrival.path.remote.ip(), arrival.ports());
+        let (source, ports) = (arrival.path.remote, arrival.ports());
         let named: InitAddresses = digest
             .addresses
             .iter()
             .copied()
-            .filter(|&address| acceptable(address, source))
+            .filter(|&address| acceptable(address, source.ip()))
             .collect();
-        let claimed = [source].into_iter().chain(named.iter().copied());
-        if let Some(index) = claimed
-            .clone()
-            .find_map(|address| self.table.by_address(address, ports))
-        {
+        // By the source alone: an address that an INIT lists proves nothing, and may be that of
+        // another client behind another NAT.
+        if let Some(index) = self.table.by_address(source, ports) {
             return self.handle_known_init(arrival, init, index, &named, now);
         }
         if self.listen != Some(ports.local) {
@@ -102,15 +100,6 @@ impl Endpoint {
             return self.reply(arrival, init.tag, |w| {
                 w.abort(false, Some(Cause::RestartWithNewAddresses(&list)))
             });
-        }
-        if !association.has_remote(path.remote) {
-            // Another host behind the same NAT, or an attacker: the port must be a confirmed one.
-            let current = association.port_at(path.remote.ip()).unwrap_or(0);
-            let cause = Cause::RestartWithNewPort {
-                current,
-                new: path.remote.port(),
-            };
-            return self.reply(arrival, init.tag, |w| w.abort(false, Some(cause)));
         }
         if !listening {
             return self.reply(arrival, init.tag, |w| w.abort(false, None));
@@ -187,10 +176,10 @@ impl Endpoint {
             }
             return;
         }
-        let known = [cookie.remote.ip(), path.remote.ip()];
+        let known = [cookie.remote, path.remote];
         if let Some(index) = known
             .into_iter()
-            .find_map(|address| self.table.by_address(address, ports))
+            .find_map(|remote| self.table.by_address(remote, ports))
         {
             let Some(association) = self.table.association(index) else {
                 return;
@@ -231,7 +220,7 @@ impl Endpoint {
         let (tag, ports, source) = (
             arrival.packet.header.tag,
             arrival.ports(),
-            arrival.path.remote.ip(),
+            arrival.path.remote,
         );
         let known = self.table.by_address(source, ports);
         if let Some(index) = known {
@@ -255,7 +244,7 @@ impl Endpoint {
                 Err(_) => break,
             }
         }
-        if self.throttle.allow(source, now) {
+        if self.throttle.allow(source.ip(), now) {
             self.reply(arrival, tag, |writer| match answer {
                 Answer::Abort => writer.abort(true, None),
                 Answer::ShutdownComplete => writer.shutdown_complete(true),

@@ -2,7 +2,7 @@
 //! deadline.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::ready::ReadyQueue;
@@ -17,7 +17,8 @@ pub(crate) struct Table {
     free: Vec<u32>,
     live: usize,
     tags: BTreeMap<u32, u32>,
-    addresses: BTreeMap<(IpAddr, Ports), u32>,
+    /// The peer's transport addresses, UDP port included, with the SCTP ports.
+    addresses: BTreeMap<(SocketAddr, Ports), u32>,
     deadlines: BTreeSet<(Instant, u32)>,
     /// Associations that may have packets to send.
     sending: ReadyQueue<u32>,
@@ -33,7 +34,7 @@ struct Slot {
     generation: u32,
     entry: Entry,
     deadline: Option<Instant>,
-    addresses: Vec<IpAddr>,
+    addresses: Vec<(SocketAddr, Ports)>,
 }
 
 #[derive(Debug)]
@@ -101,8 +102,9 @@ impl Table {
         self.tags.get(&tag).copied()
     }
 
-    pub(crate) fn by_address(&self, address: IpAddr, ports: Ports) -> Option<u32> {
-        self.addresses.get(&(address, ports)).copied()
+    /// The association of a peer at a transport address: for packets without a tag of ours.
+    pub(crate) fn by_address(&self, remote: SocketAddr, ports: Ports) -> Option<u32> {
+        self.addresses.get(&(remote, ports)).copied()
     }
 
     pub(crate) fn association(&mut self, index: u32) -> Option<&mut Association> {
@@ -234,16 +236,17 @@ impl Table {
         };
         if std::mem::take(&mut association.addresses_changed) {
             let ports = association.ports;
-            for address in slot.addresses.drain(..) {
-                if self.addresses.get(&(address, ports)) == Some(&index) {
-                    self.addresses.remove(&(address, ports));
+            for key in slot.addresses.drain(..) {
+                if self.addresses.get(&key) == Some(&index) {
+                    self.addresses.remove(&key);
                 }
             }
-            for address in association.known_addresses() {
-                // The first association with an address keeps it: listing it gives no other one
-                // access.
-                if *self.addresses.entry((address, ports)).or_insert(index) == index {
-                    slot.addresses.push(address);
+            for remote in association.known_remotes() {
+                // The first association with a transport address keeps it: listing it gives no
+                // other one access.
+                let key = (remote, ports);
+                if *self.addresses.entry(key).or_insert(index) == index {
+                    slot.addresses.push(key);
                 }
             }
         }
@@ -260,9 +263,9 @@ impl Table {
         let Entry::Live(mut association) = std::mem::replace(&mut slot.entry, Entry::Free) else {
             return Vec::new();
         };
-        let (tag, ports) = (association.local_tag, association.ports);
-        for address in slot.addresses.drain(..) {
-            self.addresses.remove(&(address, ports));
+        let tag = association.local_tag;
+        for key in slot.addresses.drain(..) {
+            self.addresses.remove(&key);
         }
         let mut events: VecDeque<Event> = std::iter::from_fn(|| association.poll_event()).collect();
         let (messages, reason, final_packets) = association.into_ended();

@@ -121,6 +121,12 @@ impl World {
         self.nodes[node].nat.insert(inner, outer);
     }
 
+    /// Puts one of a host's addresses behind a NAT: its packets leave from `outer`, and what comes
+    /// there reaches it.
+    pub fn translate(&mut self, node: usize, inner: SocketAddr, outer: SocketAddr) {
+        self.nodes[node].nat.insert(inner, outer);
+    }
+
     /// Gives a host whose configured address is unspecified its real one: it sends from there, and
     /// receives with that as the local address.
     pub fn wildcard(&mut self, node: usize, real: SocketAddr) {

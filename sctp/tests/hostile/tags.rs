@@ -176,25 +176,35 @@ fn a_restart_is_reported_as_loss_and_begins_anew() {
 }
 
 #[test]
-fn a_restart_from_a_new_port_or_address_is_refused() {
+fn a_restart_that_adds_an_address_is_refused() {
     let mut peer = Peer::connected();
-    let home = peer.path;
-    peer.path.local = address("10.0.0.1:1234");
-    peer.init(&init(0x7777));
-    assert_eq!(peer.words(), ["ABORT [14]"]);
-    peer.path = home;
     let added = [address("10.0.5.5:1").ip()];
     peer.send_tagged(0, |writer| {
         assert!(writer.init(&init(0x7777), &added, None, 0))
     });
     assert_eq!(peer.words(), ["ABORT [11]"]);
-    // A victim's address in the INIT does not make it the victim's association.
-    peer.path.local = address("10.0.0.66:9899");
-    peer.send_tagged(0, |writer| {
-        assert!(writer.init(&init(0x7777), &[home.local.ip()], None, 0))
-    });
-    assert_eq!(peer.words(), ["ABORT [11]"]);
     assert!(peer.is_up());
+}
+
+#[test]
+fn an_init_from_a_new_port_or_address_is_another_association() {
+    let mut peer = Peer::connected();
+    let (first, home) = (peer.handle, peer.path);
+    // A victim's address in the INIT does not make it the victim's association.
+    for (from, listed) in [
+        ("10.0.0.1:1234", vec![]),
+        ("10.0.0.66:9899", vec![home.local.ip()]),
+    ] {
+        peer.path.local = address(from);
+        peer.send_tagged(0, |writer| {
+            assert!(writer.init(&init(0x7777), &listed, None, 0))
+        });
+        peer.learn();
+        peer.echo();
+        peer.replies();
+        assert_ne!(peer.handle, first);
+    }
+    assert_eq!((peer.server.associations(), &peer.closed), (3, &None));
 }
 
 #[test]
