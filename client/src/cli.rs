@@ -191,6 +191,10 @@ pub struct Put {
     /// Put directories with every file in them
     #[arg(long, short)]
     pub recursive: bool,
+    /// Replace a file that is damaged on the server and whose owner cannot be read any more
+    /// (administrators)
+    #[arg(long)]
+    pub replace_damaged: bool,
     /// How.
     #[command(flatten)]
     pub transfers: Transfers,

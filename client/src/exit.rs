@@ -87,7 +87,9 @@ impl Exit {
             Self::Denied => "refused: the user's role does not allow it",
             Self::LoginRefused => "login refused",
             Self::Untrusted => "the server is not trusted, or its key changed",
-            Self::Verification => "verification failed: content, signature, signer or version",
+            Self::Verification => {
+                "verification failed: content, signature, signer or version; or damaged on the server"
+            }
             Self::NotFound => "no such file or user on the server",
             Self::Unreachable => "the server cannot be reached, or the connection was lost",
             Self::Local => "a local file, directory or terminal failed",
@@ -108,12 +110,17 @@ impl Exit {
     }
 
     /// The code for several results: the common one when all failed alike, [`Exit::Partial`] when
-    /// some succeeded or they differ.
+    /// some succeeded or they differ; [`Exit::Verification`] when only verification failed, even if
+    /// others succeeded, so that a program tells damage and tampering from a missing file.
     #[must_use]
     pub fn of_all(succeeded: u64, failures: &BTreeSet<Self>) -> Self {
         match failures.first() {
             None => Self::Success,
-            Some(&only) if succeeded == 0 && failures.len() == 1 => only,
+            Some(&only)
+                if failures.len() == 1 && (succeeded == 0 || only == Self::Verification) =>
+            {
+                only
+            }
             Some(_) => Self::Partial,
         }
     }
@@ -278,6 +285,8 @@ mod tests {
         );
         assert_eq!(of(1, &[Exit::Unreachable]), Exit::Partial);
         assert_eq!(of(0, &[Exit::Unreachable, Exit::NotFound]), Exit::Partial);
+        assert_eq!(of(9, &[Exit::Verification]), Exit::Verification);
+        assert_eq!(of(9, &[Exit::Verification, Exit::NotFound]), Exit::Partial);
     }
 
     #[test]

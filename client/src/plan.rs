@@ -231,7 +231,7 @@ pub fn put(args: &cli::Put) -> Result<Work, Failure> {
         tasks: VecDeque::new(),
     };
     for source in sources {
-        let task = put_one(source, &server, args.recursive, &mut names)?;
+        let task = put_one(source, &server, args, &mut names)?;
         work.tasks.push_back(task);
     }
     Ok(work)
@@ -240,12 +240,12 @@ pub fn put(args: &cli::Put) -> Result<Work, Failure> {
 fn put_one(
     source: &str,
     server: &Url,
-    recursive: bool,
+    args: &cli::Put,
     names: &mut BTreeSet<String>,
 ) -> Result<Box<dyn Task>, Failure> {
     let local = Path::new(source);
     let own_name = local.file_name().and_then(|name| name.to_str());
-    let is_tree = recursive
+    let is_tree = args.recursive
         && source != STANDARD
         && std::fs::symlink_metadata(local).is_ok_and(|meta| meta.is_dir());
     let remote = match (server.is_directory(), own_name) {
@@ -278,13 +278,15 @@ fn put_one(
         } else {
             format!("{remote}/")
         };
-        return Ok(Box::new(tasks::PutTree::new(local.to_owned(), prefix)));
+        let task = tasks::PutTree::new(local.to_owned(), prefix, args.replace_damaged);
+        return Ok(Box::new(task));
     }
     let path = stored_file(&Url {
         path: remote,
         ..server.clone()
     })?;
-    Ok(Box::new(tasks::Put::new(local.to_owned(), path)))
+    let task = tasks::Put::new(local.to_owned(), path, args.replace_damaged);
+    Ok(Box::new(task))
 }
 
 /// `towpath rm`

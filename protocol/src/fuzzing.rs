@@ -201,6 +201,7 @@ fn body(kind: RecordKind, input: &mut Input<'_>) -> Chunk {
         (RecordKind::Open, 1) => Open::Put {
             path: path(),
             size_hint: 0,
+            replace_damaged: choice & 8 != 0,
         }
         .encode(),
         (RecordKind::Open, _) => Open::Get {

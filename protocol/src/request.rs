@@ -219,6 +219,8 @@ pub struct ListEntry {
     pub signer: Fingerprint,
     /// Hash of the manifest.
     pub manifest: ManifestHash,
+    /// Whether the stored file is damaged. With version 0 its path is all that is known.
+    pub damaged: bool,
 }
 
 /// A user in the list of users.

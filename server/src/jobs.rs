@@ -11,19 +11,22 @@ use towpath_io_mio::Execute;
 use towpath_protocol::channel::Chunk;
 use towpath_protocol::limits::MAX_LIST_ENTRIES;
 use towpath_protocol::signed::{
-    Content, FilePath, ManifestHash, SignedManifest, SignedStatement, StoreId, UserId, UserName,
+    Content, FilePath, Fingerprint, ManifestHash, SignedManifest, SignedStatement, StoreId,
+    Timestamp, UserId, UserName,
 };
 use towpath_protocol::{
     Action, KeyEntry, ListEntry, Refusal, RefusalCode, Reply, Request, Role, UserEntry,
     server::{ClaimedUser, Credential},
 };
 use towpath_store::{
-    CommitError, Download, NewKey, NewUser, OnBehalf, Registry, RegistryError, Store, Upload, User,
-    UserKey,
+    CommitError, Damage, Download, Listed, NewKey, NewUser, OnBehalf, Registry, RegistryError,
+    Store, Upload, User, UserKey,
 };
 
 use super::limits;
-use super::refusals::{commit_refusal, not_found, refuse, registry_refusal, store_refusal};
+use super::refusals::{
+    commit_refusal, damaged, not_found, refuse, registry_refusal, store_refusal,
+};
 use super::throttle::Throttle;
 
 /// What all sessions of a server share.
@@ -68,6 +71,8 @@ pub enum Job {
         me: Me,
         /// Where to.
         path: FilePath,
+        /// Whether it is to replace a damaged file whose manifest is lost.
+        replace_damaged: bool,
     },
     /// Seal and write records, in order.
     Append {
@@ -183,12 +188,15 @@ impl Services {
             } => {
                 allow(&user, Action::List)?;
                 let limit = limit.clamp(1, MAX_LIST_ENTRIES) as usize;
-                let (manifests, more) = self.store.list(&prefix, after.as_ref(), limit);
-                let entries = manifests.iter().filter_map(list_entry).collect();
+                let (listed, more) = self.store.list(&prefix, after.as_ref(), limit);
+                let entries = listed.iter().filter_map(list_entry).collect();
                 Ok(Reply::List { entries, more })
             }
             Request::Stat { path } => {
                 allow(&user, Action::List)?;
+                if self.store.damage(&path) == Some(Damage::Proof) {
+                    return Err(damaged(&path));
+                }
                 let current = self.store.stat(&path);
                 Ok(Reply::Stat { current })
             }
@@ -303,9 +311,14 @@ impl Services {
         &self,
         me: &Me,
         path: &FilePath,
+        replace_damaged: bool,
     ) -> Result<(Box<Upload>, Option<SignedManifest>), Refusal> {
         let user = self.user(me)?;
         allow(&user, Action::Upload)?;
+        let orphaned = self.store.damage(path) == Some(Damage::Proof);
+        if orphaned {
+            allow_replacing(&user, path, replace_damaged)?;
+        }
         let current = self.store.stat(path);
         allow_overwrite(&user, current.as_ref())?;
         if user.keys.is_empty() {
@@ -314,10 +327,12 @@ impl Services {
                 "you have no registered key, and every file is signed; register one with `towpath keys add`",
             ));
         }
-        let upload = self
-            .store
-            .begin(path)
-            .map_err(|e| store_refusal(&e, path))?;
+        let upload = if orphaned {
+            self.store.begin_replacing(path)
+        } else {
+            self.store.begin(path)
+        };
+        let upload = upload.map_err(|e| store_refusal(&e, path))?;
         Ok((Box::new(upload), current))
     }
 
@@ -347,6 +362,9 @@ impl Services {
         let published = self.publish(me, signed, |user| {
             allow(user, Action::Upload)?;
             allow_overwrite(user, self.store.stat(path).as_ref())?;
+            if upload.replaces_damaged() {
+                allow_replacing(user, path, true)?;
+            }
             match upload.commit(signed) {
                 Ok(()) => Ok(()),
                 Err((CommitError::Conflict { current }, Some(upload))) => {
@@ -461,7 +479,11 @@ impl Execute for Services {
         match job {
             Job::Login { user, credential } => Output::Login(self.login(&user, credential)),
             Job::Request { me, request } => Output::Request(self.request(&me, *request)),
-            Job::OpenUpload { me, path } => Output::UploadOpened(self.open_upload(&me, &path)),
+            Job::OpenUpload {
+                me,
+                path,
+                replace_damaged,
+            } => Output::UploadOpened(self.open_upload(&me, &path, replace_damaged)),
             Job::Append { upload, chunks } => Output::Appended(self.append(upload, chunks)),
             Job::Commit { me, upload, signed } => {
                 Output::Committed(self.commit(&me, upload, &signed))
@@ -489,6 +511,30 @@ fn allow_overwrite(user: &User, current: Option<&SignedManifest>) -> Result<(), 
     match current.and_then(owner_of_file) {
         Some(owner) => allow(user, Action::Delete { owner }),
         None => Ok(()),
+    }
+}
+
+/// Whose a damaged file is whose proof is lost, nobody knows: it is for an administrator to replace,
+/// who asks for just that.
+fn allow_replacing(user: &User, path: &FilePath, asked: bool) -> Result<(), Refusal> {
+    match (user.role, asked) {
+        (Role::Admin, true) => Ok(()),
+        (Role::Admin, false) => Err(refuse(
+            RefusalCode::Corrupt,
+            format!(
+                "whose {path} is cannot be read any more; restore it from a backup, or replace it with --replace-damaged"
+            ),
+        )),
+        (_, true) => Err(refuse(
+            RefusalCode::Denied,
+            format!("only an administrator may replace {path}, which is damaged"),
+        )),
+        (_, false) => Err(refuse(
+            RefusalCode::Corrupt,
+            format!(
+                "whose {path} is cannot be read any more; ask an administrator to restore or replace it"
+            ),
+        )),
     }
 }
 
@@ -529,26 +575,38 @@ fn check_author(
     ))
 }
 
-/// `None` for a deletion, which is not listed.
-fn list_entry(signed: &SignedManifest) -> Option<ListEntry> {
-    let manifest = signed.manifest();
-    let Content::File {
-        size, mtime, mode, ..
-    } = manifest.content
-    else {
-        return None;
+/// What the owner of a damaged file is called in a listing when it is not known.
+const UNKNOWN: &str = "unknown";
+
+/// With version 0 when the path is all that is known.
+fn list_entry(listed: &Listed) -> Option<ListEntry> {
+    let mut entry = ListEntry {
+        path: listed.path.clone(),
+        size: 0,
+        mtime: Timestamp::EPOCH,
+        mode: 0,
+        version: 0,
+        owner: UserName::parse(UNKNOWN).ok()?,
+        uid: UserId::from_bytes([0; 16]),
+        signer: Fingerprint::from_bytes([0; 32]),
+        manifest: ManifestHash::from_bytes([0; 32]),
+        damaged: listed.damaged,
     };
-    Some(ListEntry {
-        path: manifest.path.clone(),
-        size,
-        mtime,
-        mode,
-        version: manifest.version,
-        owner: manifest.name.clone(),
-        uid: manifest.uid,
-        signer: manifest.key,
-        manifest: signed.hash(),
-    })
+    if let Some(signed) = &listed.signed {
+        let manifest = signed.manifest();
+        if let Content::File {
+            size, mtime, mode, ..
+        } = manifest.content
+        {
+            (entry.size, entry.mtime, entry.mode) = (size, mtime, mode);
+        }
+        entry.version = manifest.version;
+        entry.owner = manifest.name.clone();
+        entry.uid = manifest.uid;
+        entry.signer = manifest.key;
+        entry.manifest = signed.hash();
+    }
+    Some(entry)
 }
 
 fn key_entry(key: &UserKey) -> KeyEntry {

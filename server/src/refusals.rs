@@ -16,6 +16,13 @@ pub(super) fn not_found(path: &FilePath) -> Refusal {
     refuse(RefusalCode::NotFound, format!("there is no file {path}"))
 }
 
+pub(super) fn damaged(path: &FilePath) -> Refusal {
+    refuse(
+        RefusalCode::Corrupt,
+        format!("{path} is damaged on the server; ask its administrator to restore it"),
+    )
+}
+
 pub(super) fn registry_refusal(error: &RegistryError) -> Refusal {
     match error {
         RegistryError::KeyExists(_) => refuse(
@@ -46,10 +53,7 @@ pub(super) fn store_refusal(error: &StoreError, path: &FilePath) -> Refusal {
         StoreError::NotFound => not_found(path),
         StoreError::Corrupt(reason) => {
             tracing::error!(file = %path, reason, "a stored file is damaged");
-            refuse(
-                RefusalCode::Corrupt,
-                format!("{path} is damaged on the server; ask its administrator to restore it"),
-            )
+            damaged(path)
         }
         StoreError::NoSpace => refuse(RefusalCode::NoSpace, error.to_string()),
         StoreError::Misuse(reason) => refuse(RefusalCode::BadRequest, *reason),
@@ -70,6 +74,7 @@ pub(super) fn commit_refusal(error: &CommitError, path: &FilePath) -> Refusal {
         CommitError::Mismatch(_) => refuse(RefusalCode::BadManifest, error.to_string()),
         CommitError::NotFound => not_found(path),
         CommitError::Store(error) => store_refusal(error, path),
+        CommitError::Occupied => refuse(RefusalCode::Corrupt, error.to_string()),
         _ => {
             tracing::error!(file = %path, %error, "a file cannot be published");
             refuse(RefusalCode::Internal, error.to_string())

@@ -189,13 +189,21 @@ impl ServerSession {
                 };
                 self.submit(Awaited::Transfer(transfer), job);
             }
-            TransferEvent::Put { path, .. } => {
+            TransferEvent::Put {
+                path,
+                replace_damaged,
+                ..
+            } => {
                 let Some(me) = self.begin(transfer) else {
                     return;
                 };
                 let state = Incoming::new(path.clone(), now);
                 self.transfers.insert(transfer, Transfer::In(state));
-                let job = Job::OpenUpload { me, path };
+                let job = Job::OpenUpload {
+                    me,
+                    path,
+                    replace_damaged,
+                };
                 self.submit(Awaited::Transfer(transfer), job);
             }
             TransferEvent::Data(chunk) => {

@@ -22,5 +22,6 @@ pub use registry::{
     NewKey, NewUser, OnBehalf, PasswordError, Registry, RegistryError, RetiredUser, User, UserKey,
 };
 pub use store::{
-    CommitError, Download, Mismatch, OpenError, OpenReport, Store, StoreError, Upload,
+    CommitError, Damage, Download, Listed, Mismatch, OpenError, OpenReport, Store, StoreError,
+    Upload,
 };

@@ -1,5 +1,6 @@
 //! The commands as users run them: `towpath` against `towpathd`.
 
+mod damaged;
 mod files;
 mod harness;
 mod login;

@@ -179,7 +179,7 @@ impl Pins {
         let Some(pin) = self.paths.get(path) else {
             return Ok(());
         };
-        let advice = "the server may have been set back to an older state; ask its administrator, and if that is so, run the command again with --accept-rollback";
+        let advice = "the server may have been set back to an older state, or an administrator replaced a damaged file; ask them, and if that is so, run the command again with --accept-rollback";
         let wrong = match presented {
             None => format!(
                 "{path}: version {} was seen before, and now the server says there never was one; {advice}",

@@ -11,8 +11,8 @@ use towpath_io_mio::Execute;
 use towpath_protocol::KeyEntry;
 use towpath_protocol::channel::Chunk;
 use towpath_protocol::signed::{
-    Content, FilePath, KeyStatement, Manifest, SignedManifest, SignedStatement, SigningKey,
-    StoreId, Timestamp, UserName,
+    Content, FilePath, KeyStatement, Manifest, ManifestHash, SignedManifest, SignedStatement,
+    SigningKey, StoreId, Timestamp, UserName,
 };
 use zeroize::Zeroizing;
 
@@ -112,6 +112,8 @@ pub enum Job {
         login: Login,
         /// Whether somebody else was first.
         again: bool,
+        /// Whether a damaged file is replaced whose manifest the server has lost.
+        replace_damaged: bool,
     },
     /// Record what this user published.
     Published {
@@ -284,7 +286,20 @@ impl Execute for Workshop {
                 current,
                 login,
                 again,
-            } => Output::Signed(self.sign_file(path, content, current.as_ref(), &login, again)),
+                replace_damaged,
+            } => {
+                let current = current.as_ref();
+                // The server has lost the version; the pin still has it.
+                let newest = if replace_damaged && current.is_none() && !again {
+                    self.pinned(&path, login.store)
+                } else {
+                    Ok(current.map(|c| (c.manifest().version, c.hash())))
+                };
+                let signed = newest.and_then(|newest| {
+                    self.sign_file(path, content, current, newest, &login, again)
+                });
+                Output::Signed(signed)
+            }
             Job::Published { signed, report } => {
                 Output::Done(self.published(&signed, report.as_ref()))
             }
@@ -446,11 +461,23 @@ impl Workshop {
         }
     }
 
+    /// The version and manifest last seen at `path`.
+    fn pinned(
+        &self,
+        path: &FilePath,
+        store: StoreId,
+    ) -> Result<Option<(u64, ManifestHash)>, Failure> {
+        self.with_pins(store, |pins| {
+            Ok(pins.path(path).map(|pin| (pin.version, pin.manifest)))
+        })
+    }
+
     fn sign_file(
         &self,
         path: FilePath,
         content: Content,
         current: Option<&SignedManifest>,
+        newest: Option<(u64, ManifestHash)>,
         login: &Login,
         again: bool,
     ) -> Result<SignedManifest, Failure> {
@@ -459,7 +486,6 @@ impl Workshop {
                 "{path}: the server shows a manifest of another file"
             )));
         }
-        let newest = current.map(|c| (c.manifest().version, c.hash()));
         self.with_pins(login.store, |pins| {
             pins.check_version(&path, newest, self.settings.allowed)
         })?;

@@ -186,8 +186,18 @@ impl Context<'_> {
     ///
     /// # Errors
     /// When the connection is not ready for transfers.
-    pub fn put(&mut self, path: &FilePath, size_hint: u64) -> Result<Option<TransferId>, Failure> {
-        let started = self.connection.put(path.clone(), size_hint);
+    pub fn put(
+        &mut self,
+        path: &FilePath,
+        size_hint: u64,
+        replace_damaged: bool,
+    ) -> Result<Option<TransferId>, Failure> {
+        let path = path.clone();
+        let started = if replace_damaged {
+            self.connection.put_replacing_damaged(path, size_hint)
+        } else {
+            self.connection.put(path, size_hint)
+        };
         self.started(started)
     }
 

@@ -47,9 +47,31 @@ impl Connection<Client> {
     /// # Errors
     /// `WrongState` before login, `Closed`, `NoFreeStream`.
     pub fn put(&mut self, path: FilePath, size_hint: u64) -> Result<TransferId, UsageError> {
+        self.open_put(path, size_hint, false)
+    }
+
+    /// The same, to replace a file that is damaged on the server and whose manifest is lost there.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub fn put_replacing_damaged(
+        &mut self,
+        path: FilePath,
+        size_hint: u64,
+    ) -> Result<TransferId, UsageError> {
+        self.open_put(path, size_hint, true)
+    }
+
+    fn open_put(
+        &mut self,
+        path: FilePath,
+        size_hint: u64,
+        replace_damaged: bool,
+    ) -> Result<TransferId, UsageError> {
         let open = Open::Put {
             path: path.clone(),
             size_hint,
+            replace_damaged,
         };
         self.open_transfer(&open, Phase::PutAsked { path }, 0)
     }

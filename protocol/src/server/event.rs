@@ -60,6 +60,8 @@ pub enum TransferEvent {
         path: FilePath,
         /// About how many bytes; a claim.
         size_hint: u64,
+        /// Whether it is to replace a damaged file whose manifest is lost.
+        replace_damaged: bool,
     },
     /// Data of a put, in order and never empty; call
     /// [`consumed`](super::Connection::consumed) when it has been dealt with.

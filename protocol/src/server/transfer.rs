@@ -190,9 +190,17 @@ impl Connection<Server> {
                     manifest,
                 },
             ),
-            Open::Put { path, size_hint } => (
+            Open::Put {
+                path,
+                size_hint,
+                replace_damaged,
+            } => (
                 Phase::PutAsked { path: path.clone() },
-                TransferEvent::Put { path, size_hint },
+                TransferEvent::Put {
+                    path,
+                    size_hint,
+                    replace_damaged,
+                },
             ),
         };
         active.phase = Some(phase);

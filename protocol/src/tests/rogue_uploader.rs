@@ -25,6 +25,7 @@ fn put() -> Chunk {
     Open::Put {
         path: path("a"),
         size_hint: 0,
+        replace_damaged: false,
     }
     .encode()
 }

@@ -140,6 +140,7 @@ pub(super) fn read_list_entry(reader: &mut Reader<'_>) -> Result<ListEntry, Prot
         uid: read_uid(reader)?,
         signer: Fingerprint::from_bytes(reader.array()?),
         manifest: ManifestHash::from_bytes(reader.array()?),
+        damaged: reader.flag()?,
     };
     if !entry.mtime.is_valid() || entry.mode & !MODE_MASK != 0 {
         return Err(ProtocolError::Malformed);
@@ -158,6 +159,7 @@ pub(super) fn write_list_entry(writer: &mut Writer, entry: &ListEntry) {
     writer.bytes(entry.uid.as_bytes());
     writer.bytes(entry.signer.as_bytes());
     writer.bytes(entry.manifest.as_bytes());
+    writer.flag(entry.damaged);
 }
 
 pub(super) fn read_user_entry(reader: &mut Reader<'_>) -> Result<UserEntry, ProtocolError> {

@@ -22,6 +22,7 @@ pub(crate) enum Open {
     Put {
         path: FilePath,
         size_hint: u64,
+        replace_damaged: bool,
     },
 }
 
@@ -60,10 +61,15 @@ impl Open {
                 });
                 writer.u32(*window);
             }
-            Self::Put { path, size_hint } => {
+            Self::Put {
+                path,
+                size_hint,
+                replace_damaged,
+            } => {
                 writer.u8(2);
                 writer.string(path.as_str());
                 writer.u64(*size_hint);
+                writer.flag(*replace_damaged);
             }
         }
         chunk(writer)
@@ -92,10 +98,15 @@ impl Open {
             2 => {
                 let path = read_raw_path(&mut reader)?;
                 let size_hint = reader.u64()?;
+                let replace_damaged = reader.flag()?;
                 reader.end()?;
                 Ok(FilePath::parse(path)
                     .map_err(refuse_path)
-                    .map(|path| Self::Put { path, size_hint }))
+                    .map(|path| Self::Put {
+                        path,
+                        size_hint,
+                        replace_damaged,
+                    }))
             }
             _ => Err(ProtocolError::Malformed),
         }

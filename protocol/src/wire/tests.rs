@@ -51,7 +51,7 @@ fn vector(name: &str) -> Vec<u8> {
 #[test]
 fn every_vector_whole_cut_and_lengthened() {
     let vectors = vectors();
-    assert_eq!(vectors.len(), 52);
+    assert_eq!(vectors.len(), 53);
     for (from, name, message) in vectors {
         let body = if from == From::Record {
             message.clone()
@@ -223,6 +223,7 @@ fn what_servers_say() {
         }
     );
     assert_eq!(entries[0].manifest.as_bytes()[0], 31);
+    assert!(!entries[0].damaged);
     let Ok(Reply::Users(users)) = reply("reply-users") else {
         panic!("no users");
     };
@@ -256,6 +257,14 @@ fn what_records_say() {
             window: 4 << 20,
         }))
     );
+    for (name, replace_damaged) in [("open-put", false), ("open-put-replacing-damaged", true)] {
+        let open = Open::Put {
+            path: FilePath::parse("docs/a.txt").unwrap(),
+            size_hint: 12_345,
+            replace_damaged,
+        };
+        assert_eq!(Open::decode(&vector(name)), Ok(Ok(open)));
+    }
     assert_eq!(
         TransferReply::decode(&vector("committed")),
         Ok(TransferReply::Committed)

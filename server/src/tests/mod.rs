@@ -240,6 +240,40 @@ fn a_damaged_file_is_refused_and_named() {
 }
 
 #[test]
+fn a_damaged_file_without_an_owner_is_for_administrators() {
+    let server = Server::with_files(|directory| {
+        for name in ["a.age", "b.age"] {
+            fs::write(directory.files().join(name), "garbage").unwrap();
+        }
+    });
+    let root = server.add("root", Role::Admin, 1);
+    server.add("other", Role::Admin, 3);
+    let mia = server.add("mia", Role::Maintainer, 2);
+    let (mut admin, mut link) = (server.login(&root), server.login(&mia));
+    assert_eq!(code(link.get("a")), RefusalCode::Corrupt);
+    assert_eq!(code(link.delete(&mia, "a")), RefusalCode::Corrupt);
+    assert_eq!(code(link.send("a", b"x")), RefusalCode::Corrupt);
+    let refused = link.send_replacing_damaged("a", b"x");
+    assert_eq!(code(refused), RefusalCode::Denied);
+    assert_eq!(code(admin.send("a", b"x")), RefusalCode::Corrupt);
+    let (transfer, current) = admin.send_replacing_damaged("a", b"x").unwrap();
+    assert_eq!(current, None);
+    let signed = sign(&root, server.store(), "a", Some(b"x"), None);
+    admin.client.finish_put(transfer, &signed).unwrap();
+    admin.outcome().unwrap();
+    assert_eq!(link.get("a").unwrap(), b"x");
+    // The role is looked at again at commit.
+    let (transfer, _) = admin.send_replacing_damaged("b", b"x").unwrap();
+    let registry = &server.services.registry;
+    registry.set_role(root.uid, Role::Maintainer).unwrap();
+    let signed = sign(&root, server.store(), "b", Some(b"x"), None);
+    admin.client.finish_put(transfer, &signed).unwrap();
+    assert_eq!(code(admin.outcome()), RefusalCode::Denied);
+    let stored = fs::read(server.directory.files().join("b.age")).unwrap();
+    assert_eq!(stored, b"garbage");
+}
+
+#[test]
 fn wrong_passwords_and_unknown_users_look_alike_and_wait_alike() {
     let server = Server::new();
     server.add("alice", Role::Admin, 1);

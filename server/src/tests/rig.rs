@@ -46,12 +46,18 @@ pub(super) struct Person {
 
 impl Server {
     pub(super) fn new() -> Self {
+        Self::with_files(|_| ())
+    }
+
+    /// The same, over a store to which `prepare` did something before it was opened.
+    pub(super) fn with_files(prepare: impl FnOnce(&ServerDirectory)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let directory = ServerDirectory::new(dir.path());
         TlsIdentity::create(&directory).unwrap();
         let identity = TlsIdentity::load(&directory).unwrap();
         let storage_key = StorageKey::generate();
         Store::init(&directory.files(), &storage_key).unwrap();
+        prepare(&directory);
         let (store, _) = Store::open(&directory.files(), storage_key, Vec::new()).unwrap();
         Registry::create(&directory.users()).unwrap();
         // The lowest cost: these tests are not about how long a hash takes.
@@ -237,6 +243,26 @@ impl Link {
     ) -> Result<(TransferId, Option<SignedManifest>), Refusal> {
         let path = FilePath::parse(path).unwrap();
         let transfer = self.client.put(path, data.len() as u64).unwrap();
+        self.sent(transfer, data)
+    }
+
+    /// The same, in place of a damaged file.
+    pub(super) fn send_replacing_damaged(
+        &mut self,
+        path: &str,
+        data: &[u8],
+    ) -> Result<(TransferId, Option<SignedManifest>), Refusal> {
+        let path = FilePath::parse(path).unwrap();
+        let size = data.len() as u64;
+        let transfer = self.client.put_replacing_damaged(path, size).unwrap();
+        self.sent(transfer, data)
+    }
+
+    fn sent(
+        &mut self,
+        transfer: TransferId,
+        data: &[u8],
+    ) -> Result<(TransferId, Option<SignedManifest>), Refusal> {
         let current = match self.event() {
             Event::Transfer(_, TransferEvent::PutAccepted { current }) => current,
             Event::Transfer(_, TransferEvent::Aborted(refusal)) => return Err(refusal),

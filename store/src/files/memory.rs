@@ -39,6 +39,8 @@ struct Disk {
     /// Directories with a failed sync.
     broken: BTreeSet<String>,
     locks: BTreeSet<String>,
+    /// Directories that nothing can be read or looked up in.
+    unreadable: BTreeSet<String>,
     operations: u64,
     fault: Option<(u64, Fault)>,
 }
@@ -56,6 +58,16 @@ impl MemoryFiles {
     pub(crate) fn set_fault(&self, after: u64, fault: Fault) {
         let mut disk = self.disk();
         disk.fault = Some((disk.operations + after, fault));
+    }
+
+    /// Makes a directory unreadable, or readable again.
+    pub(crate) fn set_unreadable(&self, dir: &str, unreadable: bool) {
+        let mut disk = self.disk();
+        if unreadable {
+            disk.unreadable.insert(dir.to_owned());
+        } else {
+            disk.unreadable.remove(dir);
+        }
     }
 
     /// Whether the fault was reached.
@@ -174,7 +186,15 @@ impl Disk {
         }
     }
 
+    fn enter(&self, dir: &str) -> io::Result<()> {
+        if self.unreadable.contains(dir) {
+            return Err(io::Error::other("injected failure of a directory"));
+        }
+        Ok(())
+    }
+
     fn find(&self, name: &str) -> io::Result<usize> {
+        self.enter(parent(name))?;
         self.names
             .get(name)
             .copied()
@@ -268,6 +288,7 @@ impl Files for MemoryFiles {
     fn entries(&self, name: &str) -> io::Result<Vec<(OsString, Kind)>> {
         let mut disk = self.disk();
         disk.step()?;
+        disk.enter(name)?;
         let inside = disk.names.iter().filter(|(entry, _)| parent(entry) == name);
         let entry = |(name, inode): (&String, &usize)| {
             let kind = if disk.inodes[*inode].directory {
@@ -283,6 +304,7 @@ impl Files for MemoryFiles {
     fn stat(&self, name: &str) -> io::Result<Option<Stat>> {
         let mut disk = self.disk();
         disk.step()?;
+        disk.enter(parent(name))?;
         let Some(&inode) = disk.names.get(name) else {
             return Ok(None);
         };

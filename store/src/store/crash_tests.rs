@@ -130,9 +130,7 @@ impl Told {
         }
         let (listed, _) = store.list("", None, 100);
         assert!(
-            listed
-                .iter()
-                .all(|signed| store.read(&signed.manifest().path).is_ok()),
+            listed.iter().all(|entry| store.read(&entry.path).is_ok()),
             "{context}"
         );
     }

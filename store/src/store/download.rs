@@ -26,6 +26,7 @@ pub struct Download {
 
 impl Download {
     pub(super) fn open(shared: &Arc<Shared>, path: &FilePath) -> Result<Self, StoreError> {
+        shared.reread(path)?;
         if let Some(download) = Self::attempt(shared, path)? {
             return Ok(download);
         }
@@ -187,8 +188,9 @@ impl Stored {
         })
     }
 
-    /// Parses and verifies the manifest of the file found at `path` in store `id`.
-    pub(super) fn signed(
+    /// Parses and verifies the manifest of the file found at `path` in store `id`; whether the
+    /// content is there is not looked at.
+    pub(super) fn manifest(
         &self,
         id: StoreId,
         path: &FilePath,
@@ -205,11 +207,15 @@ impl Stored {
         if manifest.path != *path {
             return Err(StoreError::Corrupt("it was moved here from another path"));
         }
-        self.check_len(match manifest.content {
+        Ok(signed)
+    }
+
+    /// Whether the file has the length that its manifest says.
+    pub(super) fn check(&self, signed: &SignedManifest) -> Result<(), StoreError> {
+        self.check_len(match signed.manifest().content {
             Content::File { size, .. } => size,
             Content::Deleted => 0,
-        })?;
-        Ok(signed)
+        })
     }
 
     /// Compares the length on the disk with that of a content of `size` bytes.

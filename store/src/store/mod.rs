@@ -3,6 +3,7 @@
 //! Layout below the root: a file at path `p` lies at `p.age`; `.towpath/` holds the description of
 //! the store, its lock and the uploads under way.
 
+mod damaged;
 mod download;
 mod error;
 mod index;
@@ -14,6 +15,8 @@ mod upload;
 #[cfg(test)]
 mod crash_tests;
 #[cfg(test)]
+mod damaged_tests;
+#[cfg(test)]
 mod hostile_tests;
 #[cfg(test)]
 mod model_tests;
@@ -23,9 +26,11 @@ mod tests;
 use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
+pub use damaged::Damage;
 pub use download::Download;
 pub use error::{CommitError, Mismatch, OpenError, StoreError};
 use index::Index;
+pub use index::Listed;
 pub use open::OpenReport;
 use paths::{DurableDirs, PathLocks};
 use towpath_protocol::signed::{FilePath, SignedManifest, StoreId};
@@ -85,20 +90,20 @@ impl Store {
         self.shared.id
     }
 
-    /// The manifests of up to `limit` files (at most [`MAX_LIST`](crate::limits::MAX_LIST)) whose
-    /// paths begin with `prefix` and come after `after`, in the order of the paths' bytes, and
-    /// whether there are more. Deletions are not listed.
+    /// Up to `limit` files (at most [`MAX_LIST`](crate::limits::MAX_LIST)) whose paths begin with
+    /// `prefix` and come after `after`, in the order of the paths' bytes, and whether there are
+    /// more. Deletions are not listed; damaged files are, as such.
     #[must_use]
     pub fn list(
         &self,
         prefix: &str,
         after: Option<&FilePath>,
         limit: usize,
-    ) -> (Vec<SignedManifest>, bool) {
+    ) -> (Vec<Listed>, bool) {
         self.shared.index().list(prefix, after, limit)
     }
 
-    /// The newest manifest at a path, a deletion included.
+    /// The newest manifest at a path, a deletion or that of a file with [`Damage::Content`] included.
     #[must_use]
     pub fn stat(&self, path: &FilePath) -> Option<SignedManifest> {
         self.shared.index().newest(path).cloned()
@@ -110,6 +115,16 @@ impl Store {
     /// [`StoreError::NoSpace`], [`StoreError::ReadOnly`], [`StoreError::Io`].
     pub fn begin(&self, path: &FilePath) -> Result<Upload, StoreError> {
         Upload::begin(&self.shared, path)
+    }
+
+    /// The same, for a file that may be published in place of one with [`Damage::Proof`].
+    ///
+    /// # Errors
+    /// As [`Store::begin`].
+    pub fn begin_replacing(&self, path: &FilePath) -> Result<Upload, StoreError> {
+        let mut upload = Upload::begin(&self.shared, path)?;
+        upload.0.replaces_damaged = true;
+        Ok(upload)
     }
 
     /// Opens the newest version at `path`. It stays what it is while others replace or delete it.

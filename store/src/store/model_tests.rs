@@ -104,7 +104,7 @@ proptest! {
                         .collect();
                     let after = after.map(path);
                     let (page, more) = store.list(&prefix, after.as_ref(), limit);
-                    let names: Vec<&str> = page.iter().map(|signed| signed.manifest().path.as_str()).collect();
+                    let names: Vec<&str> = page.iter().map(|entry| entry.path.as_str()).collect();
                     prop_assert_eq!(&names[..], &matching[..matching.len().min(limit)]);
                     prop_assert_eq!(more, matching.len() > limit);
                 }
@@ -123,7 +123,8 @@ proptest! {
         }
         let (listed, more) = store.list("", None, 100);
         prop_assert!(!more && listed.len() == model.len());
-        for signed in listed {
+        for entry in listed {
+            let signed = entry.signed.unwrap();
             let manifest = signed.manifest();
             let name = manifest.path.as_str();
             let Content::File { size, mode, .. } = manifest.content else {

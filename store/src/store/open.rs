@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, RwLock};
 
 use towpath_protocol::signed::{FilePath, StoreId};
 
-use super::download::Stored;
-use super::error::{OpenError, StoreError};
+use super::damaged::{self, Unreadable};
+use super::error::OpenError;
 use super::index::Index;
 use super::paths::{DurableDirs, PathLocks};
 use super::{OWN, PARTIAL, SUFFIX, Shared, Store};
@@ -315,7 +315,14 @@ impl Scan<'_> {
     fn run(mut self) -> io::Result<()> {
         let mut dirs = vec![(String::new(), 0)];
         while let Some((dir, depth)) = dirs.pop() {
-            let entries = self.files.entries(&dir)?;
+            let entries = match self.files.entries(&dir) {
+                Ok(entries) => entries,
+                Err(error) if !dir.is_empty() => {
+                    self.unreadable_dir(&dir, &error);
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             // A run that was killed may have left names that are seen but not yet on the disk. They
             // count from now on.
             self.files.sync_dir(&dir)?;
@@ -343,29 +350,44 @@ impl Scan<'_> {
     }
 
     fn file(&mut self, name: String) {
-        match self.read(&name) {
-            Ok(signed) => self.index.publish(&signed),
-            Err(reason) => {
-                self.report.unreadable_count += 1;
-                if self.report.unreadable.len() < MAX_REPORTED {
-                    self.report.unreadable.push((name, reason));
-                }
-            }
-        }
-    }
-
-    fn read(&self, name: &str) -> Result<towpath_protocol::signed::SignedManifest, String> {
-        let path = name.strip_suffix(SUFFIX).unwrap_or(name);
-        let path = FilePath::parse(path).map_err(|error| error.to_string())?;
-        let file = self.files.open(name).map_err(|error| error.to_string())?;
+        let path = name.strip_suffix(SUFFIX).unwrap_or(&name);
+        let path = match FilePath::parse(path) {
+            Ok(path) => path,
+            Err(error) => return self.report(name, error.to_string()),
+        };
         let context = ProofContext {
             storage: self.key,
             store: self.id,
             path: &path,
         };
-        let read =
-            || -> Result<_, StoreError> { Stored::read(&*file, context)?.signed(self.id, &path) };
-        read().map_err(|error| error.to_string())
+        match damaged::read(self.files, context) {
+            Ok(signed) => self.index.publish(&signed),
+            Err(Unreadable { signed, error }) => {
+                self.index.set_damaged(path, signed);
+                self.report(name, error.to_string());
+            }
+        }
+    }
+
+    /// Names the directory, in the listing too; what is below it is not known.
+    fn unreadable_dir(&mut self, dir: &str, error: &io::Error) {
+        self.index.set_unreadable(dir);
+        if let Ok(path) = FilePath::parse(dir)
+            && self.index.newest(&path).is_none()
+        {
+            self.index.set_damaged(path, None);
+        }
+        self.report(
+            format!("{dir}/"),
+            format!("the directory cannot be read: {error}"),
+        );
+    }
+
+    fn report(&mut self, name: String, reason: String) {
+        self.report.unreadable_count += 1;
+        if self.report.unreadable.len() < MAX_REPORTED {
+            self.report.unreadable.push((name, reason));
+        }
     }
 
     fn foreign(&mut self, name: String) {

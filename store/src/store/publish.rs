@@ -12,7 +12,7 @@ use towpath_protocol::signed::{Content, SignedManifest};
 use super::error::{CommitError, Mismatch, StoreError};
 use super::paths::ancestors;
 use super::upload::{Partial, Upload};
-use super::{Shared, stored_name};
+use super::{Damage, Shared, stored_name};
 use crate::age::Proof;
 use crate::files::parent;
 
@@ -27,7 +27,7 @@ pub(super) fn upload(partial: &mut Partial, signed: &SignedManifest) -> Result<(
         return Err(Mismatch::Kind.into());
     };
     // Before the sync, which may take long: most conflicts are seen here.
-    if shared.replaces(signed)? == Standing::Current {
+    if shared.replaces(signed, partial.replaces_damaged)? == Standing::Current {
         return Ok(());
     }
     let (arrived, arrived_hash) = partial.complete()?;
@@ -50,10 +50,11 @@ pub(super) fn delete(shared: &Arc<Shared>, signed: &SignedManifest) -> Result<()
     if manifest.content != Content::Deleted {
         return Err(Mismatch::Kind.into());
     }
-    if shared.replaces(signed)? == Standing::Current {
+    if shared.replaces(signed, false)? == Standing::Current {
         return Ok(());
     }
-    if shared.index().file(&manifest.path).is_none() {
+    let is_file = |signed: &SignedManifest| signed.manifest().content != Content::Deleted;
+    if !shared.index().newest(&manifest.path).is_some_and(is_file) {
         return Err(CommitError::NotFound);
     }
     let mut upload = Upload::begin(shared, &manifest.path)?;
@@ -77,7 +78,7 @@ fn publish(
     }
 
     let _path = shared.paths.lock(path);
-    let standing = shared.replaces(signed)?;
+    let standing = shared.replaces(signed, partial.replaces_damaged)?;
     if standing == Standing::Current {
         return Ok(());
     }
@@ -119,6 +120,9 @@ fn publish(
         return Err(error.into());
     }
     shared.index_mut().publish(signed);
+    if standing == Standing::Anew {
+        tracing::warn!(file = %path, version = signed.manifest().version, "a damaged file was replaced; which version it was is not known");
+    }
     Ok(())
 }
 
@@ -131,11 +135,17 @@ enum Standing {
     First,
     /// It replaces what is published.
     Next,
+    /// It replaces a damaged file of which nothing is known.
+    Anew,
 }
 
 impl Shared {
     /// The compare of compare-and-swap; the swap repeats it under the path's lock.
-    fn replaces(&self, signed: &SignedManifest) -> Result<Standing, CommitError> {
+    fn replaces(
+        &self,
+        signed: &SignedManifest,
+        replaces_damaged: bool,
+    ) -> Result<Standing, CommitError> {
         let manifest = signed.manifest();
         if manifest.store != self.id {
             return Err(Mismatch::Store.into());
@@ -143,8 +153,15 @@ impl Shared {
         let index = self.index();
         let current = index.newest(&manifest.path);
         let hash = current.map(SignedManifest::hash);
+        let damage = index.damage(&manifest.path);
         if hash == Some(signed.hash()) {
-            return Ok(Standing::Current);
+            // A damaged version is repaired by sending it again.
+            let standing = damage.map_or(Standing::Current, |_| Standing::Next);
+            return Ok(standing);
+        }
+        if replaces_damaged && damage == Some(Damage::Proof) {
+            // The version it follows may be known to whoever replaces it, but not here.
+            return Ok(Standing::Anew);
         }
         if manifest.previous != hash {
             return Err(CommitError::Conflict {

@@ -27,6 +27,8 @@ pub(super) struct Partial {
     pub(super) file: Box<dyn OpenFile>,
     pub(super) key: FileKey,
     pub(super) header: Header,
+    /// Whether it may take the place of a file whose proof is lost.
+    pub(super) replaces_damaged: bool,
     payload: Payload,
     /// Where the next chunk goes.
     end: u64,
@@ -77,6 +79,7 @@ impl Upload {
             payload: Payload::new(&key, &nonce),
             key,
             header,
+            replaces_damaged: false,
             end: start.len() as u64,
             sealed: 0,
             size: 0,
@@ -134,6 +137,12 @@ impl Upload {
     #[must_use]
     pub fn size(&self) -> u64 {
         self.0.size
+    }
+
+    /// Whether it may take the place of a file with [`Damage::Proof`](crate::Damage::Proof).
+    #[must_use]
+    pub fn replaces_damaged(&self) -> bool {
+        self.0.replaces_damaged
     }
 
     /// Where it is meant to go.

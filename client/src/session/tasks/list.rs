@@ -132,15 +132,26 @@ impl Task for List {
     }
 }
 
-/// Size, time, version, owner, name.
+/// Size (or that the file is damaged), time, version, owner, name.
 fn plain_line(entry: &ListEntry) -> String {
+    if entry.damaged && entry.version == 0 {
+        let path = Escaped(entry.path.as_str());
+        return format!(
+            "{:>14} {:<20} {:<5} {:<12} {path}",
+            "damaged", "-", "-", "-"
+        );
+    }
     let time = entry.mtime.to_string();
     let time = time
         .split_once('.')
         .map_or_else(|| time.clone(), |(seconds, _)| format!("{seconds}Z"));
+    let size = if entry.damaged {
+        "damaged".to_owned()
+    } else {
+        entry.size.to_string()
+    };
     format!(
-        "{:>14} {time} v{:<4} {:<12} {}",
-        entry.size,
+        "{size:>14} {time} v{:<4} {:<12} {}",
         entry.version,
         entry.owner,
         Escaped(entry.path.as_str())
@@ -158,6 +169,7 @@ struct JsonEntry<'a> {
     uid: String,
     signer: String,
     manifest: String,
+    damaged: bool,
 }
 
 /// One JSON object on a line; JSON's own escapes keep control characters out.
@@ -172,6 +184,7 @@ fn json_line(entry: &ListEntry) -> String {
         uid: entry.uid.to_string(),
         signer: entry.signer.to_string(),
         manifest: entry.manifest.to_string(),
+        damaged: entry.damaged,
     };
     serde_json::to_string(&object).unwrap_or_default()
 }

@@ -21,6 +21,7 @@ use crate::session::task::{Context, Step, Task, unexpected};
 pub struct Put {
     source: PathBuf,
     path: FilePath,
+    replace_damaged: bool,
     state: State,
 }
 
@@ -76,18 +77,20 @@ struct Sent {
 }
 
 impl Put {
-    /// Will put `source` (`-` is standard input) at `path`.
+    /// Will put `source` (`-` is standard input) at `path`, with `replace_damaged` also over a file
+    /// that is damaged and has lost its manifest.
     #[must_use]
-    pub fn new(source: PathBuf, path: FilePath) -> Self {
+    pub fn new(source: PathBuf, path: FilePath, replace_damaged: bool) -> Self {
         Self {
             source,
             path,
+            replace_damaged,
             state: State::New,
         }
     }
 
     fn ask(&mut self, source: Source, cx: &mut Context<'_>) -> Step {
-        match cx.put(&self.path, source.size_hint()) {
+        match cx.put(&self.path, source.size_hint(), self.replace_damaged) {
             Ok(Some(transfer)) => {
                 cx.counters().want_bytes(source.size_hint());
                 self.state = State::Sending(Sending {
@@ -180,6 +183,7 @@ impl Put {
             current,
             login: cx.login.clone(),
             again: sent.signatures > 1,
+            replace_damaged: self.replace_damaged,
         });
         self.state = State::Signing { sent };
         Step::Running
@@ -327,13 +331,18 @@ impl Task for Put {
 pub struct PutTree {
     root: PathBuf,
     prefix: String,
+    replace_damaged: bool,
 }
 
 impl PutTree {
     /// Will put all below `root`, named `<prefix><path below root>`.
     #[must_use]
-    pub fn new(root: PathBuf, prefix: String) -> Self {
-        Self { root, prefix }
+    pub fn new(root: PathBuf, prefix: String, replace_damaged: bool) -> Self {
+        Self {
+            root,
+            prefix,
+            replace_damaged,
+        }
     }
 }
 
@@ -360,7 +369,7 @@ impl Task for PutTree {
             return Step::failed(Failure::local(format!("{} holds no file", self.label())));
         }
         for (source, path) in tree.files {
-            cx.spawn(Box::new(Put::new(source, path)));
+            cx.spawn(Box::new(Put::new(source, path, self.replace_damaged)));
         }
         for failure in tree.unfit {
             cx.spawn(Box::new(Unfit(failure)));

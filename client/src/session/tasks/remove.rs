@@ -81,6 +81,7 @@ impl Task for Remove {
                         current: Some(current),
                         login: cx.login.clone(),
                         again: false,
+                        replace_damaged: false,
                     });
                     self.state = State::Signing;
                     Step::Running
