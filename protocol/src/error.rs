@@ -16,16 +16,16 @@ pub enum CloseReason {
     Peer,
     /// The peer says that we broke the protocol, or that it cannot go on.
     PeerError {
-        /// For programs.
+        /// The machine-readable reason.
         code: CloseCode,
-        /// For a person; not to be trusted on a terminal.
+        /// For the user. Untrusted: show it with [`Escaped`](crate::Escaped).
         message: String,
     },
     /// The peer broke the protocol.
     Protocol(ProtocolError),
-    /// TLS failed: the peer speaks no TLS 1.3 of our kind, or someone tampered with stream 0.
+    /// TLS failed: the peer does not speak this kind of TLS 1.3, or stream 0 was tampered with.
     Tls(String),
-    /// The association ended without a word of the peer: data may be missing.
+    /// The association ended without notice by the peer: data may be missing.
     Lost,
     /// The peer was silent for too long.
     Timeout(Deadline),
@@ -57,7 +57,7 @@ pub enum Deadline {
     Link,
     /// TLS handshake and hello.
     Handshake,
-    /// Login.
+    /// The whole login, all attempts together.
     Login,
     /// The answer to a keepalive.
     Keepalive,
@@ -74,7 +74,7 @@ impl fmt::Display for Deadline {
     }
 }
 
-/// What a side says when it closes for a reason.
+/// The reason in a Close message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CloseCode {
     /// A message or record could not be parsed.
@@ -194,14 +194,14 @@ pub enum ProtocolError {
     /// A file ended before or went on after the size in its manifest.
     #[error("the data has not the size that the manifest says")]
     Size,
-    /// The login signature does not belong to this connection: someone in between may have relayed
-    /// it.
+    /// The login signature does not belong to this connection: it may have been relayed from
+    /// another one.
     #[error("login signature not valid for this connection")]
     LoginSignature,
 }
 
 impl ProtocolError {
-    /// What the peer is told.
+    /// The code that the peer gets.
     pub(crate) const fn code(self) -> CloseCode {
         match self {
             Self::Malformed | Self::Manifest => CloseCode::Malformed,

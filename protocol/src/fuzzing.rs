@@ -31,17 +31,17 @@ use crate::signed::{
 };
 use crate::wire::control::split_frame;
 use crate::wire::record::{Open, TransferReply, encode_abort, encode_proof};
-use crate::wire::round_trip::{Decoded, From, decode};
+use crate::wire::round_trip::{Decoded, Origin, decode};
 use crate::{ProtocolError, Refusal, RefusalCode, TransferId};
 
 const STORE: StoreId = StoreId::from_bytes([0x53; 16]);
 const STREAMS: u16 = 4;
 
-/// Control messages and record bodies: what is taken is written again as it came.
+/// Control messages and record bodies: what is accepted encodes to the same bytes.
 pub fn messages(data: &[u8]) {
-    for from in [From::Client, From::Server, From::Record] {
-        if let Ok(Decoded::Again(again)) = decode(from, data) {
-            assert_eq!(again, data, "{from:?}");
+    for origin in [Origin::Client, Origin::Server, Origin::Record] {
+        if let Ok(Decoded::Canonical(canonical)) = decode(origin, data) {
+            assert_eq!(canonical, data, "{origin:?}");
         }
     }
     if let Ok(Some(body)) = split_frame(data, data.len()) {
@@ -152,7 +152,7 @@ fn refusal() -> Refusal {
     Refusal::new(RefusalCode::Cancelled, "")
 }
 
-/// A peer with the same keys, who sends what the fuzzer likes.
+/// A peer with the same keys, which sends what the input says.
 struct Peer(Streams<()>);
 
 impl Peer {
@@ -237,7 +237,7 @@ fn body(kind: RecordKind, input: &mut Input<'_>) -> Chunk {
     }
 }
 
-/// What the application does wrong is part of the game: it is told so, and nothing breaks.
+/// The targets call without regard to the state: an error is an expected result.
 fn ignore<T, E>(_: Result<T, E>) {}
 
 fn kind(input: &mut Input<'_>) -> RecordKind {

@@ -1,4 +1,4 @@
-//! Names of what goes on in a connection.
+//! Identifiers of requests and transfers.
 
 use std::fmt;
 

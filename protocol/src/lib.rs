@@ -1,17 +1,18 @@
 //! Sans-IO state machines of the Towpath secure file transfer protocol.
 //!
-//! A [`client::Connection`] and a [`server::Connection`] take messages and time in, and hand
-//! messages and events out. They own no socket, no file, no clock and no thread: what carries the
-//! messages, where files and users are kept, and who is trusted is for the application. Any carrier
-//! does that delivers whole messages in order within numbered streams; Towpath uses SCTP.
+//! A [`client::Connection`] and a [`server::Connection`] are one state machine ([`Connection`]) with
+//! two sides: messages and time in, messages and events out. They own no socket, no file, no clock
+//! and no thread: the application carries the messages, keeps files and users, and decides whom to
+//! trust. Any transport fits that delivers whole messages in order within numbered streams; Towpath
+//! uses SCTP.
 //!
 //! - Stream 0 is a TLS 1.3 connection: login by password or key, and small requests ([`Request`],
 //!   [`Reply`]).
 //! - Each transfer has a stream of its own, of AEAD records under keys exported from TLS, with
 //!   credit granted by its receiver: a slow transfer stops neither requests nor other transfers.
-//! - Every file comes with a [`SignedManifest`](signed::SignedManifest): whoever uploads signs
-//!   content, path and version, and the signature outlives connection and server. Here it is
-//!   verified before the application sees it.
+//! - Every file comes with a [`SignedManifest`](signed::SignedManifest): the uploader signs content,
+//!   path and version, and the signature outlives connection and server. It is verified here before
+//!   the application gets it.
 //!
 //! ```
 //! use std::{sync::Arc, time::Instant};
@@ -88,13 +89,13 @@
 //! ```
 //!
 //! # What is where
-//! - [`client`] and [`server`]: the connections and their events, with the order of calls.
-//! - [`Manifest`](signed::Manifest), [`SignedManifest`](signed::SignedManifest),
-//!   [`KeyStatement`](signed::KeyStatement), [`SigningKey`](signed::SigningKey),
-//!   [`PublicKey`](signed::PublicKey): what is signed, as OpenSSH signs it; usable by themselves.
-//! - [`FilePath`](signed::FilePath), [`UserName`](signed::UserName), [`Role`]: parsed once, valid
-//!   from then on.
-//! - [`Chunk`](channel::Chunk): the buffer of a transfer, sealed and opened in place.
+//! - [`client`] and [`server`]: events, and the order of calls; [`Connection`] has all methods.
+//! - [`signed`]: manifests, key statements, keys, names: what is signed, as OpenSSH signs it; usable
+//!   by itself.
+//! - [`channel`]: TLS settings, the server's fingerprint, and [`Chunk`](channel::Chunk), the buffer
+//!   of a transfer that is sealed and opened in place.
+//! - [`Role`] and [`Action`]: who may do what.
+//! - [`Escaped`]: untrusted text for terminals and logs.
 //! - [`Limits`] and [`limits`]: what may be tuned, what may not, and why.
 //!
 //! The wire format is in Towpath's `docs/PROTOCOL.md`, with test vectors.

@@ -72,7 +72,7 @@ pub const MAX_REQUEST_LEN: usize = 24_576;
 /// Longer answers are refused as too large.
 pub const MAX_REPLY_LEN: usize = 1 << 20;
 
-/// Longest text for a person in a refusal or close message, in bytes.
+/// Longest text for the user in a refusal or close message, in bytes.
 pub const MAX_MESSAGE_LEN: usize = 512;
 
 /// Longest user name that a login may claim, in bytes; a longer one could not be logged.
@@ -129,13 +129,13 @@ pub struct Limits {
     pub link_timeout: Duration,
     /// Longest wait for TLS handshake and hello together.
     pub handshake_timeout: Duration,
-    /// Longest wait for a whole login: a person compares a fingerprint and types a password.
+    /// Longest wait for a whole login: the user compares a fingerprint and types a password.
     pub login_timeout: Duration,
-    /// Silence of the peer after which it is asked for a sign of life.
+    /// Silence of the peer after which a Ping is sent.
     pub keepalive: Duration,
-    /// Longest wait for that sign: time for SCTP to fail over to another path several times.
+    /// Longest wait for the answer to a Ping: time for SCTP to fail over to another path several times.
     pub keepalive_timeout: Duration,
-    /// Longest time that a connection which is over waits for its last words to go out.
+    /// Longest time that a closed connection waits until its last messages have been sent.
     pub close_timeout: Duration,
 }
 

@@ -1,4 +1,4 @@
-//! What clients ask and servers answer outside of transfers.
+//! Requests of clients and replies of servers outside of transfers.
 
 use std::fmt;
 
@@ -20,7 +20,7 @@ use crate::signed::timestamp::Timestamp;
 )]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Request {
-    /// Who am I?
+    /// Name, identity and role of the user who is logged in.
     Whoami,
     /// The files whose path starts with `prefix`, in the order of their paths, deleted ones left
     /// out.
@@ -44,7 +44,7 @@ pub enum Request {
         /// The manifest, on top of the present one.
         signed: SignedManifest,
     },
-    /// All users.
+    /// The registered users.
     Users,
     /// The keys of a user.
     Keys {
@@ -53,16 +53,16 @@ pub enum Request {
     },
     /// Append a statement to the key log of the user.
     AddKey {
-        /// The statement; its action is `add`, and it is signed by the key that it adds.
+        /// Its action is `add`, and it is signed by the key that it adds.
         statement: SignedStatement,
     },
     /// Add a user.
     AddUser {
-        /// Name to log in with.
+        /// The name to log in with.
         name: UserName,
-        /// What they may do.
+        /// What the user may do.
         role: Role,
-        /// Their password; none for a user who logs in by key only.
+        /// The password; none for a user who logs in by key only.
         password: Option<NewPassword>,
         /// A first key, and what it is called; at most
         /// [`MAX_COMMENT_LEN`](crate::limits::MAX_COMMENT_LEN) bytes.
@@ -70,19 +70,19 @@ pub enum Request {
     },
     /// Remove a user; the files stay.
     RemoveUser {
-        /// Who.
+        /// The user to remove.
         user: UserName,
     },
     /// Give a user another role.
     SetRole {
-        /// Who.
+        /// The user whose role changes.
         user: UserName,
-        /// What they may do from now on.
+        /// What the user may do from now on.
         role: Role,
     },
 }
 
-/// A password that somebody is to get; erased from memory when dropped, and not shown by `Debug`.
+/// The password of a new user; erased from memory when dropped, and not shown by `Debug`.
 #[derive(Clone, PartialEq, Eq)]
 pub struct NewPassword(Zeroizing<String>);
 
@@ -107,20 +107,20 @@ impl fmt::Debug for NewPassword {
 /// The answer to a [`Request`], of the same name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reply {
-    /// Who the user of this connection is.
+    /// The user of this connection.
     Whoami {
-        /// Name.
+        /// The name to log in with.
         name: UserName,
-        /// Identity, which outlives the name.
+        /// The identity, which outlives the name.
         uid: UserId,
-        /// Role at this moment.
+        /// The role at this moment.
         role: Role,
         /// Whether the login was with a key.
         by_key: bool,
     },
-    /// Files.
+    /// A page of the list of files.
     List {
-        /// The files, in the order of their paths.
+        /// At most [`MAX_LIST_ENTRIES`](crate::limits::MAX_LIST_ENTRIES) files, in the order of their paths.
         entries: Vec<ListEntry>,
         /// Whether there are more after the last one.
         more: bool,
@@ -130,22 +130,22 @@ pub enum Reply {
         /// The manifest, verified.
         current: Option<SignedManifest>,
     },
-    /// Done.
+    /// The deletion is published.
     Deleted,
     /// All users, in the order of their names.
     Users(Vec<UserEntry>),
     /// The keys of the user.
     Keys(Vec<KeyEntry>),
-    /// Done.
+    /// The statement is in the key log.
     KeyAdded,
-    /// Done.
+    /// The user is registered.
     UserAdded {
-        /// Who it is from now on.
+        /// The identity that was drawn for the user.
         uid: UserId,
     },
-    /// Done.
+    /// The user can no longer log in.
     UserRemoved,
-    /// Done.
+    /// The role takes effect on open connections too.
     RoleSet,
 }
 
@@ -201,23 +201,23 @@ impl RequestKind {
 /// A file in a list: a summary of its manifest by the server. Only the manifest itself is proof.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListEntry {
-    /// Path.
+    /// The path within the store.
     pub path: FilePath,
-    /// Size in bytes.
+    /// The size in bytes.
     pub size: u64,
-    /// Time of last modification, as the uploader said.
+    /// The time of last modification that the uploader signed.
     pub mtime: Timestamp,
-    /// Permission bits, as the uploader said.
+    /// The permission bits that the uploader signed.
     pub mode: u32,
-    /// Version, from 1.
+    /// The version, counted from 1.
     pub version: u64,
-    /// Name of the uploader at the time.
+    /// The uploader's name at the time.
     pub owner: UserName,
-    /// Identity of the uploader.
+    /// The uploader's identity.
     pub uid: UserId,
-    /// Fingerprint of the key that signed.
+    /// The fingerprint of the key that signed.
     pub signer: Fingerprint,
-    /// Hash of the manifest.
+    /// The hash of the manifest.
     pub manifest: ManifestHash,
     /// Whether the stored file is damaged. With version 0 its path is all that is known.
     pub damaged: bool,
@@ -226,13 +226,13 @@ pub struct ListEntry {
 /// A user in the list of users.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserEntry {
-    /// Name.
+    /// The name to log in with.
     pub name: UserName,
-    /// Identity.
+    /// The identity, which outlives the name.
     pub uid: UserId,
-    /// Role.
+    /// What the user may do.
     pub role: Role,
-    /// Number of keys.
+    /// The number of registered keys.
     pub keys: u32,
 }
 
@@ -242,7 +242,7 @@ pub struct KeyEntry {
     /// The key.
     pub key: PublicKey,
     /// What the user calls it; at most [`MAX_COMMENT_LEN`](crate::limits::MAX_COMMENT_LEN) bytes.
-    /// Not to be trusted on a terminal.
+    /// Untrusted: show it with [`Escaped`](crate::Escaped).
     pub comment: String,
     /// The statement that added it, if it was not added by the administrator.
     pub statement: Option<SignedStatement>,
@@ -253,8 +253,8 @@ pub struct KeyEntry {
 pub struct Refusal {
     /// For programs.
     pub code: RefusalCode,
-    /// For a person; cut to [`MAX_MESSAGE_LEN`](crate::limits::MAX_MESSAGE_LEN) bytes on the wire.
-    /// Not to be trusted on a terminal.
+    /// For the user; cut to [`MAX_MESSAGE_LEN`](crate::limits::MAX_MESSAGE_LEN) bytes on the wire.
+    /// Untrusted: show it with [`Escaped`](crate::Escaped).
     pub message: String,
 }
 
@@ -306,7 +306,7 @@ pub enum RefusalCode {
     TooLarge,
     /// The server failed; its log says how.
     Internal,
-    /// Given up by the side that says so.
+    /// Cancelled by the side that sends this.
     Cancelled,
 }
 
@@ -349,7 +349,7 @@ impl RefusalCode {
         Self::ALL.into_iter().find(|code| code.byte() == byte)
     }
 
-    /// A few words for a person.
+    /// A short description for the user.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::NotFound => "not found",

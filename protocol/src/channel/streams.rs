@@ -251,14 +251,14 @@ struct Inflow {
     /// A record that was not full has come: it is the last with data. Otherwise a window of bytes
     /// could come as as many records.
     ended: bool,
-    /// Whether the peer is to hear of a higher limit.
+    /// Whether a Credit record is to be sent.
     due: bool,
 }
 
 /// A transfer on its stream.
 pub(crate) struct Active<P> {
     pub(crate) id: TransferId,
-    /// `None` once the application has heard, or said, that the transfer is over.
+    /// `None` once the transfer is over for the application.
     pub(crate) phase: Option<P>,
     sealer: Sealer,
     opener: Opener,
@@ -304,7 +304,7 @@ impl<P> Active<P> {
         self.ours == End::Sent
     }
 
-    /// Gives up: for the application the transfer is over, and an Abort with this body overtakes
+    /// Aborts: for the application the transfer is over, and an Abort with this body overtakes
     /// all that waits.
     pub(crate) fn abort(&mut self, body: Chunk) {
         self.phase = None;
@@ -358,7 +358,7 @@ impl<P> Active<P> {
             .map_or(room, |credit| credit.min(room))
     }
 
-    /// Whether the application is to hear now that it can write a chunk. Says so once.
+    /// Whether the application can write a whole chunk again and has not been told. `true` once.
     pub(crate) fn became_writable(&mut self) -> bool {
         let became = self.writing == Writing::Blocked && self.capacity() >= CHUNK_LEN;
         if became {

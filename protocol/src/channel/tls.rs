@@ -145,7 +145,7 @@ impl Tls {
         ServerFingerprint::of_certificate(certificate).ok()
     }
 
-    /// Whether the peer has said that nothing more comes.
+    /// Whether the peer's `close_notify` has come.
     pub(crate) fn peer_closed(&self) -> bool {
         self.peer_closed
     }
@@ -174,7 +174,7 @@ impl Tls {
         }
     }
 
-    /// Says that nothing more comes.
+    /// Queues the `close_notify` alert (RFC 8446 §6.1).
     pub(crate) fn close_notify(&mut self) {
         self.connection.send_close_notify();
         self.collect();

@@ -19,7 +19,7 @@ use crate::signed::sshsig::Namespace;
 use crate::wire::control::{ClientMessage, ServerMessage};
 
 impl Connection<Client> {
-    /// The server is the right one: the login may begin.
+    /// Trusts the server: the login may begin.
     ///
     /// # Errors
     /// `WrongState` unless [`Event::Identified`] has just come, `Closed`.
@@ -50,7 +50,7 @@ impl Connection<Client> {
         Ok(())
     }
 
-    /// Proves with a password who we are.
+    /// Logs in with a password.
     ///
     /// # Errors
     /// `WrongState` unless [`Event::CredentialWanted`] has just come, `Closed`, `TooLong` for a
@@ -65,7 +65,7 @@ impl Connection<Client> {
         Ok(())
     }
 
-    /// Proves with a key who we are: signs store, channel binding and user name.
+    /// Logs in with a key: signs store, channel binding and user name.
     ///
     /// # Errors
     /// `WrongState` unless [`Event::CredentialWanted`] has just come, `Closed`.
@@ -107,7 +107,7 @@ impl Connection<Client> {
         }
     }
 
-    /// The handshake is over: says hello, which tells nothing about the user.
+    /// The handshake is over: sends the hello, which contains nothing about the user.
     pub(super) fn greet(&mut self, established: Established) {
         let hello = ClientMessage::hello(self.offered_streams());
         self.send(&hello);

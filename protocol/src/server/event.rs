@@ -74,7 +74,7 @@ pub enum TransferEvent {
     /// [`abort`](super::Connection::abort).
     ///
     /// The manifest is verified, of this store and path, a file, of the size that came. Whether
-    /// signer and user fit is for the application.
+    /// signer and user match is for the application to decide.
     Proof(SignedManifest),
     /// The client has acknowledged the end of a get or put.
     Finished,
@@ -100,17 +100,17 @@ impl fmt::Display for LoginTicket {
 pub enum ClaimedUser {
     /// A name that a user may have.
     Valid(UserName),
-    /// A name that nobody can have, as it came.
+    /// A name that no user can have, as received.
     Invalid(String),
 }
 
 impl ClaimedUser {
-    /// Sorts a name.
+    /// Parses a name.
     pub fn new(name: &str) -> Self {
         UserName::parse(name).map_or_else(|_| Self::Invalid(name.to_owned()), Self::Valid)
     }
 
-    /// The name if someone may have it.
+    /// The name, if a user may have it.
     pub fn valid(&self) -> Option<&UserName> {
         match self {
             Self::Valid(name) => Some(name),
@@ -118,7 +118,7 @@ impl ClaimedUser {
         }
     }
 
-    /// The name as it came.
+    /// The name as received.
     pub fn as_str(&self) -> &str {
         match self {
             Self::Valid(name) => name.as_str(),
@@ -134,12 +134,12 @@ impl fmt::Display for ClaimedUser {
     }
 }
 
-/// What a client proves its claim with.
+/// The proof in a login attempt.
 pub enum Credential {
     /// A password, to be compared with the stored hash.
     Password(Zeroizing<String>),
-    /// A key that has signed this very connection, store and user name; it remains to be seen
-    /// whether it is registered.
+    /// A key whose signature over channel binding, store and user name is verified. Whether it is
+    /// registered is for the application to decide.
     Key(PublicKey),
 }
 
@@ -155,13 +155,13 @@ impl fmt::Debug for Credential {
 /// The answer to a login attempt.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// Accepted.
+    /// The user is logged in.
     Accepted {
         /// The user's identity, which outlives the name.
         uid: UserId,
         /// The user's role at this moment.
         role: Role,
     },
-    /// Refused.
+    /// The attempt is refused; another follows while attempts are left.
     Refused,
 }

@@ -101,8 +101,8 @@ impl Connection<Server> {
 
     /// The key that has signed this login.
     ///
-    /// A client of ours never sends a signature that does not verify, unless someone has relayed
-    /// it: the connection ends.
+    /// An honest client never sends a signature that does not verify, unless it was relayed from
+    /// another connection: the connection ends.
     fn verify(&self, attempt: &Attempt, signature: &str) -> Result<PublicKey, CloseReason> {
         let refused = CloseReason::Protocol(ProtocolError::LoginSignature);
         let text = login_text(self.side.store, &attempt.binding, attempt.user.as_str());

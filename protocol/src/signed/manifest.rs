@@ -1,4 +1,4 @@
-//! Manifests: what a file is and who says so, as canonical signed text.
+//! Manifests: what a file is and who signed it, as canonical text.
 
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
@@ -42,7 +42,7 @@ pub enum Content {
     Deleted,
 }
 
-/// One version of what is at a path, and who says so.
+/// One version of what is at a path, and who signed it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Manifest {
     /// The store that the version belongs to.

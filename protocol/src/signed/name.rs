@@ -20,7 +20,7 @@ const _: () = assert!(MAX_PART_LEN + STORED_SUFFIX.len() <= MAX_OS_NAME_LEN);
 
 /// The path of a file in a store: UTF-8 in NFC, `/` between parts, relative to the root.
 ///
-/// Refused, never mended: an empty part, `.`, `..`, a leading or trailing `/`, `\`, control
+/// Refused, never corrected: an empty part, `.`, `..`, a leading or trailing `/`, `\`, control
 /// characters (C0, DEL, C1), line and paragraph separators (U+2028, U+2029), bidirectional
 /// embeddings, overrides and isolates (U+202A–U+202E, U+2066–U+2069), a part over 200 bytes, a path
 /// over 1,024 bytes, a first part `.towpath`, and a directory part that ends in `.age` (both in any

@@ -6,7 +6,7 @@ use ssh_key::{Algorithm, HashAlg, LineEnding, Signature, SshSig};
 use crate::limits::MAX_SIGNATURE_LEN;
 use crate::signed::key::{PublicKey, SigningKey};
 
-/// What a signature is for. A signature for one purpose is worth nothing for another.
+/// What a signature is for. A signature for one purpose is not valid for another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Namespace {
     /// Logging in: `login@towpath`.

@@ -36,7 +36,7 @@ mod kind {
     pub(super) const CLOSE: u8 = 0x22;
 }
 
-/// What a client says.
+/// A control message of the client.
 #[expect(
     clippy::large_enum_variant,
     reason = "few exist at a time, and not for long"
@@ -50,7 +50,7 @@ pub(crate) enum ClientMessage {
     Password(Zeroizing<String>),
     /// An armored signature.
     Key(String),
-    /// The request, or the words to refuse it with.
+    /// The request, or the refusal to answer with.
     Request {
         id: u32,
         request: Result<Request, Refusal>,
@@ -58,7 +58,7 @@ pub(crate) enum ClientMessage {
     Common(Common),
 }
 
-/// What a server says.
+/// A control message of the server.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum ServerMessage {
     Hello {
@@ -83,7 +83,7 @@ pub(crate) enum ServerMessage {
     Common(Common),
 }
 
-/// What both say.
+/// A control message that both sides send.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Common {
     Ping,
@@ -322,7 +322,7 @@ fn decode_request(mut reader: Reader<'_>) -> Result<Result<Request, Refusal>, Pr
     Ok(request)
 }
 
-/// A user name that may be refused in words.
+/// A user name, or the refusal to answer with.
 fn read_claimed(reader: &mut Reader<'_>) -> Result<Result<UserName, Refusal>, ProtocolError> {
     Ok(UserName::parse(reader.string(MAX_CLAIMED_NAME_LEN)?).map_err(refuse_user))
 }

@@ -41,12 +41,12 @@ impl<'a> Signed<'a> {
         writer.string(signed.signature());
     }
 
-    /// The manifest, for who answers with a refusal.
+    /// The manifest, or the refusal to answer with.
     pub(crate) fn manifest(&self) -> Result<SignedManifest, Refusal> {
         SignedManifest::parse(self.text, self.signature).map_err(|error| refuse_manifest(&error))
     }
 
-    /// The statement, for who answers with a refusal.
+    /// The statement, or the refusal to answer with.
     pub(crate) fn statement(&self) -> Result<SignedStatement, Refusal> {
         SignedStatement::parse(self.text, self.signature).map_err(|error| refuse_statement(&error))
     }
@@ -76,7 +76,7 @@ pub(super) fn refuse_user(error: UserNameError) -> Refusal {
     Refusal::new(RefusalCode::BadRequest, error.to_string())
 }
 
-/// A path as it came. What is too long even to be refused in words is malformed.
+/// A path as received, not yet parsed. One that is too long even for a refusal is malformed.
 pub(super) fn read_raw_path<'a>(reader: &mut Reader<'a>) -> Result<&'a str, ProtocolError> {
     reader.string(4 * MAX_PATH_LEN)
 }

@@ -75,7 +75,7 @@ impl Open {
         chunk(writer)
     }
 
-    /// Refuses in words what is well formed but names no path.
+    /// Decodes; the inner error is the refusal for an Open that is well formed but names no path.
     pub(crate) fn decode(body: &[u8]) -> Result<Result<Self, Refusal>, ProtocolError> {
         let mut reader = Reader::new(body);
         match reader.u8()? {
@@ -164,7 +164,7 @@ pub(crate) fn encode_proof(signed: &SignedManifest) -> Chunk {
     chunk(writer)
 }
 
-/// The manifest, or the words to refuse it with.
+/// The manifest, or the refusal to answer with.
 pub(crate) fn decode_proof(body: &[u8]) -> Result<Result<SignedManifest, Refusal>, ProtocolError> {
     let mut reader = Reader::new(body);
     let signed = Signed::read(&mut reader)?;

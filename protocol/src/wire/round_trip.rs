@@ -1,5 +1,5 @@
-//! Decoding and writing again, for the tests and the fuzz targets: what is taken must come out as
-//! it came.
+//! Decoding and encoding again, for the tests and the fuzz targets: what is accepted must encode to
+//! the same bytes.
 
 use super::control::{ClientMessage, ServerMessage, split_frame};
 use super::record::{Open, TransferReply, decode_abort, decode_proof, encode_abort, encode_proof};
@@ -8,9 +8,9 @@ use crate::error::ProtocolError;
 use crate::limits::{MAX_LIST_ENTRIES, MAX_REPLY_LEN};
 use crate::request::Request;
 
-/// Whose messages.
+/// Who sends the bytes, and as what.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum From {
+pub(crate) enum Origin {
     Client,
     Server,
     Record,
@@ -19,20 +19,20 @@ pub(crate) enum From {
 /// What decoding came to.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Decoded {
-    /// Taken, and this is how we would write it.
-    Again(Vec<u8>),
-    /// Well formed, but refused in words or brought into range, so it cannot be written again.
-    Mended,
+    /// Accepted; the bytes that encoding it gives.
+    Canonical(Vec<u8>),
+    /// Well formed, but refused or brought into range, so that encoding cannot give the same bytes.
+    Normalized,
 }
 
-/// Decodes type and body, or kind and body, and writes it again.
-pub(crate) fn decode(from: From, bytes: &[u8]) -> Result<Decoded, ProtocolError> {
-    let again = match from {
-        From::Client => client_again(ClientMessage::decode(bytes)?),
-        From::Server => Some(server_again(ServerMessage::decode(bytes)?)),
-        From::Record => record_again(bytes)?,
+/// Decodes type and body, or kind and body, and encodes it again.
+pub(crate) fn decode(origin: Origin, bytes: &[u8]) -> Result<Decoded, ProtocolError> {
+    let canonical = match origin {
+        Origin::Client => rewrite_client(ClientMessage::decode(bytes)?),
+        Origin::Server => Some(rewrite_server(ServerMessage::decode(bytes)?)),
+        Origin::Record => rewrite_record(bytes)?,
     };
-    Ok(again.map_or(Decoded::Mended, Decoded::Again))
+    Ok(canonical.map_or(Decoded::Normalized, Decoded::Canonical))
 }
 
 pub(crate) fn unframed(frame: &[u8]) -> Vec<u8> {
@@ -43,7 +43,7 @@ pub(crate) fn unframed(frame: &[u8]) -> Vec<u8> {
         .to_vec()
 }
 
-fn client_again(message: ClientMessage) -> Option<Vec<u8>> {
+fn rewrite_client(message: ClientMessage) -> Option<Vec<u8>> {
     let frame = match message {
         ClientMessage::Hello { streams } => ClientMessage::hello(streams),
         ClientMessage::User(name) => ClientMessage::user(&name),
@@ -61,7 +61,7 @@ fn client_again(message: ClientMessage) -> Option<Vec<u8>> {
     Some(unframed(&frame))
 }
 
-fn server_again(message: ServerMessage) -> Vec<u8> {
+fn rewrite_server(message: ServerMessage) -> Vec<u8> {
     let frame = match message {
         ServerMessage::Hello { streams, store } => ServerMessage::hello(streams, store),
         ServerMessage::AskUser => ServerMessage::ask_user(),
@@ -78,7 +78,7 @@ fn server_again(message: ServerMessage) -> Vec<u8> {
     unframed(&frame)
 }
 
-fn record_again(bytes: &[u8]) -> Result<Option<Vec<u8>>, ProtocolError> {
+fn rewrite_record(bytes: &[u8]) -> Result<Option<Vec<u8>>, ProtocolError> {
     let (kind, body) = bytes.split_first().ok_or(ProtocolError::Malformed)?;
     let chunk = match RecordKind::from_byte(*kind).ok_or(ProtocolError::Malformed)? {
         RecordKind::Open => Open::decode(body)?.ok().map(|open| open.encode()),

@@ -5,14 +5,14 @@ use proptest::prelude::*;
 
 use super::control::{ClientMessage, Common, ServerMessage, split_frame};
 use super::record::{Open, TransferReply, decode_abort};
-use super::round_trip::{Decoded, From, decode, unframed};
+use super::round_trip::{Decoded, Origin, decode, unframed};
 use crate::channel::kind::decode_credit;
 use crate::limits::MAX_REPLY_LEN;
 use crate::signed::{FilePath, ManifestHash, PublicKey, StoreId, Timestamp, UserId, UserName};
 use crate::{CloseCode, NewPassword, ProtocolError, Refusal, RefusalCode, Reply, Request, Role};
 
 /// Sender, name, and the message: a frame, or kind and body of a record.
-fn vectors() -> Vec<(From, String, Vec<u8>)> {
+fn vectors() -> Vec<(Origin, String, Vec<u8>)> {
     let mut vectors = Vec::new();
     for line in include_str!("../../../tests/vectors/messages.hex").lines() {
         let [from, name, hex] = line.split(' ').collect::<Vec<_>>()[..] else {
@@ -23,10 +23,10 @@ fn vectors() -> Vec<(From, String, Vec<u8>)> {
             .map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap())
             .collect();
         let froms = match from {
-            "client" => vec![From::Client],
-            "server" => vec![From::Server],
-            "both" => vec![From::Client, From::Server],
-            "record" => vec![From::Record],
+            "client" => vec![Origin::Client],
+            "server" => vec![Origin::Server],
+            "both" => vec![Origin::Client, Origin::Server],
+            "record" => vec![Origin::Record],
             _ => panic!("{line}"),
         };
         vectors.extend(
@@ -41,7 +41,7 @@ fn vectors() -> Vec<(From, String, Vec<u8>)> {
 fn vector(name: &str) -> Vec<u8> {
     let found = vectors().into_iter().find(|(_, other, _)| other == name);
     let (from, _, bytes) = found.unwrap();
-    if from == From::Record {
+    if from == Origin::Record {
         bytes[1..].to_vec()
     } else {
         bytes[4..].to_vec()
@@ -53,7 +53,7 @@ fn every_vector_whole_cut_and_lengthened() {
     let vectors = vectors();
     assert_eq!(vectors.len(), 53);
     for (from, name, message) in vectors {
-        let body = if from == From::Record {
+        let body = if from == Origin::Record {
             message.clone()
         } else {
             for len in 0..message.len() {
@@ -76,8 +76,8 @@ fn every_vector_whole_cut_and_lengthened() {
             unframed(&message)
         };
         match decode(from, &body) {
-            Ok(Decoded::Again(again)) => assert_eq!(again, body, "{name}"),
-            Ok(Decoded::Mended) => assert_eq!(name, "request-list-first"),
+            Ok(Decoded::Canonical(again)) => assert_eq!(again, body, "{name}"),
+            Ok(Decoded::Normalized) => assert_eq!(name, "request-list-first"),
             Err(error) => panic!("{name}: {error}"),
         }
         for len in 0..body.len() {
@@ -91,7 +91,7 @@ fn every_vector_whole_cut_and_lengthened() {
             for flip in [0x01, 0x80, 0xFF] {
                 let mut changed = body.clone();
                 changed[at] ^= flip;
-                if let Ok(Decoded::Again(again)) = decode(from, &changed) {
+                if let Ok(Decoded::Canonical(again)) = decode(from, &changed) {
                     assert_eq!(again, changed, "{name} changed at {at}");
                 }
             }
@@ -183,7 +183,7 @@ fn what_servers_say() {
     let hello = ServerMessage::decode(&{
         let (_, _, bytes) = vectors()
             .into_iter()
-            .find(|(from, name, _)| *from == From::Server && name == "hello")
+            .find(|(from, name, _)| *from == Origin::Server && name == "hello")
             .unwrap();
         bytes[4..].to_vec()
     });
@@ -334,8 +334,8 @@ proptest! {
         rest in prop::collection::vec(prop_oneof![0_u8..8, any::<u8>()], 0..80),
     ) {
         let body = [&[kind][..], &rest].concat();
-        for from in [From::Client, From::Server, From::Record] {
-            if let Ok(Decoded::Again(again)) = decode(from, &body) {
+        for from in [Origin::Client, Origin::Server, Origin::Record] {
+            if let Ok(Decoded::Canonical(again)) = decode(from, &body) {
                 prop_assert_eq!(again, body.clone());
             }
         }
