@@ -37,8 +37,8 @@ impl fmt::Display for Escaped<'_> {
 /// - bidirectional marks, embeddings, overrides and isolates (UAX #9 §2; CVE-2021-42574)
 /// - interlinear annotations, U+FFF9 to U+FFFB
 /// - what else Unicode calls `Default_Ignorable_Code_Point` (`DerivedCoreProperties.txt`): soft
-///   hyphen, joiners, zero-width spaces, the byte order mark, fillers, tags. The variation selectors
-///   U+FE00 to U+FE0F alone stay, since emoji are written with them.
+///   hyphen, joiners, zero-width spaces, the byte order mark, fillers, tags. The variation
+///   selectors U+FE00 to U+FE0F alone stay, since emoji are written with them.
 pub fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c,

@@ -1,18 +1,18 @@
 //! Sans-IO state machines of the Towpath secure file transfer protocol.
 //!
-//! A [`client::Connection`] and a [`server::Connection`] are one state machine ([`Connection`]) with
-//! two sides: messages and time in, messages and events out. They own no socket, no file, no clock
-//! and no thread: the application carries the messages, keeps files and users, and decides whom to
-//! trust. Any transport fits that delivers whole messages in order within numbered streams; Towpath
-//! uses SCTP.
+//! A [`client::Connection`] and a [`server::Connection`] are one state machine ([`Connection`])
+//! with two sides: messages and time in, messages and events out. They own no socket, no file, no
+//! clock and no thread: the application carries the messages, keeps files and users, and decides
+//! whom to trust. Any transport fits that delivers whole messages in order within numbered streams;
+//! Towpath uses SCTP.
 //!
 //! - Stream 0 is a TLS 1.3 connection: login by password or key, and small requests ([`Request`],
 //!   [`Reply`]).
 //! - Each transfer has a stream of its own, of AEAD records under keys exported from TLS, with
 //!   credit granted by its receiver: a slow transfer stops neither requests nor other transfers.
-//! - Every file comes with a [`SignedManifest`](signed::SignedManifest): the uploader signs content,
-//!   path and version, and the signature outlives connection and server. It is verified here before
-//!   the application gets it.
+//! - Every file comes with a [`SignedManifest`](signed::SignedManifest): the uploader signs
+//!   content, path and version, and the signature outlives connection and server. It is verified
+//!   here before the application gets it.
 //!
 //! ```
 //! use std::{sync::Arc, time::Instant};
@@ -25,7 +25,8 @@
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let (now, time) = (Instant::now(), Arc::new(DefaultTimeProvider));
 //! let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ED25519)?;
-//! let certificate = rcgen::CertificateParams::new(vec!["towpath".to_owned()])?.self_signed(&pair)?;
+//! let parameters = rcgen::CertificateParams::new(vec!["towpath".to_owned()])?;
+//! let certificate = parameters.self_signed(&pair)?;
 //! let key = PrivateKeyDer::Pkcs8(pair.serialize_der().into());
 //! let mut server = server::Connection::new(server::ServerConfig {
 //!     tls: tls_server_config(vec![certificate.der().clone()], key, time.clone())?,
@@ -71,9 +72,12 @@
 //!                 client.trust()?; // nothing about the user leaves before
 //!             }
 //!             client::Event::UserWanted => client.login_user(&UserName::parse("alice")?)?,
-//!             client::Event::CredentialWanted { .. } => client.login_key(&SigningKey::from_seed(&[7; 32]))?,
+//!             client::Event::CredentialWanted { .. } => {
+//!                 client.login_key(&SigningKey::from_seed(&[7; 32]))?;
+//!             }
 //!             client::Event::LoggedIn { .. } => {
-//!                 client.request(Request::List { prefix: String::new(), after: None, limit: 100 })?;
+//!                 let prefix = String::new();
+//!                 client.request(Request::List { prefix, after: None, limit: 100 })?;
 //!             }
 //!             client::Event::Reply(_, result) => {
 //!                 listed = Some(result);
@@ -90,8 +94,8 @@
 //!
 //! # What is where
 //! - [`client`] and [`server`]: events, and the order of calls; [`Connection`] has all methods.
-//! - [`signed`]: manifests, key statements, keys, names: what is signed, as OpenSSH signs it; usable
-//!   by itself.
+//! - [`signed`]: manifests, key statements, keys, names: what is signed, as OpenSSH signs it;
+//!   usable by itself.
 //! - [`channel`]: TLS settings, the server's fingerprint, and [`Chunk`](channel::Chunk), the buffer
 //!   of a transfer that is sealed and opened in place.
 //! - [`Role`] and [`Action`]: who may do what.

@@ -117,8 +117,8 @@ pub const MAX_TIMEOUT: Duration = Duration::from_secs(86_400);
 /// Every number is brought into its permitted range when a connection is made.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
-    /// Most transfers at once, to [`MAX_STREAMS`]; the smaller number of both sides counts, and the
-    /// link must have a stream for each.
+    /// Most transfers at once, to [`MAX_STREAMS`]; the smaller number of both sides counts, and
+    /// the link must have a stream for each.
     pub streams: u16,
     /// Bytes of a transfer that the peer may send before the application has consumed any, from
     /// [`MIN_WINDOW`].
@@ -133,7 +133,8 @@ pub struct Limits {
     pub login_timeout: Duration,
     /// Silence of the peer after which a Ping is sent.
     pub keepalive: Duration,
-    /// Longest wait for the answer to a Ping: time for SCTP to fail over to another path several times.
+    /// Longest wait for the answer to a Ping: time for SCTP to fail over to another path several
+    /// times.
     pub keepalive_timeout: Duration,
     /// Longest time that a closed connection waits until its last messages have been sent.
     pub close_timeout: Duration,

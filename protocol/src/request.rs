@@ -120,7 +120,8 @@ pub enum Reply {
     },
     /// A page of the list of files.
     List {
-        /// At most [`MAX_LIST_ENTRIES`](crate::limits::MAX_LIST_ENTRIES) files, in the order of their paths.
+        /// At most [`MAX_LIST_ENTRIES`](crate::limits::MAX_LIST_ENTRIES) files, in the order of
+        /// their paths.
         entries: Vec<ListEntry>,
         /// Whether there are more after the last one.
         more: bool,

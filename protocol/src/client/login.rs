@@ -79,7 +79,8 @@ impl Connection<Client> {
         Ok(())
     }
 
-    /// The fingerprint of the key that the server has proved to hold, from [`Event::Identified`] on.
+    /// The fingerprint of the key that the server has proved to hold, from [`Event::Identified`]
+    /// on.
     #[must_use]
     pub fn server_fingerprint(&self) -> Option<ServerFingerprint> {
         self.side.server.as_ref().map(|server| server.fingerprint)

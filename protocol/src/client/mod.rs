@@ -34,11 +34,12 @@ pub struct ClientConfig {
     pub limits: Limits,
 }
 
-/// A client's connection.
+/// A client's connection. The methods of both sides are at [`Connection`](crate::Connection).
 pub type Connection = crate::connection::Connection<Client>;
 
 impl Connection {
-    /// A connection whose association is being established: begins with [`LinkChange::Up`].
+    /// A connection whose association is being established: begins with
+    /// [`LinkChange::Up`](crate::channel::LinkChange::Up).
     ///
     /// # Errors
     /// When the TLS settings are not those of

@@ -37,11 +37,12 @@ pub struct ServerConfig {
     pub limits: Limits,
 }
 
-/// A server's connection.
+/// A server's connection. The methods of both sides are at [`Connection`](crate::Connection).
 pub type Connection = crate::connection::Connection<Server>;
 
 impl Connection {
-    /// A connection whose association is being established: begins with [`LinkChange::Up`].
+    /// A connection whose association is being established: begins with
+    /// [`LinkChange::Up`](crate::channel::LinkChange::Up).
     ///
     /// # Errors
     /// When the TLS settings are not those of

@@ -234,8 +234,8 @@ impl PublicKey {
         Fingerprint(Sha256::digest(blob).into())
     }
 
-    /// Whether this is a signature of the bytes as they are (RFC 8032), and neither malleable nor of
-    /// small order, for [`verify`](Self::verify).
+    /// Whether this is a signature of the bytes as they are (RFC 8032), and neither malleable nor
+    /// of small order, for [`verify`](Self::verify).
     pub(super) fn verify_raw(&self, data: &[u8], signature: &[u8; 64]) -> bool {
         let signature = ed25519_dalek::Signature::from_bytes(signature);
         self.0.verify_strict(data, &signature).is_ok()
