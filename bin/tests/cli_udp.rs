@@ -5,6 +5,8 @@
     reason = "a test that cannot go on ends with a panic"
 )]
 
+#[path = "suite/library.rs"]
+mod library;
 mod suite;
 
 /// Whether the suite runs over SCTP in user space, not over a test socket.

@@ -3,11 +3,13 @@
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 use towpath_protocol::Role;
 use towpath_protocol::signed::UserName;
 
+use crate::exit::Exit;
 use crate::limits::{DEFAULT_PARALLEL, MAX_PARALLEL};
+use crate::transport::{RouteOptions, Transport};
 
 /// Secure file transfer that survives the loss of a network path.
 ///
@@ -61,8 +63,8 @@ pub struct Common {
     #[arg(long, global = true, value_name = "SECONDS", default_value_t = 20, value_parser = clap::value_parser!(u64).range(1..=3600))]
     pub connect_timeout: u64,
     /// Transport: SCTP of the kernel, or SCTP in user space over UDP
-    #[arg(long, global = true, value_enum, default_value_t = TransportChoice::Auto)]
-    pub transport: TransportChoice,
+    #[arg(long, global = true, value_enum, default_value_t = Transport::Auto)]
+    pub transport: Transport,
     /// The server's UDP port, for SCTP in user space
     #[arg(long, global = true, value_name = "PORT", default_value_t = towpath_io_mio::carrier::udp::UDP_PORT, value_parser = clap::value_parser!(u16).range(1..))]
     pub udp_port: u16,
@@ -74,15 +76,37 @@ pub struct Common {
     pub unix: Option<PathBuf>,
 }
 
-/// A transport, as `--transport` names it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum TransportChoice {
-    /// The kernel's SCTP where there is one and it reaches the server, else that in user space.
-    Auto,
-    /// The kernel's SCTP.
-    Kernel,
-    /// SCTP in user space, over UDP.
-    Udp,
+impl Cli {
+    /// Reads the command line of the process; ends the process where it is wrong or asks for help.
+    #[must_use]
+    pub fn read() -> Self {
+        let command = Self::command().after_help(Exit::table());
+        match Self::from_arg_matches(&command.get_matches()) {
+            Ok(cli) => cli,
+            Err(error) => error.exit(),
+        }
+    }
+
+    /// Whether statistics are to be printed.
+    pub(crate) fn stats(&self) -> bool {
+        match &self.command {
+            Command::Get(args) => args.transfers.stats,
+            Command::Put(args) => args.transfers.stats,
+            _ => false,
+        }
+    }
+}
+
+impl Common {
+    /// What is said about the way to the server.
+    pub(crate) fn route(&self) -> RouteOptions {
+        RouteOptions {
+            transport: self.transport,
+            udp_port: self.udp_port,
+            bind: self.bind.clone(),
+            unix: self.unix.clone(),
+        }
+    }
 }
 
 /// The commands.

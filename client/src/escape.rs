@@ -7,7 +7,7 @@ use towpath_protocol::is_hidden;
 /// Shows text as one word: every space, `=`, backslash and [hidden](is_hidden) character as
 /// `\u{HEX}`.
 #[derive(Clone, Copy, Debug)]
-pub struct Word<'a>(pub &'a str);
+pub(crate) struct Word<'a>(pub(crate) &'a str);
 
 impl fmt::Display for Word<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

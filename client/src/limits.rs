@@ -3,75 +3,78 @@
 use std::time::Duration;
 
 /// Port of a URL that names none.
-pub const DEFAULT_PORT: u16 = 9260;
+pub(crate) const DEFAULT_PORT: u16 = 9260;
 
 /// Addresses that one URL may name or resolve to: what an SCTP association carries here.
-pub const MAX_ADDRESSES: usize = 8;
+pub(crate) const MAX_ADDRESSES: usize = 8;
 
-/// Transfers that run at once when the person does not say: enough to hide the round trip of small
+/// Transfers that run at once when the user does not say: enough to hide the round trip of small
 /// files.
-pub const DEFAULT_PARALLEL: usize = 8;
+pub(crate) const DEFAULT_PARALLEL: usize = 8;
 
 /// Transfers that may run at once: more only makes each one slower and its memory idle.
-pub const MAX_PARALLEL: usize = 64;
+#[cfg(feature = "cli")]
+pub(crate) const MAX_PARALLEL: usize = 64;
 
 /// Files in one command: their names are held in memory.
-pub const MAX_FILES: usize = 1_000_000;
+pub(crate) const MAX_FILES: usize = 1_000_000;
 
 /// Directories below each other in a recursive put: a path of 1,024 bytes cannot hold more.
-pub const MAX_DEPTH: usize = 512;
+#[cfg(feature = "cli")]
+pub(crate) const MAX_DEPTH: usize = 512;
 
 /// Records read from a file, or written to one, by one job: large enough to make the hand-off to a
 /// worker cheap.
-pub const BATCH_CHUNKS: usize = 8;
+pub(crate) const BATCH_CHUNKS: usize = 8;
 
 /// Records of one upload that wait in memory for the peer's credit.
-pub const READ_AHEAD_CHUNKS: usize = 16;
+pub(crate) const READ_AHEAD_CHUNKS: usize = 16;
 
 /// Bytes that may have arrived and not be written yet, over all transfers of a command.
-pub const RECEIVE_MEMORY: u32 = 64 << 20;
+pub(crate) const RECEIVE_MEMORY: u32 = 64 << 20;
 
 /// The same for one transfer, at most: covers 1 Gbit/s at a round trip of 30 ms.
-pub const MAX_WINDOW: u32 = 4 << 20;
+pub(crate) const MAX_WINDOW: u32 = 4 << 20;
 
 /// The same for one transfer, at least: below this the round trip shows.
-pub const MIN_WINDOW: u32 = 1 << 20;
+pub(crate) const MIN_WINDOW: u32 = 1 << 20;
 
-/// Workers: two keep a disk busy while one asks a person or unlocks a key.
-pub const WORKERS: usize = 3;
+/// Workers: two keep a disk busy while one asks the user or unlocks a key.
+pub(crate) const WORKERS: usize = 3;
 
 /// Jobs that wait for a worker; a full queue pushes back on the session.
-pub const QUEUED_JOBS: usize = 64;
+pub(crate) const QUEUED_JOBS: usize = 64;
 
 /// Entries asked for in one page of a listing: as many as a server gives.
-pub const LIST_PAGE: u32 = towpath_protocol::limits::MAX_LIST_ENTRIES;
+pub(crate) const LIST_PAGE: u32 = towpath_protocol::limits::MAX_LIST_ENTRIES;
 
-/// Time for the connection to come up, unless the person says otherwise.
-pub const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
+/// Time for the connection to come up, unless the user says otherwise.
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Time for an orderly end once all work is done: the result is safe by then.
-pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
+pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Times an upload signs again on top of somebody else's change before it gives up.
-pub const MAX_RESIGN: u32 = 5;
+/// Times an upload signs again on top of another client's change before it gives up.
+pub(crate) const MAX_RESIGN: u32 = 5;
 
 /// Bytes of a password or passphrase file that are read: far above any real one.
-pub const MAX_SECRET_FILE: u64 = 4096;
+pub(crate) const MAX_SECRET_FILE: u64 = 4096;
 
 /// Bytes of a private or public key file: an encrypted Ed25519 key takes under 1 KiB.
-pub const MAX_KEY_FILE: u64 = 64 * 1024;
+pub(crate) const MAX_KEY_FILE: u64 = 64 * 1024;
 
 /// Bytes of `known_servers`: at most tens of thousands of servers.
-pub const MAX_KNOWN_SERVERS: u64 = 4 * 1024 * 1024;
+pub(crate) const MAX_KNOWN_SERVERS: u64 = 4 * 1024 * 1024;
 
 /// Bytes of one store's pins, before compaction: about a million files.
-pub const MAX_PINS: u64 = 512 * 1024 * 1024;
+pub(crate) const MAX_PINS: u64 = 512 * 1024 * 1024;
 
 /// Lines of outdated pins that may pile up before the file is written anew.
-pub const PIN_SLACK: usize = 1024;
+pub(crate) const PIN_SLACK: usize = 1024;
 
 /// Attempts at typing a passphrase or answering a question.
-pub const MAX_ATTEMPTS: u32 = 3;
+pub(crate) const MAX_ATTEMPTS: u32 = 3;
 
 /// How often the progress display looks at the counters.
-pub const PROGRESS_TICK: Duration = Duration::from_millis(100);
+#[cfg(feature = "cli")]
+pub(crate) const PROGRESS_TICK: Duration = Duration::from_millis(100);

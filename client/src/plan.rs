@@ -4,39 +4,47 @@ use std::collections::{BTreeSet, VecDeque};
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use towpath_protocol::Escaped;
 use towpath_protocol::limits::MAX_PUBLIC_KEY_LINE_LEN;
 use towpath_protocol::signed::{FilePath, PublicKey};
-use towpath_protocol::{Escaped, NewPassword, Request};
+use towpath_protocol::{NewPassword, Request};
 
 use crate::cli;
-use crate::exit::Failure;
+use crate::error::Error;
+use crate::interaction::Interaction;
 use crate::local::download::Target;
+use crate::local::secret::read_secret;
 use crate::local::upload::STANDARD;
 use crate::session::task::Task;
-use crate::session::tasks;
-use crate::terminal::{Terminal, read_secret};
+use crate::session::tasks::get::Get;
+use crate::session::tasks::get_tree::GetTree;
+use crate::session::tasks::list::List;
+use crate::session::tasks::put::Put;
+use crate::session::tasks::put_tree::PutTree;
+use crate::session::tasks::remove::{Export, Remove};
+use crate::session::tasks::users::ManageUsers;
 use crate::url::{SCHEME, Url};
 
 /// The tasks of a command and the server they are for.
 #[derive(Debug)]
-pub struct Work {
+pub(crate) struct Work {
     /// The server.
-    pub server: Url,
+    pub(crate) server: Url,
     /// In the order in which they begin.
-    pub tasks: VecDeque<Box<dyn Task>>,
+    pub(crate) tasks: VecDeque<Box<dyn Task>>,
 }
 
 /// Parses a URL.
 ///
 /// # Errors
-/// A usage [`Failure`] naming the part at fault.
-pub fn parse_url(text: &str) -> Result<Url, Failure> {
-    Url::parse(text).map_err(|e| Failure::usage(format!("`{}` is no URL: {e}", Escaped(text))))
+/// A usage [`Error`] naming the part at fault.
+pub(crate) fn parse_url(text: &str) -> Result<Url, Error> {
+    Url::parse(text).map_err(|e| Error::usage(format!("`{}` is no URL: {e}", Escaped(text))))
 }
 
-fn stored_file(url: &Url) -> Result<FilePath, Failure> {
+fn stored_file(url: &Url) -> Result<FilePath, Error> {
     url.file().map_err(|e| {
-        Failure::usage(format!(
+        Error::usage(format!(
             "`{}` cannot be the name of a stored file: {e}",
             Escaped(&url.path)
         ))
@@ -44,17 +52,17 @@ fn stored_file(url: &Url) -> Result<FilePath, Failure> {
 }
 
 /// All of one login on one server.
-fn same_server(all: &[Url]) -> Result<Url, Failure> {
-    let first = all.first().ok_or_else(|| Failure::usage("no URL"))?;
+fn same_server(all: &[Url]) -> Result<Url, Error> {
+    let first = all.first().ok_or_else(|| Error::usage("no URL"))?;
     match all.iter().find(|d| !d.same_server(first)) {
-        Some(other) => Err(Failure::usage(format!(
+        Some(other) => Err(Error::usage(format!(
             "`{first}` and `{other}` are different servers or users; use one command for each"
         ))),
         None => Ok(first.clone()),
     }
 }
 
-fn check_directory_name(url: &Url) -> Result<(), Failure> {
+fn check_directory_name(url: &Url) -> Result<(), Error> {
     let name = url.path.trim_end_matches('/');
     if name.is_empty() {
         return Ok(());
@@ -63,7 +71,7 @@ fn check_directory_name(url: &Url) -> Result<(), Failure> {
     FilePath::parse(&format!("{name}/x"))
         .map(drop)
         .map_err(|e| {
-            Failure::usage(format!(
+            Error::usage(format!(
                 "`{}` cannot be a directory on the server: {e}",
                 Escaped(&url.path)
             ))
@@ -73,10 +81,10 @@ fn check_directory_name(url: &Url) -> Result<(), Failure> {
 /// `towpath ls`
 ///
 /// # Errors
-/// A usage [`Failure`].
-pub fn ls(args: &cli::Ls) -> Result<Work, Failure> {
+/// A usage [`Error`].
+pub(crate) fn ls(args: &cli::Ls) -> Result<Work, Error> {
     let server = parse_url(&args.url)?;
-    let task = tasks::List::new(server.path.clone(), args.json);
+    let task = List::new(server.path.clone(), args.json);
     Ok(Work {
         server,
         tasks: VecDeque::from([Box::new(task) as Box<dyn Task>]),
@@ -86,8 +94,8 @@ pub fn ls(args: &cli::Ls) -> Result<Work, Failure> {
 /// `towpath get`
 ///
 /// # Errors
-/// A usage [`Failure`].
-pub fn get(args: &cli::Get) -> Result<Work, Failure> {
+/// A usage [`Error`].
+pub(crate) fn get(args: &cli::Get) -> Result<Work, Error> {
     let (urls, local) = match args.places.split_last() {
         Some((last, rest)) if !last.starts_with(SCHEME) && !rest.is_empty() => {
             (rest, last.as_str())
@@ -100,7 +108,7 @@ pub fn get(args: &cli::Get) -> Result<Work, Failure> {
         .collect::<Result<Vec<_>, _>>()?;
     let server = same_server(&all)?;
     if args.unverified && local != STANDARD {
-        return Err(Failure::usage(
+        return Err(Error::usage(
             "--unverified is for standard output (`-`); a file is always verified before it gets its name",
         ));
     }
@@ -119,21 +127,16 @@ pub fn get(args: &cli::Get) -> Result<Work, Failure> {
     Ok(work)
 }
 
-fn get_file(
-    from: &Url,
-    local: &str,
-    count: usize,
-    unverified: bool,
-) -> Result<tasks::Get, Failure> {
+fn get_file(from: &Url, local: &str, count: usize, unverified: bool) -> Result<Get, Error> {
     if from.is_directory() {
-        return Err(Failure::usage(format!(
+        return Err(Error::usage(format!(
             "`{from}` names a directory; use -r to get every file below it"
         )));
     }
     let path = stored_file(from)?;
     let target = if local == STANDARD {
         if count > 1 {
-            return Err(Failure::usage("standard output takes one file"));
+            return Err(Error::usage("standard output takes one file"));
         }
         if unverified {
             Target::UnverifiedOutput
@@ -146,7 +149,7 @@ fn get_file(
             make_parents: false,
         }
     } else if count > 1 {
-        return Err(Failure::usage(format!(
+        return Err(Error::usage(format!(
             "`{}` is not a directory, and {count} files cannot have one name; end it with `/` once it exists",
             Escaped(local)
         )));
@@ -156,12 +159,12 @@ fn get_file(
             make_parents: false,
         }
     };
-    Ok(tasks::Get::new(path, target))
+    Ok(Get::new(path, target))
 }
 
-fn get_tree(from: &Url, local: &str, count: usize) -> Result<Box<dyn Task>, Failure> {
+fn get_tree(from: &Url, local: &str, count: usize) -> Result<Box<dyn Task>, Error> {
     if local == STANDARD {
-        return Err(Failure::usage("standard output takes one file, without -r"));
+        return Err(Error::usage("standard output takes one file, without -r"));
     }
     check_directory_name(from)?;
     let name = from.path.trim_end_matches('/');
@@ -189,7 +192,7 @@ fn get_tree(from: &Url, local: &str, count: usize) -> Result<Box<dyn Task>, Fail
     } else {
         PathBuf::from(local)
     };
-    Ok(Box::new(tasks::GetTree::new(
+    Ok(Box::new(GetTree::new(
         prefix,
         directory,
         file.map(|path| (path, file_target)),
@@ -203,24 +206,24 @@ fn names_directory(local: &str) -> bool {
 /// `towpath put`
 ///
 /// # Errors
-/// A usage [`Failure`].
-pub fn put(args: &cli::Put) -> Result<Work, Failure> {
+/// A usage [`Error`].
+pub(crate) fn put(args: &cli::Put) -> Result<Work, Error> {
     let (last, sources) = args
         .places
         .split_last()
         .filter(|(_, sources)| !sources.is_empty())
         .ok_or_else(|| {
-            Failure::usage("put takes local files, and last where to: towpath://USER@HOST/PATH")
+            Error::usage("put takes local files, and last where to: towpath://USER@HOST/PATH")
         })?;
     let server = parse_url(last)?;
     if let Some(wrong) = sources.iter().find(|s| s.starts_with(SCHEME)) {
-        return Err(Failure::usage(format!(
+        return Err(Error::usage(format!(
             "`{}`: put takes local files, then one URL",
             Escaped(wrong)
         )));
     }
     if sources.len() > 1 && !server.is_directory() {
-        return Err(Failure::usage(format!(
+        return Err(Error::usage(format!(
             "{} files cannot all be `{server}`; end it with `/` to name a directory",
             sources.len()
         )));
@@ -242,7 +245,7 @@ fn put_one(
     server: &Url,
     args: &cli::Put,
     names: &mut BTreeSet<String>,
-) -> Result<Box<dyn Task>, Failure> {
+) -> Result<Box<dyn Task>, Error> {
     let local = Path::new(source);
     let own_name = local.file_name().and_then(|name| name.to_str());
     let is_tree = args.recursive
@@ -256,14 +259,14 @@ fn put_one(
         (true, Some(name)) if source != STANDARD => format!("{}{name}", server.path),
         (true, None) if is_tree => server.path.trim_end_matches('/').to_owned(),
         (true, _) => {
-            return Err(Failure::usage(format!(
+            return Err(Error::usage(format!(
                 "`{}` has no name of its own; name the file in the URL",
                 Escaped(source)
             )));
         }
     };
     if !names.insert(remote.clone()) {
-        return Err(Failure::usage(format!(
+        return Err(Error::usage(format!(
             "two of the sources would both be `{}` on the server",
             Escaped(&remote)
         )));
@@ -278,22 +281,28 @@ fn put_one(
         } else {
             format!("{remote}/")
         };
-        let task = tasks::PutTree::new(local.to_owned(), prefix, args.replace_damaged);
-        return Ok(Box::new(task));
+        return Ok(Box::new(PutTree::new(
+            local.to_owned(),
+            prefix,
+            args.replace_damaged,
+        )));
     }
     let path = stored_file(&Url {
         path: remote,
         ..server.clone()
     })?;
-    let task = tasks::Put::new(local.to_owned(), path, args.replace_damaged);
-    Ok(Box::new(task))
+    Ok(Box::new(Put::new(
+        local.to_owned(),
+        path,
+        args.replace_damaged,
+    )))
 }
 
 /// `towpath rm`
 ///
 /// # Errors
-/// A usage [`Failure`].
-pub fn rm(args: &cli::Rm) -> Result<Work, Failure> {
+/// A usage [`Error`].
+pub(crate) fn rm(args: &cli::Rm) -> Result<Work, Error> {
     let all = args
         .urls
         .iter()
@@ -306,7 +315,7 @@ pub fn rm(args: &cli::Rm) -> Result<Work, Failure> {
     };
     for one in &all {
         work.tasks
-            .push_back(Box::new(tasks::Remove::new(stored_file(one)?)));
+            .push_back(Box::new(Remove::new(stored_file(one)?)));
     }
     Ok(work)
 }
@@ -314,10 +323,10 @@ pub fn rm(args: &cli::Rm) -> Result<Work, Failure> {
 /// `towpath export`
 ///
 /// # Errors
-/// A usage [`Failure`].
-pub fn export(args: &cli::Export) -> Result<Work, Failure> {
+/// A usage [`Error`].
+pub(crate) fn export(args: &cli::Export) -> Result<Work, Error> {
     let server = parse_url(&args.url)?;
-    let task = tasks::Export::new(stored_file(&server)?, args.directory.clone());
+    let task = Export::new(stored_file(&server)?, args.directory.clone());
     Ok(Work {
         server,
         tasks: VecDeque::from([Box::new(task) as Box<dyn Task>]),
@@ -327,14 +336,14 @@ pub fn export(args: &cli::Export) -> Result<Work, Failure> {
 /// `towpath users`
 ///
 /// # Errors
-/// A usage [`Failure`], or a local one for a key or password that cannot be read.
-pub fn users(args: &cli::Users, terminal: &Terminal) -> Result<Work, Failure> {
+/// A usage [`Error`], or a local one for a key or password that cannot be read.
+pub(crate) fn users(args: &cli::Users, interaction: &dyn Interaction) -> Result<Work, Error> {
     let (url, task) = match args {
-        cli::Users::List(args) => (&args.url, tasks::ManageUsers::list()),
+        cli::Users::List(args) => (&args.url, ManageUsers::list()),
         cli::Users::Add(args) => {
             let key = args.key.as_deref().map(public_key).transpose()?;
             let password = match &args.new_password_file {
-                Some(file) => Some(NewPassword::new(read_secret(file, terminal)?)),
+                Some(file) => Some(NewPassword::new(read_secret(file, interaction)?)),
                 None => None,
             };
             let request = Request::AddUser {
@@ -343,19 +352,19 @@ pub fn users(args: &cli::Users, terminal: &Terminal) -> Result<Work, Failure> {
                 password,
                 key,
             };
-            (&args.url, tasks::ManageUsers::add(request, &args.name))
+            (&args.url, ManageUsers::add(request, &args.name))
         }
-        cli::Users::Remove(args) => (&args.url, tasks::ManageUsers::remove(args.name.clone())),
+        cli::Users::Remove(args) => (&args.url, ManageUsers::remove(args.name.clone())),
         cli::Users::Role(args) => (
             &args.url,
-            tasks::ManageUsers::set_role(args.name.clone(), args.role),
+            ManageUsers::set_role(args.name.clone(), args.role),
         ),
     };
     Ok(single(parse_url(url)?, task))
 }
 
 /// A public key and its comment, of a file with one OpenSSH line.
-fn public_key(file: &Path) -> Result<(PublicKey, String), Failure> {
+fn public_key(file: &Path) -> Result<(PublicKey, String), Error> {
     let shown = file.display();
     let mut text = String::new();
     std::fs::File::open(file)
@@ -363,14 +372,13 @@ fn public_key(file: &Path) -> Result<(PublicKey, String), Failure> {
             let most = MAX_PUBLIC_KEY_LINE_LEN as u64 + 2;
             source.take(most).read_to_string(&mut text)
         })
-        .map_err(|e| Failure::io("read", shown, &e))?;
+        .map_err(|e| Error::io("read", shown, &e))?;
     PublicKey::parse_openssh_with_comment(text.trim_end())
-        .map_err(|e| Failure::local(format!("{}: {e}", file.display())))
+        .map_err(|e| Error::local(format!("{}: {e}", file.display())))
 }
 
 /// A command of one task that needs no path.
-#[must_use]
-pub fn single(server: Url, task: impl Task + 'static) -> Work {
+pub(crate) fn single(server: Url, task: impl Task + 'static) -> Work {
     Work {
         server,
         tasks: VecDeque::from([Box::new(task) as Box<dyn Task>]),
@@ -382,10 +390,10 @@ mod tests {
     use clap::Parser;
 
     use super::*;
-    use crate::exit::Exit;
+    use crate::error::ErrorKind;
 
     /// The tasks of a command line, as `Debug` shows them.
-    fn planned(arguments: &[&str]) -> Result<Vec<String>, Failure> {
+    fn planned(arguments: &[&str]) -> Result<Vec<String>, Error> {
         let cli = cli::Cli::try_parse_from(std::iter::once(&"towpath").chain(arguments)).unwrap();
         let work = match &cli.command {
             cli::Command::Get(args) => get(args),
@@ -398,7 +406,7 @@ mod tests {
 
     fn refused(arguments: &[&str]) -> String {
         let failure = planned(arguments).unwrap_err();
-        assert_eq!(failure.exit, Exit::Usage);
+        assert_eq!(failure.kind, ErrorKind::Usage);
         failure.message
     }
 
@@ -447,7 +455,7 @@ mod tests {
         let tree = |arguments: &[&str]| planned(arguments).unwrap().remove(0);
         assert!(
             tree(&["get", "-r", "towpath://h/d/many", "to"])
-                .contains("prefix: \"d/many/\", directory: \"to\"")
+                .contains("prefix: \"d/many/\", last: None, more: true }, directory: \"to\"")
         );
         assert!(
             tree(&["get", "-r", "towpath://h/d/many", "to/"]).contains("directory: \"to/many\"")
@@ -455,7 +463,8 @@ mod tests {
         assert!(tree(&["get", "-r", "towpath://h/d/many"]).contains("directory: \"./many\""));
         assert!(tree(&["get", "-r", "towpath://h/d/many/"]).contains("directory: \".\""));
         assert!(
-            tree(&["get", "-r", "towpath://h/", "to"]).contains("prefix: \"\", directory: \"to\"")
+            tree(&["get", "-r", "towpath://h/", "to"])
+                .contains("prefix: \"\", last: None, more: true }, directory: \"to\"")
         );
 
         let dir = tempfile::tempdir().unwrap();

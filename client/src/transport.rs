@@ -1,27 +1,51 @@
 //! Which transport carries the connection: the one place that chooses.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
+use towpath_io_mio::Carrier;
 use towpath_io_mio::carrier::kernel::{self, KernelConfig};
 use towpath_io_mio::carrier::udp::{self, UdpConfig};
 use towpath_io_mio::carrier::unix;
-use towpath_io_mio::{Carrier, PathInfo};
 
-use crate::cli::{Common, TransportChoice};
-use crate::exit::{Exit, Failure};
+use crate::error::{Error, ErrorKind};
 use crate::url::Url;
 
+/// How messages are carried.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+pub enum Transport {
+    /// SCTP of the kernel where it has SCTP and reaches the server, else SCTP in user space.
+    #[default]
+    Auto,
+    /// SCTP of the kernel.
+    Kernel,
+    /// SCTP in user space, over UDP.
+    Udp,
+}
+
+/// What the user says about the way to the server.
+#[derive(Clone, Debug)]
+pub(crate) struct RouteOptions {
+    pub(crate) transport: Transport,
+    /// The server's UDP port, for SCTP in user space.
+    pub(crate) udp_port: u16,
+    /// Local addresses to use; all when empty.
+    pub(crate) bind: Vec<IpAddr>,
+    /// The socket of a test server, instead of a network.
+    pub(crate) unix: Option<PathBuf>,
+}
+
 /// A carrier and where it is to connect to.
-pub struct Route {
+pub(crate) struct Route {
     /// The carrier.
-    pub carrier: Box<dyn Carrier>,
+    pub(crate) carrier: Box<dyn Carrier>,
     /// Its name, for figures.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// The server's addresses.
-    pub remotes: Vec<SocketAddr>,
+    pub(crate) remotes: Vec<SocketAddr>,
     /// The same for messages.
-    pub shown: String,
+    pub(crate) shown: String,
 }
 
 impl std::fmt::Debug for Route {
@@ -33,14 +57,14 @@ impl std::fmt::Debug for Route {
 /// Chooses the carriers, to be tried in this order, and resolves the server's addresses.
 ///
 /// # Errors
-/// A [`Failure`] with [`Exit::Unreachable`] when a host has no address or there is no such carrier
+/// An [`Error`] with [`ErrorKind::Unreachable`] when a host has no address or there is no such carrier
 /// here.
-pub fn routes(common: &Common, server: &Url) -> Result<Vec<Route>, Failure> {
-    if let Some(path) = &common.unix {
+pub(crate) fn routes(server: &Url, options: &RouteOptions) -> Result<Vec<Route>, Error> {
+    if let Some(path) = &options.unix {
         return Ok(vec![test_route(path)]);
     }
     let remotes = server.resolve()?;
-    let locals: Vec<SocketAddr> = common
+    let locals: Vec<SocketAddr> = options
         .bind
         .iter()
         .map(|ip| SocketAddr::new(*ip, 0))
@@ -57,24 +81,24 @@ pub fn routes(common: &Common, server: &Url) -> Result<Vec<Route>, Failure> {
     };
     let by_udp = || {
         Ok(Route {
-            carrier: udp_carrier(&locals, common.udp_port)?,
+            carrier: udp_carrier(&locals, options.udp_port)?,
             name: "udp",
             remotes: remotes.clone(),
-            shown: format!("{shown} over UDP port {}", common.udp_port),
+            shown: format!("{shown} over UDP port {}", options.udp_port),
         })
     };
-    match common.transport {
-        TransportChoice::Kernel => Ok(vec![by_kernel()?]),
-        TransportChoice::Udp => Ok(vec![by_udp()?]),
-        TransportChoice::Auto if kernel::supported().is_ok() => Ok(vec![by_kernel()?, by_udp()?]),
-        TransportChoice::Auto => Ok(vec![by_udp()?]),
+    match options.transport {
+        Transport::Kernel => Ok(vec![by_kernel()?]),
+        Transport::Udp => Ok(vec![by_udp()?]),
+        Transport::Auto if kernel::supported().is_ok() => Ok(vec![by_kernel()?, by_udp()?]),
+        Transport::Auto => Ok(vec![by_udp()?]),
     }
 }
 
-fn kernel_carrier(locals: &[SocketAddr]) -> Result<Box<dyn Carrier>, Failure> {
+fn kernel_carrier(locals: &[SocketAddr]) -> Result<Box<dyn Carrier>, Error> {
     kernel::supported().map_err(|e| {
-        Failure::new(
-            Exit::Unreachable,
+        Error::new(
+            ErrorKind::Unreachable,
             format!("{e}; `modprobe sctp` loads the module, and --transport udp needs none"),
         )
     })?;
@@ -82,7 +106,7 @@ fn kernel_carrier(locals: &[SocketAddr]) -> Result<Box<dyn Carrier>, Failure> {
     Ok(Box::new(carrier.map_err(|e| no_socket(&e))?))
 }
 
-fn udp_carrier(locals: &[SocketAddr], peer_port: u16) -> Result<Box<dyn Carrier>, Failure> {
+fn udp_carrier(locals: &[SocketAddr], peer_port: u16) -> Result<Box<dyn Carrier>, Error> {
     let config = UdpConfig {
         peer_port,
         ..UdpConfig::default()
@@ -91,8 +115,11 @@ fn udp_carrier(locals: &[SocketAddr], peer_port: u16) -> Result<Box<dyn Carrier>
     Ok(Box::new(carrier.map_err(|e| no_socket(&e))?))
 }
 
-fn no_socket(error: &std::io::Error) -> Failure {
-    Failure::new(Exit::Unreachable, format!("cannot open a socket: {error}"))
+fn no_socket(error: &std::io::Error) -> Error {
+    Error::new(
+        ErrorKind::Unreachable,
+        format!("cannot open a socket: {error}"),
+    )
 }
 
 /// The addresses are those of nobody: the socket's path decides.
@@ -103,27 +130,4 @@ fn test_route(path: &Path) -> Route {
         remotes: vec![SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 1)],
         shown: path.display().to_string(),
     }
-}
-
-/// Carrier and paths as `--stats` shows them:
-/// `transport=kernel paths=10.0.0.1:9260(active,primary),…`.
-#[must_use]
-pub fn link_text(name: &str, paths: &[PathInfo]) -> String {
-    let paths: Vec<String> = paths
-        .iter()
-        .map(|path| {
-            format!(
-                "{}({}{})",
-                path.remote,
-                path.state,
-                if path.primary { ",primary" } else { "" }
-            )
-        })
-        .collect();
-    let paths = if paths.is_empty() {
-        "-".to_owned()
-    } else {
-        paths.join(",")
-    };
-    format!("transport={name} paths={paths}")
 }

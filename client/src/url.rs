@@ -9,15 +9,14 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 
-use thiserror::Error;
 use towpath_protocol::Escaped;
 use towpath_protocol::signed::{FilePath, PathError, UserName};
 
-use crate::exit::{Exit, Failure};
+use crate::error::{Error, ErrorKind};
 use crate::limits::{DEFAULT_PORT, MAX_ADDRESSES};
 
 /// How a URL starts.
-pub const SCHEME: &str = "towpath://";
+pub(crate) const SCHEME: &str = "towpath://";
 
 /// One address of a server, as typed.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,7 +49,7 @@ pub struct Url {
 }
 
 /// Why a URL does not parse; each names the part at fault.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "each variant's message is its documentation")]
 pub enum UrlError {
     #[error("it must start with `towpath://`")]
@@ -123,15 +122,15 @@ impl Url {
     /// The user who logs in: the one named, else the one whose session this is (`USER`).
     ///
     /// # Errors
-    /// A usage [`Failure`] when neither gives a valid name.
-    pub fn user_or(&self, session_user: Option<&str>) -> Result<UserName, Failure> {
+    /// A usage [`Error`] when neither gives a valid name.
+    pub(crate) fn user_or(&self, session_user: Option<&str>) -> Result<UserName, Error> {
         if let Some(user) = &self.user {
             return Ok(user.clone());
         }
         let advice = "name the user in the URL: towpath://NAME@HOST/";
-        let name = session_user.ok_or_else(|| Failure::usage(format!("no user: {advice}")))?;
+        let name = session_user.ok_or_else(|| Error::usage(format!("no user: {advice}")))?;
         UserName::parse(name).map_err(|e| {
-            Failure::usage(format!(
+            Error::usage(format!(
                 "your local user name `{}` cannot be a Towpath user ({e}); {advice}",
                 Escaped(name)
             ))
@@ -142,15 +141,15 @@ impl Url {
     /// resolver for host names.
     ///
     /// # Errors
-    /// A [`Failure`] with [`Exit::Unreachable`] naming the host that does not resolve.
-    pub fn resolve(&self) -> Result<Vec<SocketAddr>, Failure> {
+    /// An [`Error`] with [`ErrorKind::Unreachable`] naming the host that does not resolve.
+    pub(crate) fn resolve(&self) -> Result<Vec<SocketAddr>, Error> {
         let mut found: Vec<SocketAddr> = Vec::new();
         for address in &self.addresses {
             let resolved = (address.host.as_str(), address.port)
                 .to_socket_addrs()
                 .map_err(|e| {
-                    Failure::new(
-                        Exit::Unreachable,
+                    Error::new(
+                        ErrorKind::Unreachable,
                         format!("cannot find the host `{}`: {e}", Escaped(&address.host)),
                     )
                 })?;
@@ -161,8 +160,8 @@ impl Url {
             }
         }
         if found.is_empty() {
-            return Err(Failure::new(
-                Exit::Unreachable,
+            return Err(Error::new(
+                ErrorKind::Unreachable,
                 format!("no host in `{self}` has an address"),
             ));
         }
@@ -170,8 +169,7 @@ impl Url {
     }
 
     /// The addresses as they are recorded beside a known server.
-    #[must_use]
-    pub fn aliases(&self) -> Vec<String> {
+    pub(crate) fn aliases(&self) -> Vec<String> {
         self.addresses
             .iter()
             .map(|a| {
@@ -406,8 +404,11 @@ mod tests {
     fn the_session_user_is_the_default_when_valid() {
         let d = Url::parse("towpath://h/").unwrap();
         assert_eq!(d.user_or(Some("bob")).unwrap().as_str(), "bob");
-        assert_eq!(d.user_or(Some("CORP\\bob")).unwrap_err().exit, Exit::Usage);
-        assert_eq!(d.user_or(None).unwrap_err().exit, Exit::Usage);
+        assert_eq!(
+            d.user_or(Some("CORP\\bob")).unwrap_err().kind,
+            ErrorKind::Usage
+        );
+        assert_eq!(d.user_or(None).unwrap_err().kind, ErrorKind::Usage);
     }
 
     #[test]

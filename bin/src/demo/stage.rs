@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use clap::Parser;
-use towpath_client as client;
+use towpath_client::Interaction;
 use towpath_client::cli::Cli;
 use towpath_client::exit::Exit;
 use towpath_client::terminal::Terminal;
@@ -191,12 +191,12 @@ impl Stage {
             arguments.extend(["--fingerprint".to_owned(), server.fingerprint.clone()]);
         }
         let cli = Cli::try_parse_from(arguments).map_err(|e| DemoError::Wrong(e.to_string()))?;
-        let terminal = Arc::new(Terminal::recording(cli.common.quiet));
-        let found = match client::run::run(&cli, &terminal, UMASK) {
+        let terminal = Arc::new(Terminal::recording(&cli));
+        let found = match towpath_client::run::run(&cli, &terminal, UMASK) {
             Ok(exit) => exit,
             Err(failure) => {
-                terminal.warn(&failure);
-                failure.exit
+                terminal.warn(&failure.to_string());
+                Exit::Failed(failure.kind())
             }
         };
         let root = self.dir.path().display();

@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use towpath_client::ErrorKind;
 use towpath_client::exit::Exit;
 use towpath_protocol::Role;
 
@@ -64,14 +65,22 @@ pub(super) fn all() -> Result<(), DemoError> {
 
     say("6", "Three refusals");
     stage.file("note.txt", 100)?;
-    stage.refused(&gus, &["put", "note.txt", "URL/note.txt"], Exit::Denied)?;
-    stage.refused(&mia, &["rm", "URL/tree/f000.txt"], Exit::Denied)?;
+    stage.refused(
+        &gus,
+        &["put", "note.txt", "URL/note.txt"],
+        Exit::Failed(ErrorKind::Denied),
+    )?;
+    stage.refused(
+        &mia,
+        &["rm", "URL/tree/f000.txt"],
+        Exit::Failed(ErrorKind::Denied),
+    )?;
     println!("  (someone flips one bit of a stored file, behind the server's back)");
     flip(&stage)?;
     stage.refused(
         &gus,
         &["get", "URL/tree/f001.txt", "damaged"],
-        Exit::Verification,
+        Exit::Failed(ErrorKind::Verification),
     )?;
     if stage.path("damaged").exists() {
         return Err(DemoError::Wrong("a damaged file was written".to_owned()));

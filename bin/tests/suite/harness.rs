@@ -44,7 +44,7 @@ pub(crate) struct Site {
     /// The fingerprint that `towpathd run` printed last.
     pub(crate) fingerprint: String,
     directory: AtomicU32,
-    udp_port: u16,
+    pub(crate) udp_port: u16,
 }
 
 struct Running {

@@ -2,7 +2,7 @@
 
 mod damaged;
 mod files;
-mod harness;
+pub(crate) mod harness;
 mod login;
 mod proof;
 mod resume;

@@ -53,7 +53,7 @@ fn an_older_version_is_refused_by_who_saw_the_newer() {
     site.put(&alice, "f", b"one");
     let old = fs::read(site.stored("f")).unwrap();
     site.put(&alice, "f", b"two");
-    site.get(&bob, "f", &[]).0.succeeds().says("first sight");
+    site.get(&bob, "f", &[]).0.succeeds().says("first use");
     site.stop();
     fs::write(site.stored("f"), old).unwrap();
     site.start();
@@ -102,7 +102,7 @@ fn a_new_signer_is_refused_until_accepted() {
     let root = site.person("root", "admin");
     let reader = site.person("reader", "guest");
     site.put(&alice, "f", b"by alice");
-    site.get(&reader, "f", &[]).0.succeeds().says("first sight");
+    site.get(&reader, "f", &[]).0.succeeds().says("first use");
     site.get(&reader, "f", &[]).0.succeeds();
     site.put(&root, "f", b"by root");
     let (ran, target) = site.get(&reader, "f", &[]);

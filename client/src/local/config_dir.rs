@@ -11,20 +11,20 @@ use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg};
 
-use crate::exit::Failure;
+use crate::error::Error;
 
 /// Environment variable that names the directory.
-pub const HOME_VARIABLE: &str = "TOWPATH_HOME";
+pub(crate) const HOME_VARIABLE: &str = "TOWPATH_HOME";
 
 /// The client's directory, created and private.
 #[derive(Clone, Debug)]
-pub struct ConfigDir {
+pub(crate) struct ConfigDir {
     root: PathBuf,
 }
 
 /// Held while a file of the configuration directory is read and replaced.
 #[derive(Debug)]
-pub struct ConfigLock {
+pub(crate) struct ConfigLock {
     _lock: Flock<File>,
 }
 
@@ -33,14 +33,14 @@ impl ConfigDir {
     /// creating it when absent.
     ///
     /// # Errors
-    /// A local [`Failure`] when it cannot be made, is not a directory, belongs to somebody else, or
+    /// A local [`Error`] when it cannot be made, is not a directory, belongs to somebody else, or
     /// others may write to it.
-    pub fn open(chosen: Option<&Path>) -> Result<Self, Failure> {
+    pub(crate) fn open(chosen: Option<&Path>) -> Result<Self, Error> {
         let root = match chosen {
             Some(path) => path.to_owned(),
             None => default_root()?,
         };
-        let fail = |doing: &str, e: &io::Error| Failure::io(doing, root.display(), e);
+        let fail = |doing: &str, e: &io::Error| Error::io(doing, root.display(), e);
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
@@ -48,13 +48,13 @@ impl ConfigDir {
             .map_err(|e| fail("create the directory", &e))?;
         let meta = fs::metadata(&root).map_err(|e| fail("read", &e))?;
         if meta.uid() != nix::unistd::geteuid().as_raw() {
-            return Err(Failure::local(format!(
+            return Err(Error::local(format!(
                 "{} belongs to another user; choose a directory of your own with --home",
                 root.display()
             )));
         }
         if meta.mode() & 0o022 != 0 {
-            return Err(Failure::local(format!(
+            return Err(Error::local(format!(
                 "others may write to {0}; run `chmod 700 {0}` or choose another directory with --home",
                 root.display()
             )));
@@ -63,30 +63,29 @@ impl ConfigDir {
     }
 
     /// The path of `name` inside the configuration directory.
-    #[must_use]
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.root.join(name)
     }
 
     /// Makes a private directory inside the configuration directory.
     ///
     /// # Errors
-    /// A local [`Failure`].
-    pub fn directory(&self, name: &str) -> Result<PathBuf, Failure> {
+    /// A local [`Error`].
+    pub(crate) fn directory(&self, name: &str) -> Result<PathBuf, Error> {
         let path = self.path(name);
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(&path)
-            .map_err(|e| Failure::io("create the directory", path.display(), &e))?;
+            .map_err(|e| Error::io("create the directory", path.display(), &e))?;
         Ok(path)
     }
 
     /// Waits for the lock that guards changes of the file `name`.
     ///
     /// # Errors
-    /// A local [`Failure`].
-    pub fn lock(&self, name: &str) -> Result<ConfigLock, Failure> {
+    /// A local [`Error`].
+    pub(crate) fn lock(&self, name: &str) -> Result<ConfigLock, Error> {
         let path = self.path(&format!("{name}.lock"));
         let file = OpenOptions::new()
             .create(true)
@@ -94,21 +93,21 @@ impl ConfigDir {
             .write(true)
             .mode(0o600)
             .open(&path)
-            .map_err(|e| Failure::io("open", path.display(), &e))?;
+            .map_err(|e| Error::io("open", path.display(), &e))?;
         let lock = Flock::lock(file, FlockArg::LockExclusive)
-            .map_err(|(_, e)| Failure::io("lock", path.display(), &e.into()))?;
+            .map_err(|(_, e)| Error::io("lock", path.display(), &e.into()))?;
         Ok(ConfigLock { _lock: lock })
     }
 }
 
-fn default_root() -> Result<PathBuf, Failure> {
+fn default_root() -> Result<PathBuf, Error> {
     let base = std::env::var_os("XDG_CONFIG_HOME")
         .map(PathBuf::from)
         .filter(|p| p.is_absolute());
     let base =
         base.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".config")));
     base.map(|b| b.join("towpath")).ok_or_else(|| {
-        Failure::local(format!(
+        Error::local(format!(
             "neither HOME nor {HOME_VARIABLE} is set; name a directory with --home"
         ))
     })
@@ -117,12 +116,12 @@ fn default_root() -> Result<PathBuf, Failure> {
 /// Reads a text file of at most `limit` bytes; `None` when it does not exist.
 ///
 /// # Errors
-/// A local [`Failure`] when it cannot be read, is too large or is not UTF-8.
-pub fn read_text(path: &Path, limit: u64) -> Result<Option<String>, Failure> {
+/// A local [`Error`] when it cannot be read, is too large or is not UTF-8.
+pub(crate) fn read_text(path: &Path, limit: u64) -> Result<Option<String>, Error> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(e) => return Err(Failure::io("open", path.display(), &e)),
+        Err(e) => return Err(Error::io("open", path.display(), &e)),
     };
     // Room for all of it at once: a key that grew into its buffer would leave copies that nobody
     // erases.
@@ -130,9 +129,9 @@ pub fn read_text(path: &Path, limit: u64) -> Result<Option<String>, Failure> {
     let mut text = String::with_capacity(usize::try_from(length).unwrap_or(0) + 1);
     file.take(limit + 1)
         .read_to_string(&mut text)
-        .map_err(|e| Failure::io("read", path.display(), &e))?;
+        .map_err(|e| Error::io("read", path.display(), &e))?;
     if text.len() as u64 > limit {
-        return Err(Failure::local(format!(
+        return Err(Error::local(format!(
             "{} is larger than {limit} bytes: it is not what it should be",
             path.display()
         )));
@@ -143,9 +142,9 @@ pub fn read_text(path: &Path, limit: u64) -> Result<Option<String>, Failure> {
 /// Replaces `path` with `text`, 0600, so that a crash leaves the old file or the new one.
 ///
 /// # Errors
-/// A local [`Failure`]; the old file is then untouched.
-pub fn replace(path: &Path, text: &[u8]) -> Result<(), Failure> {
-    let fail = |e: &io::Error| Failure::io("write", path.display(), e);
+/// A local [`Error`]; the old file is then untouched.
+pub(crate) fn replace(path: &Path, text: &[u8]) -> Result<(), Error> {
+    let fail = |e: &io::Error| Error::io("write", path.display(), e);
     let directory = path.parent().unwrap_or(Path::new("."));
     let mut temporary = tempfile::Builder::new()
         .prefix(".new-")
@@ -161,7 +160,7 @@ pub fn replace(path: &Path, text: &[u8]) -> Result<(), Failure> {
 ///
 /// # Errors
 /// What the system says.
-pub fn sync_directory(directory: &Path) -> io::Result<()> {
+pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
     let directory = if directory.as_os_str().is_empty() {
         Path::new(".")
     } else {

@@ -17,7 +17,7 @@ use towpath_protocol::Escaped;
 use towpath_protocol::channel::{CHUNK_LEN, Chunk};
 use towpath_protocol::signed::{Content, Manifest, ManifestHash};
 
-use crate::exit::Failure;
+use crate::error::Error;
 use crate::local::config_dir;
 
 /// What a partial file's name ends with.
@@ -26,9 +26,13 @@ const PARTIAL: &str = ".towpath-partial";
 /// What the name of its record ends with besides.
 const RECORD: &str = ".of";
 
-/// Where the person wants a file.
+/// Where a download goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Target {
+#[cfg_attr(
+    not(feature = "cli"),
+    expect(dead_code, reason = "only the command line writes to standard output")
+)]
+pub(crate) enum Target {
     /// At this path; its directories are made when `make_parents`.
     File {
         /// The final name.
@@ -44,7 +48,7 @@ pub enum Target {
 
 /// A download in progress: the open file and the hash so far.
 #[derive(Debug)]
-pub struct Receiving {
+pub(crate) struct Receiving {
     output: Output,
     hasher: Box<blake3::Hasher>,
     received: u64,
@@ -71,9 +75,9 @@ impl Receiving {
     /// Opens what the target needs, and hashes what an earlier get left.
     ///
     /// # Errors
-    /// A local [`Failure`] when the target is something that must not be replaced, or the directory
+    /// A local [`Error`] when the target is something that must not be replaced, or the directory
     /// cannot be written.
-    pub fn open(target: &Target) -> Result<Self, Failure> {
+    pub(crate) fn open(target: &Target) -> Result<Self, Error> {
         let (output, resume) = match target {
             Target::File { path, make_parents } => {
                 let (partial, resume) = Partial::open(path, *make_parents)?;
@@ -81,7 +85,7 @@ impl Receiving {
             }
             Target::Output => {
                 let spool = tempfile::tempfile().map_err(|e| {
-                    Failure::io(
+                    Error::io(
                         "make a temporary file in",
                         std::env::temp_dir().display(),
                         &e,
@@ -105,8 +109,7 @@ impl Receiving {
 
     /// Where to continue and under which manifest; offset 0 and `None` for a fresh start. The
     /// offset is a multiple of 65,536.
-    #[must_use]
-    pub fn resume(&self) -> (u64, Option<ManifestHash>) {
+    pub(crate) fn resume(&self) -> (u64, Option<ManifestHash>) {
         if self.received == 0 {
             (0, None)
         } else {
@@ -114,20 +117,14 @@ impl Receiving {
         }
     }
 
-    /// Bytes received and hashed, those found included.
-    #[must_use]
-    pub fn received(&self) -> u64 {
-        self.received
-    }
-
     /// The manifest is accepted and data comes from `offset` on: notes down whose bytes these are.
     ///
     /// # Errors
-    /// A [`Failure`] when the server continues where this client did not ask, or the disk fails.
-    pub fn begin(&mut self, manifest: &Manifest, offset: u64) -> Result<(), Failure> {
+    /// An [`Error`] when the server continues where this client did not ask, or the disk fails.
+    pub(crate) fn begin(&mut self, manifest: &Manifest, offset: u64) -> Result<(), Error> {
         let hash = manifest.hash();
         if offset != 0 && (self.resume != Some(hash) || offset != self.received) {
-            return Err(Failure::verification(format!(
+            return Err(Error::verification(format!(
                 "{}: the server continues at byte {offset}, which was not asked for",
                 manifest.path
             )));
@@ -146,14 +143,14 @@ impl Receiving {
     /// Writes and hashes what came.
     ///
     /// # Errors
-    /// A [`Failure`] when there is more than the manifest says, or the disk fails.
-    pub fn write(&mut self, chunks: &[Chunk], manifest: &Manifest) -> Result<(), Failure> {
+    /// An [`Error`] when there is more than the manifest says, or the disk fails.
+    pub(crate) fn write(&mut self, chunks: &[Chunk], manifest: &Manifest) -> Result<(), Error> {
         let Content::File { size, .. } = manifest.content else {
             return Ok(());
         };
         for chunk in chunks {
             if self.received + chunk.len() as u64 > size {
-                return Err(Failure::verification(format!(
+                return Err(Error::verification(format!(
                     "{}: the server sent more than the signed {size} bytes",
                     manifest.path
                 )));
@@ -164,7 +161,7 @@ impl Receiving {
                 Output::Spool(spool) => spool.write_all(chunk),
                 Output::Stdout => io::stdout().lock().write_all(chunk),
             };
-            written.map_err(|e| Failure::io("write", self.shown(), &e))?;
+            written.map_err(|e| Error::io("write", self.shown(), &e))?;
             self.received += chunk.len() as u64;
         }
         Ok(())
@@ -173,22 +170,22 @@ impl Receiving {
     /// Whether size and hash are what was signed.
     ///
     /// # Errors
-    /// A verification [`Failure`] saying what differs.
-    pub fn verify(&self, manifest: &Manifest) -> Result<(), Failure> {
+    /// A verification [`Error`] saying what differs.
+    pub(crate) fn verify(&self, manifest: &Manifest) -> Result<(), Error> {
         let Content::File { size, hash, .. } = manifest.content else {
-            return Err(Failure::verification(format!(
+            return Err(Error::verification(format!(
                 "{}: this manifest says that the file is deleted",
                 manifest.path
             )));
         };
         if self.received != size {
-            return Err(Failure::verification(format!(
+            return Err(Error::verification(format!(
                 "{}: {} bytes came, {size} were signed",
                 manifest.path, self.received
             )));
         }
         if self.hasher.finalize().as_bytes() != hash.as_bytes() {
-            return Err(Failure::verification(format!(
+            return Err(Error::verification(format!(
                 "{}: the content is not what {} signed; nothing was kept",
                 manifest.path, manifest.name
             )));
@@ -199,26 +196,26 @@ impl Receiving {
     /// Puts the verified file in its place. The umask holds for it as for any new file.
     ///
     /// # Errors
-    /// A local [`Failure`]; the target is then untouched.
-    pub fn publish(self, manifest: &Manifest, umask: u32) -> Result<(), Failure> {
+    /// A local [`Error`]; the target is then untouched.
+    pub(crate) fn publish(self, manifest: &Manifest, umask: u32) -> Result<(), Error> {
         match self.output {
             Output::Partial(partial) => partial.publish(manifest, umask),
             Output::Spool(mut spool) => {
-                let fail = |e: io::Error| Failure::output(&e);
+                let fail = |e: io::Error| Error::output(&e);
                 spool.seek(SeekFrom::Start(0)).map_err(fail)?;
                 let mut out = io::stdout().lock();
                 io::copy(&mut spool, &mut out).map_err(fail)?;
                 out.flush().map_err(fail)
             }
-            Output::Stdout => io::stdout().flush().map_err(|e| Failure::output(&e)),
+            Output::Stdout => io::stdout().flush().map_err(|e| Error::output(&e)),
         }
     }
 
     /// Ends without the file: `keep` leaves what came for a later get.
     ///
     /// # Errors
-    /// A local [`Failure`] when the partial cannot be removed.
-    pub fn abandon(self, keep: bool) -> Result<(), Failure> {
+    /// A local [`Error`] when the partial cannot be removed.
+    pub(crate) fn abandon(self, keep: bool) -> Result<(), Error> {
         match self.output {
             Output::Partial(partial)
                 if keep && self.received >= CHUNK_LEN as u64 && self.resume.is_some() =>
@@ -226,7 +223,7 @@ impl Receiving {
                 partial
                     .file
                     .sync_data()
-                    .map_err(|e| Failure::io("write", partial.path.display(), &e))
+                    .map_err(|e| Error::io("write", partial.path.display(), &e))
             }
             Output::Partial(partial) => partial.remove(),
             Output::Spool(_) | Output::Stdout => Ok(()),
@@ -234,11 +231,11 @@ impl Receiving {
     }
 
     /// Hashes the whole chunks that are there and cuts off the rest.
-    fn read_prefix(&mut self) -> Result<(), Failure> {
+    fn read_prefix(&mut self) -> Result<(), Error> {
         let Output::Partial(partial) = &mut self.output else {
             return Ok(());
         };
-        let fail = |e: io::Error| Failure::io("read", partial.path.display(), &e);
+        let fail = |e: io::Error| Error::io("read", partial.path.display(), &e);
         let length = partial.file.metadata().map_err(fail)?.len();
         let whole = length - length % CHUNK_LEN as u64;
         partial.file.seek(SeekFrom::Start(0)).map_err(fail)?;
@@ -259,22 +256,22 @@ impl Receiving {
 }
 
 impl Partial {
-    fn open(target: &Path, make_parents: bool) -> Result<(Self, Option<ManifestHash>), Failure> {
+    fn open(target: &Path, make_parents: bool) -> Result<(Self, Option<ManifestHash>), Error> {
         let name = target
             .file_name()
-            .ok_or_else(|| Failure::usage(format!("{} names no file", target.display())))?;
+            .ok_or_else(|| Error::usage(format!("{} names no file", target.display())))?;
         let directory = target.parent().unwrap_or(Path::new(""));
         if make_parents && !directory.as_os_str().is_empty() {
             DirBuilder::new()
                 .recursive(true)
                 .mode(0o777)
                 .create(directory)
-                .map_err(|e| Failure::io("create the directory", directory.display(), &e))?;
+                .map_err(|e| Error::io("create the directory", directory.display(), &e))?;
         }
         check_target(target)?;
         if is_own_name(name) {
             // In a tree, such a file would take the place of another one's partial.
-            return Err(Failure::local(format!(
+            return Err(Error::local(format!(
                 "{} is a name that unfinished downloads have; choose another name",
                 target.display()
             )));
@@ -301,8 +298,8 @@ impl Partial {
         ))
     }
 
-    fn begin(&mut self, hash: &ManifestHash, offset: u64) -> Result<(), Failure> {
-        let fail = |e: io::Error| Failure::io("write", self.path.display(), &e);
+    fn begin(&mut self, hash: &ManifestHash, offset: u64) -> Result<(), Error> {
+        let fail = |e: io::Error| Error::io("write", self.path.display(), &e);
         // Emptied before the record changes: bytes of one manifest are never recorded as another's.
         self.file.set_len(offset).map_err(fail)?;
         self.file.seek(SeekFrom::Start(offset)).map_err(fail)?;
@@ -315,12 +312,12 @@ impl Partial {
             .custom_flags(OFlag::O_NOFOLLOW.bits());
         let mut record = record
             .open(&self.record)
-            .map_err(|e| Failure::io("write", self.record.display(), &e))?;
-        writeln!(record, "{hash}").map_err(|e| Failure::io("write", self.record.display(), &e))
+            .map_err(|e| Error::io("write", self.record.display(), &e))?;
+        writeln!(record, "{hash}").map_err(|e| Error::io("write", self.record.display(), &e))
     }
 
-    fn publish(self, manifest: &Manifest, umask: u32) -> Result<(), Failure> {
-        let fail = |e: io::Error| Failure::io("finish", self.path.display(), &e);
+    fn publish(self, manifest: &Manifest, umask: u32) -> Result<(), Error> {
+        let fail = |e: io::Error| Error::io("finish", self.path.display(), &e);
         if let Content::File { mode, mtime, .. } = manifest.content {
             self.file
                 .set_permissions(Permissions::from_mode(local_mode(mode, umask)))
@@ -335,28 +332,28 @@ impl Partial {
         check_target(&self.target)?;
         // What is renamed must be what was verified.
         if !is_at(&self.file, &self.path).map_err(fail)? {
-            return Err(Failure::local(format!(
+            return Err(Error::local(format!(
                 "{} was replaced while it was written; nothing was put in place of {}",
                 self.path.display(),
                 self.target.display()
             )));
         }
         fs::rename(&self.path, &self.target)
-            .map_err(|e| Failure::io("rename the verified file to", self.target.display(), &e))?;
+            .map_err(|e| Error::io("rename the verified file to", self.target.display(), &e))?;
         config_dir::sync_directory(self.target.parent().unwrap_or(Path::new(""))).map_err(fail)?;
         remove(&self.record)
     }
 
-    fn remove(self) -> Result<(), Failure> {
+    fn remove(self) -> Result<(), Error> {
         remove(&self.path)?;
         remove(&self.record)
     }
 }
 
-/// Opens the partial without following a link, private, and locked; `Failure` when another client
+/// Opens the partial without following a link, private, and locked; `Error` when another client
 /// holds it.
-fn open_locked(path: &Path) -> Result<Flock<File>, Failure> {
-    let fail = |e: io::Error| Failure::io("open", path.display(), &e);
+fn open_locked(path: &Path) -> Result<Flock<File>, Error> {
+    let fail = |e: io::Error| Error::io("open", path.display(), &e);
     loop {
         let mut options = OpenOptions::new();
         options
@@ -368,14 +365,14 @@ fn open_locked(path: &Path) -> Result<Flock<File>, Failure> {
             .custom_flags(OFlag::O_NOFOLLOW.bits() | OFlag::O_NONBLOCK.bits());
         let file = options.open(path).map_err(fail)?;
         let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| {
-            Failure::local(format!(
+            Error::local(format!(
                 "{} is being written by another towpath; wait for it, or choose another target",
                 path.display()
             ))
         })?;
         let meta = lock.metadata().map_err(fail)?;
         if !meta.is_file() || meta.nlink() > 1 {
-            return Err(Failure::local(format!(
+            return Err(Error::local(format!(
                 "{} is not a plain file; remove it",
                 path.display()
             )));
@@ -406,26 +403,26 @@ fn is_own_name(name: &OsStr) -> bool {
 
 /// A file needs a directory to be in; the system's own message would name a partial file that
 /// nobody asked for.
-fn check_directory(target: &Path) -> Result<(), Failure> {
+fn check_directory(target: &Path) -> Result<(), Error> {
     let directory = target
         .parent()
         .filter(|d| !d.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
     match fs::metadata(directory) {
         Ok(meta) if meta.is_dir() => Ok(()),
-        Ok(_) => Err(Failure::local(format!(
+        Ok(_) => Err(Error::local(format!(
             "{} is not a directory",
             Escaped(&directory.display().to_string())
         ))),
-        Err(e) => Err(Failure::io("write into", directory.display(), &e)),
+        Err(e) => Err(Error::io("write into", directory.display(), &e)),
     }
 }
 
 /// Only a regular file may be replaced; a link at the final name is never followed.
-fn check_target(target: &Path) -> Result<(), Failure> {
+fn check_target(target: &Path) -> Result<(), Error> {
     match fs::symlink_metadata(target) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => check_directory(target),
-        Err(e) => Err(Failure::io("look at", target.display(), &e)),
+        Err(e) => Err(Error::io("look at", target.display(), &e)),
         Ok(meta) if meta.is_file() => Ok(()),
         Ok(meta) => {
             let kind = if meta.is_dir() {
@@ -435,7 +432,7 @@ fn check_target(target: &Path) -> Result<(), Failure> {
             } else {
                 "not a regular file"
             };
-            Err(Failure::local(format!(
+            Err(Error::local(format!(
                 "{} is {kind} and is not replaced; choose another name",
                 target.display()
             )))
@@ -449,11 +446,11 @@ fn local_mode(signed: u32, umask: u32) -> u32 {
     (signed & 0o755 & !umask) | 0o400
 }
 
-fn remove(path: &Path) -> Result<(), Failure> {
+fn remove(path: &Path) -> Result<(), Error> {
     match fs::remove_file(path) {
         Ok(()) => Ok(()),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(e) => Err(Failure::io("remove", path.display(), &e)),
+        Err(e) => Err(Error::io("remove", path.display(), &e)),
     }
 }
 

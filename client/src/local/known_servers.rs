@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use towpath_protocol::channel::ServerFingerprint;
 use towpath_protocol::signed::StoreId;
 
-use crate::exit::{Exit, Failure};
+use crate::error::{Error, ErrorKind};
 use crate::limits::MAX_KNOWN_SERVERS;
 use crate::local::config_dir::{self, ConfigDir};
 
@@ -19,16 +19,16 @@ const FILE: &str = "known_servers";
 
 /// The server that answered: its store id and its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ServerIdentity {
+pub(crate) struct ServerId {
     /// Names the store.
-    pub store: StoreId,
+    pub(crate) store: StoreId,
     /// Its public key.
-    pub key: ServerFingerprint,
+    pub(crate) key: ServerFingerprint,
 }
 
 /// What the records say about a server.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub(crate) enum Standing {
     /// Known, with this key.
     Known,
     /// Neither the store nor any of the addresses was seen before.
@@ -55,14 +55,14 @@ pub enum Standing {
 
 #[derive(Clone, Debug)]
 struct Record {
-    identity: ServerIdentity,
+    identity: ServerId,
     aliases: Vec<String>,
     line: usize,
 }
 
 /// The file, as read.
 #[derive(Debug)]
-pub struct KnownServers {
+pub(crate) struct KnownServers {
     path: PathBuf,
     /// Every line as it is, so that a person's comments and order stay.
     lines: Vec<String>,
@@ -73,9 +73,9 @@ impl KnownServers {
     /// Reads the file; an absent one is empty.
     ///
     /// # Errors
-    /// A [`Failure`] naming the line that cannot be read: a damaged record must not turn a known
+    /// An [`Error`] naming the line that cannot be read: a damaged record must not turn a known
     /// server into a new one.
-    pub fn load(config_dir: &ConfigDir) -> Result<Self, Failure> {
+    pub(crate) fn load(config_dir: &ConfigDir) -> Result<Self, Error> {
         let path = config_dir.path(FILE);
         let text = config_dir::read_text(&path, MAX_KNOWN_SERVERS)?.unwrap_or_default();
         let lines: Vec<String> = text.lines().map(str::to_owned).collect();
@@ -86,7 +86,7 @@ impl KnownServers {
                 continue;
             }
             let record = parse_line(content, index + 1)
-                .ok_or_else(|| Failure::new(Exit::Untrusted, format!("{}, line {}: not a server record; repair or remove the line, then try again", path.display(), index + 1)))?;
+                .ok_or_else(|| Error::new(ErrorKind::Untrusted, format!("{}, line {}: not a server record; repair or remove the line, then try again", path.display(), index + 1)))?;
             records.push(record);
         }
         Ok(Self {
@@ -97,14 +97,12 @@ impl KnownServers {
     }
 
     /// The file's path, for messages.
-    #[must_use]
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// What the records say about `shown`, reached at `aliases`.
-    #[must_use]
-    pub fn standing(&self, shown: &ServerIdentity, aliases: &[String]) -> Standing {
+    pub(crate) fn standing(&self, shown: &ServerId, aliases: &[String]) -> Standing {
         let mut known = false;
         for record in &self.records {
             if record.identity.store == shown.store {
@@ -135,21 +133,21 @@ impl KnownServers {
     /// lock, so that two clients at once both stay recorded.
     ///
     /// # Errors
-    /// A [`Failure`] when the file cannot be written, or meanwhile says something else about this
+    /// An [`Error`] when the file cannot be written, or meanwhile says something else about this
     /// server.
-    pub fn remember(
+    pub(crate) fn remember(
         config_dir: &ConfigDir,
-        shown: &ServerIdentity,
+        shown: &ServerId,
         aliases: &[String],
-    ) -> Result<(), Failure> {
+    ) -> Result<(), Error> {
         let _lock = config_dir.lock(FILE)?;
         let mut now = Self::load(config_dir)?;
         if !matches!(
             now.standing(shown, aliases),
             Standing::Known | Standing::New
         ) {
-            return Err(Failure::new(
-                Exit::Untrusted,
+            return Err(Error::new(
+                ErrorKind::Untrusted,
                 format!(
                     "{} changed meanwhile and now contradicts this server; try again",
                     now.path.display()
@@ -192,19 +190,18 @@ fn parse_line(content: &str, line: usize) -> Option<Record> {
         .map(str::to_owned)
         .collect();
     words.next().is_none().then_some(Record {
-        identity: ServerIdentity { store, key },
+        identity: ServerId { store, key },
         aliases,
         line,
     })
 }
 
-fn format_line(identity: &ServerIdentity, aliases: &[String]) -> String {
+fn format_line(identity: &ServerId, aliases: &[String]) -> String {
     format!("{} {} {}", identity.store, identity.key, aliases.join(","))
 }
 
 /// Reads a server's fingerprint: `SHA256:` and 43 base64 characters.
-#[must_use]
-pub fn parse_fingerprint(text: &str) -> Option<ServerFingerprint> {
+pub(crate) fn parse_fingerprint(text: &str) -> Option<ServerFingerprint> {
     let looks_right = text
         .strip_prefix("SHA256:")
         .is_some_and(|b| b.len() == 43 && b.is_ascii());
@@ -215,8 +212,8 @@ pub fn parse_fingerprint(text: &str) -> Option<ServerFingerprint> {
 mod tests {
     use super::*;
 
-    fn identity(store: u8, key: u8) -> ServerIdentity {
-        ServerIdentity {
+    fn identity(store: u8, key: u8) -> ServerId {
+        ServerId {
             store: StoreId::from_bytes([store; 16]),
             key: ServerFingerprint::from_bytes([key; 32]),
         }
@@ -301,7 +298,7 @@ mod tests {
         ] {
             std::fs::write(config_dir.path(FILE), format!("# ok\n{bad}\n")).unwrap();
             let error = KnownServers::load(&config_dir).unwrap_err();
-            assert_eq!(error.exit, Exit::Untrusted);
+            assert_eq!(error.kind, ErrorKind::Untrusted);
             assert!(error.message.contains("line 2"), "{error}");
         }
     }

@@ -1,11 +1,15 @@
 //! What the client keeps and touches on this machine: its configuration directory, keys, pins, and
 //! the files that it sends and receives.
 
-pub mod config_dir;
-pub mod download;
-pub mod identity;
-pub mod known_servers;
-pub mod pins;
-pub mod proof;
-pub mod trust;
-pub mod upload;
+pub(crate) mod config_dir;
+pub(crate) mod download;
+pub(crate) mod identity;
+pub(crate) mod known_servers;
+pub(crate) mod pins;
+#[cfg(feature = "cli")]
+pub(crate) mod proof;
+pub(crate) mod secret;
+#[cfg(feature = "cli")]
+pub(crate) mod tree;
+pub(crate) mod trust;
+pub(crate) mod upload;

@@ -23,7 +23,7 @@ use towpath_protocol::signed::{
     FilePath, Fingerprint, Manifest, ManifestHash, SignedManifest, StoreId, UserId, UserName,
 };
 
-use crate::exit::{Exit, Failure};
+use crate::error::{Error, ErrorKind};
 use crate::limits::{MAX_PINS, PIN_SLACK};
 use crate::local::config_dir::{self, ConfigDir};
 
@@ -32,40 +32,40 @@ const HEADER: &str = "towpath pins v1\n";
 
 /// What is pinned for one path.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PathPin {
+pub(crate) struct PathPin {
     /// The newest version seen.
-    pub version: u64,
+    pub(crate) version: u64,
     /// Its manifest.
-    pub manifest: ManifestHash,
+    pub(crate) manifest: ManifestHash,
     /// Who signed it.
-    pub uid: UserId,
+    pub(crate) uid: UserId,
     /// With which key.
-    pub key: Fingerprint,
+    pub(crate) key: Fingerprint,
 }
 
-/// What the person allows beyond the pins.
+/// What the user allows beyond the pins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Allowed {
+pub(crate) struct Allowed {
     /// Another signer than the one pinned (`--accept-signer`).
-    pub signer: bool,
+    pub(crate) signer: bool,
     /// An older version than the one pinned (`--accept-rollback`).
-    pub rollback: bool,
+    pub(crate) rollback: bool,
 }
 
-/// What a manifest that passed is to the pins.
+/// How the signer of a manifest that passed stands to the pins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sight {
+pub(crate) enum SignerStatus {
     /// The signer was pinned before.
     Known,
     /// Nobody of this name and id was seen before.
-    First,
-    /// Contradicts the pins, and the person allowed it.
+    FirstUse,
+    /// Contradicts the pins, and the user allowed it.
     Accepted,
 }
 
 /// The pins of one store.
 #[derive(Debug)]
-pub struct Pins {
+pub(crate) struct Pins {
     config_dir: ConfigDir,
     name: String,
     file: PathBuf,
@@ -81,8 +81,8 @@ impl Pins {
     /// Opens the pins of `store`; absent ones are empty.
     ///
     /// # Errors
-    /// A [`Failure`] naming the line that cannot be read.
-    pub fn open(config_dir: &ConfigDir, store: StoreId) -> Result<Self, Failure> {
+    /// An [`Error`] naming the line that cannot be read.
+    pub(crate) fn open(config_dir: &ConfigDir, store: StoreId) -> Result<Self, Error> {
         config_dir.directory(DIRECTORY)?;
         let name = format!("{DIRECTORY}/{store}");
         let file = config_dir.path(&name);
@@ -102,14 +102,12 @@ impl Pins {
     }
 
     /// What is pinned for `path`.
-    #[must_use]
-    pub fn path(&self, path: &FilePath) -> Option<&PathPin> {
+    pub(crate) fn path(&self, path: &FilePath) -> Option<&PathPin> {
         self.paths.get(path)
     }
 
     /// Whether `key` is pinned as one of `user`'s.
-    #[must_use]
-    pub fn knows(&self, user: &UserName, key: &Fingerprint) -> bool {
+    pub(crate) fn knows(&self, user: &UserName, key: &Fingerprint) -> bool {
         self.signers
             .get(user)
             .is_some_and(|(_, keys)| keys.contains(key))
@@ -118,9 +116,13 @@ impl Pins {
     /// Judges a manifest that the server presents as the newest at its path.
     ///
     /// # Errors
-    /// A verification [`Failure`] when it is older than the pin, differs at the same version, or
+    /// A verification [`Error`] when it is older than the pin, differs at the same version, or
     /// was signed by somebody else.
-    pub fn check(&self, presented: &Manifest, allowed: Allowed) -> Result<Sight, Failure> {
+    pub(crate) fn check(
+        &self,
+        presented: &Manifest,
+        allowed: Allowed,
+    ) -> Result<SignerStatus, Error> {
         self.check_version(
             &presented.path,
             Some((presented.version, presented.hash())),
@@ -140,13 +142,13 @@ impl Pins {
                 } else {
                     "another user who has the same name"
                 };
-                return Err(Failure::verification(format!(
+                return Err(Error::verification(format!(
                     "{path}: signed by {who}: {kind}; ask {} whether the key is theirs, and {advice}",
                     presented.name
                 )));
             }
             if !usual {
-                return Ok(Sight::Accepted);
+                return Ok(SignerStatus::Accepted);
             }
         }
         let pinned = self.paths.get(path);
@@ -155,13 +157,13 @@ impl Pins {
                 && (pin.key == presented.key || self.knows(&presented.name, &presented.key))
         });
         match pinned {
-            Some(pin) if !same && !allowed.signer => Err(Failure::verification(format!(
+            Some(pin) if !same && !allowed.signer => Err(Error::verification(format!(
                 "{path}: signed by {who}, but the version seen before was signed by {} with key {}; {advice}",
                 pin.uid, pin.key
             ))),
-            _ if !same => Ok(Sight::Accepted),
-            _ if self.signers.contains_key(&presented.name) => Ok(Sight::Known),
-            _ => Ok(Sight::First),
+            _ if !same => Ok(SignerStatus::Accepted),
+            _ if self.signers.contains_key(&presented.name) => Ok(SignerStatus::Known),
+            _ => Ok(SignerStatus::FirstUse),
         }
     }
 
@@ -169,13 +171,13 @@ impl Pins {
     /// signs on top of it.
     ///
     /// # Errors
-    /// A verification [`Failure`] when the server shows less than was seen before.
-    pub fn check_version(
+    /// A verification [`Error`] when the server shows less than was seen before.
+    pub(crate) fn check_version(
         &self,
         path: &FilePath,
         presented: Option<(u64, ManifestHash)>,
         allowed: Allowed,
-    ) -> Result<(), Failure> {
+    ) -> Result<(), Error> {
         let Some(pin) = self.paths.get(path) else {
             return Ok(());
         };
@@ -199,7 +201,7 @@ impl Pins {
         if allowed.rollback {
             Ok(())
         } else {
-            Err(Failure::verification(wrong))
+            Err(Error::verification(wrong))
         }
     }
 
@@ -207,7 +209,11 @@ impl Pins {
     ///
     /// # Errors
     /// As [`Pins::check`], and when the file cannot be written.
-    pub fn record(&mut self, signed: &SignedManifest, allowed: Allowed) -> Result<Sight, Failure> {
+    pub(crate) fn record(
+        &mut self,
+        signed: &SignedManifest,
+        allowed: Allowed,
+    ) -> Result<SignerStatus, Error> {
         let manifest = signed.manifest();
         self.record_manifest(manifest, allowed, false)
     }
@@ -216,7 +222,7 @@ impl Pins {
     ///
     /// # Errors
     /// When the file cannot be written.
-    pub fn record_own(&mut self, signed: &SignedManifest) -> Result<(), Failure> {
+    pub(crate) fn record_own(&mut self, signed: &SignedManifest) -> Result<(), Error> {
         self.record_manifest(
             signed.manifest(),
             Allowed {
@@ -233,10 +239,10 @@ impl Pins {
         manifest: &Manifest,
         allowed: Allowed,
         own: bool,
-    ) -> Result<Sight, Failure> {
+    ) -> Result<SignerStatus, Error> {
         let _lock = self.config_dir.lock(&self.name)?;
         self.refresh()?;
-        let sight = self.check(manifest, allowed)?;
+        let status = self.check(manifest, allowed)?;
         let pin = PathPin {
             version: manifest.version,
             manifest: manifest.hash(),
@@ -263,13 +269,13 @@ impl Pins {
         if !text.is_empty() {
             self.append(&text)?;
         }
-        Ok(sight)
+        Ok(status)
     }
 
     /// Reads what was appended since the last time, or everything when the file was replaced. The
     /// lock is held.
-    fn refresh(&mut self) -> Result<(), Failure> {
-        let fail = |e: &io::Error, path: &std::path::Path| Failure::io("read", path.display(), e);
+    fn refresh(&mut self) -> Result<(), Error> {
+        let fail = |e: &io::Error, path: &std::path::Path| Error::io("read", path.display(), e);
         let mut file = match File::open(&self.file) {
             Ok(file) => file,
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
@@ -277,7 +283,7 @@ impl Pins {
         };
         let meta = file.metadata().map_err(|e| fail(&e, &self.file))?;
         if meta.len() > MAX_PINS {
-            return Err(Failure::local(format!(
+            return Err(Error::local(format!(
                 "{} is larger than {MAX_PINS} bytes",
                 self.file.display()
             )));
@@ -299,7 +305,7 @@ impl Pins {
                 continue;
             }
             self.apply(line).ok_or_else(|| {
-                Failure::new(Exit::Verification, format!("{}, line {}: not a pin; repair or remove the line (what it pinned is then new again)", self.file.display(), self.lines))
+                Error::new(ErrorKind::Verification, format!("{}, line {}: not a pin; repair or remove the line (what it pinned is then new again)", self.file.display(), self.lines))
             })?;
         }
         self.read += whole as u64;
@@ -352,8 +358,8 @@ impl Pins {
 
     /// Appends whole lines, after cutting off what a crash left of a line; the lock is held and
     /// everything before is read.
-    fn append(&mut self, text: &str) -> Result<(), Failure> {
-        let fail = |e: &io::Error, path: &std::path::Path| Failure::io("write", path.display(), e);
+    fn append(&mut self, text: &str) -> Result<(), Error> {
+        let fail = |e: &io::Error, path: &std::path::Path| Error::io("write", path.display(), e);
         let live = self.paths.len()
             + self
                 .signers
@@ -385,7 +391,7 @@ impl Pins {
         }
     }
 
-    fn compact(&mut self) -> Result<(), Failure> {
+    fn compact(&mut self) -> Result<(), Error> {
         let mut text = HEADER.to_owned();
         for (name, (uid, keys)) in &self.signers {
             for key in keys {

@@ -5,20 +5,21 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write as _};
 use std::path::{Path, PathBuf};
 
+use towpath_protocol::Escaped;
+use towpath_protocol::KeyEntry;
 use towpath_protocol::signed::{Content, Fingerprint, KeyAction, SignedManifest, UserName};
-use towpath_protocol::{Escaped, KeyEntry};
 
-use crate::exit::Failure;
+use crate::error::Error;
 use crate::limits::MAX_KNOWN_SERVERS;
 
 /// Writes `NAME.manifest`, `NAME.sig`, `NAME.b3` and a line in `allowed_signers` to `directory`,
 /// and gives the commands that check them.
 ///
 /// # Errors
-/// A local [`Failure`].
-pub fn export(signed: &SignedManifest, directory: &Path) -> Result<String, Failure> {
+/// A local [`Error`].
+pub(crate) fn export(signed: &SignedManifest, directory: &Path) -> Result<String, Error> {
     fs::create_dir_all(directory)
-        .map_err(|e| Failure::io("create the directory", directory.display(), &e))?;
+        .map_err(|e| Error::io("create the directory", directory.display(), &e))?;
     let manifest = signed.manifest();
     let name = manifest.path.file_name();
     let file = |extension: &str| directory.join(format!("{name}.{extension}"));
@@ -52,13 +53,13 @@ pub fn export(signed: &SignedManifest, directory: &Path) -> Result<String, Failu
     ))
 }
 
-fn write(path: &Path, text: &str) -> Result<(), Failure> {
-    fs::write(path, text).map_err(|e| Failure::io("write", path.display(), &e))
+fn write(path: &Path, text: &str) -> Result<(), Error> {
+    fs::write(path, text).map_err(|e| Error::io("write", path.display(), &e))
 }
 
 /// Adds the line unless it is there.
-fn append_line(path: &Path, line: &str) -> Result<(), Failure> {
-    let fail = |e: io::Error| Failure::io("write", path.display(), &e);
+fn append_line(path: &Path, line: &str) -> Result<(), Error> {
+    let fail = |e: io::Error| Error::io("write", path.display(), &e);
     let mut present = String::new();
     match File::open(path) {
         Ok(file) => {
@@ -86,8 +87,7 @@ fn append_line(path: &Path, line: &str) -> Result<(), Failure> {
 }
 
 /// One line for each key: fingerprint, what is known of it, comment.
-#[must_use]
-pub fn key_table(
+pub(crate) fn key_table(
     user: &UserName,
     keys: &[KeyEntry],
     pinned: impl Fn(&Fingerprint) -> bool,

@@ -1,35 +1,35 @@
-//! Whether the server is the one the person means.
+//! Whether the server is the one the user means.
 
 use towpath_protocol::Escaped;
 use towpath_protocol::channel::ServerFingerprint;
 
-use crate::exit::{Exit, Failure};
+use crate::error::{Error, ErrorKind};
+use crate::interaction::Interaction;
 use crate::local::config_dir::ConfigDir;
-use crate::local::known_servers::{KnownServers, ServerIdentity, Standing};
-use crate::terminal::Terminal;
+use crate::local::known_servers::{KnownServers, ServerId, Standing};
 
 /// How a server becomes trusted.
 #[derive(Clone, Debug)]
-pub struct TrustPolicy {
+pub(crate) struct TrustPolicy {
     /// The addresses, as they are recorded.
-    pub aliases: Vec<String>,
+    pub(crate) aliases: Vec<String>,
     /// The only key that is right (`--fingerprint`).
-    pub fingerprint: Option<ServerFingerprint>,
+    pub(crate) fingerprint: Option<ServerFingerprint>,
     /// Take an unknown server without asking (`--trust-first-use`).
-    pub first_use: bool,
+    pub(crate) first_use: bool,
 }
 
 /// Decides about `shown`, and records it when trusted.
 ///
 /// # Errors
-/// A [`Failure`] with [`Exit::Untrusted`] when it contradicts the records or the fingerprint given,
+/// An [`Error`] with [`ErrorKind::Untrusted`] when it contradicts the records or the fingerprint given,
 /// or nobody vouches for it.
-pub fn decide(
+pub(crate) fn decide(
     config_dir: &ConfigDir,
     policy: &TrustPolicy,
-    terminal: &Terminal,
-    shown: &ServerIdentity,
-) -> Result<(), Failure> {
+    interaction: &dyn Interaction,
+    shown: &ServerId,
+) -> Result<(), Error> {
     let at = Escaped(&policy.aliases.join(", ")).to_string();
     if let Some(wanted) = policy.fingerprint.filter(|wanted| *wanted != shown.key) {
         return Err(untrusted(format!(
@@ -57,7 +57,7 @@ pub fn decide(
             shown.store, shown.key
         ))),
         Standing::New => {
-            accept(policy, terminal, shown, &at)?;
+            accept(policy, interaction, shown, &at)?;
             KnownServers::remember(config_dir, shown, &policy.aliases)
         }
     }
@@ -65,21 +65,21 @@ pub fn decide(
 
 fn accept(
     policy: &TrustPolicy,
-    terminal: &Terminal,
-    shown: &ServerIdentity,
+    interaction: &dyn Interaction,
+    shown: &ServerId,
     at: &str,
-) -> Result<(), Failure> {
+) -> Result<(), Error> {
     if policy.fingerprint.is_some() {
         return Ok(());
     }
     if policy.first_use {
-        terminal.note(format_args!(
+        interaction.note(&format!(
             "first use: trusting the server at {at}, store {}, key {}",
             shown.store, shown.key
         ));
         return Ok(());
     }
-    if !terminal.is_interactive() {
+    if !interaction.is_interactive() {
         return Err(untrusted(format!(
             "the server at {at} is not known yet: store {}, key {}. Compare the key with what the server's administrator says, then give --fingerprint {} (or --trust-first-use to skip the comparison)",
             shown.store, shown.key, shown.key
@@ -89,7 +89,7 @@ fn accept(
         "The server at {at} is not known yet.\n  store {}\n  key   {}\nIs this the key that its administrator gave you?",
         shown.store, shown.key
     );
-    if terminal.confirm(&question)? {
+    if interaction.confirm(&question)? {
         Ok(())
     } else {
         Err(untrusted(format!(
@@ -98,8 +98,8 @@ fn accept(
     }
 }
 
-fn untrusted(message: String) -> Failure {
-    Failure::new(Exit::Untrusted, message)
+fn untrusted(message: String) -> Error {
+    Error::new(ErrorKind::Untrusted, message)
 }
 
 #[cfg(test)]
@@ -107,10 +107,10 @@ mod tests {
     use towpath_protocol::signed::StoreId;
 
     use super::*;
-    use crate::terminal::progress::Progress;
+    use crate::interaction::NonInteractive;
 
-    fn shown(store: u8, key: u8) -> ServerIdentity {
-        ServerIdentity {
+    fn shown(store: u8, key: u8) -> ServerId {
+        ServerId {
             store: StoreId::from_bytes([store; 16]),
             key: ServerFingerprint::from_bytes([key; 32]),
         }
@@ -125,13 +125,12 @@ mod tests {
     }
 
     #[test]
-    fn without_a_person_an_unknown_server_needs_a_flag() {
+    fn without_a_user_an_unknown_server_needs_a_flag() {
         let dir = tempfile::tempdir().unwrap();
         let config_dir = ConfigDir::open(Some(dir.path())).unwrap();
-        let terminal = Terminal::new(true, true, Progress::hidden());
         let plain = policy("a:1");
-        let refused = decide(&config_dir, &plain, &terminal, &shown(1, 1)).unwrap_err();
-        assert_eq!(refused.exit, Exit::Untrusted);
+        let refused = decide(&config_dir, &plain, &NonInteractive, &shown(1, 1)).unwrap_err();
+        assert_eq!(refused.kind, ErrorKind::Untrusted);
         assert!(refused.message.contains(&shown(1, 1).key.to_string()));
 
         let wrong = TrustPolicy {
@@ -139,29 +138,28 @@ mod tests {
             ..plain.clone()
         };
         assert_eq!(
-            decide(&config_dir, &wrong, &terminal, &shown(1, 1))
+            decide(&config_dir, &wrong, &NonInteractive, &shown(1, 1))
                 .unwrap_err()
-                .exit,
-            Exit::Untrusted
+                .kind,
+            ErrorKind::Untrusted
         );
         let right = TrustPolicy {
             fingerprint: Some(shown(1, 1).key),
             ..plain.clone()
         };
-        decide(&config_dir, &right, &terminal, &shown(1, 1)).unwrap();
-        decide(&config_dir, &plain, &terminal, &shown(1, 1)).unwrap();
+        decide(&config_dir, &right, &NonInteractive, &shown(1, 1)).unwrap();
+        decide(&config_dir, &plain, &NonInteractive, &shown(1, 1)).unwrap();
     }
 
     #[test]
     fn no_flag_overrides_a_changed_key() {
         let dir = tempfile::tempdir().unwrap();
         let config_dir = ConfigDir::open(Some(dir.path())).unwrap();
-        let terminal = Terminal::new(true, true, Progress::hidden());
         let eager = TrustPolicy {
             first_use: true,
             ..policy("a:1")
         };
-        decide(&config_dir, &eager, &terminal, &shown(1, 1)).unwrap();
+        decide(&config_dir, &eager, &NonInteractive, &shown(1, 1)).unwrap();
         let insisting = TrustPolicy {
             fingerprint: Some(shown(1, 2).key),
             ..eager.clone()
@@ -171,8 +169,8 @@ mod tests {
             (&insisting, shown(1, 2)),
             (&eager, shown(2, 1)),
         ] {
-            let failure = decide(&config_dir, policy, &terminal, &server).unwrap_err();
-            assert_eq!(failure.exit, Exit::Untrusted);
+            let failure = decide(&config_dir, policy, &NonInteractive, &server).unwrap_err();
+            assert_eq!(failure.kind, ErrorKind::Untrusted);
             assert!(failure.message.contains("line 1"), "{failure}");
         }
     }

@@ -3,26 +3,25 @@
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::SystemTime;
 
 use nix::fcntl::OFlag;
 use towpath_protocol::Escaped;
 use towpath_protocol::channel::{CHUNK_LEN, Chunk};
-use towpath_protocol::signed::{Blake3Hash, Content, FilePath, Timestamp};
+use towpath_protocol::signed::{Blake3Hash, Content, Timestamp};
 
-use crate::exit::Failure;
-use crate::limits::{MAX_DEPTH, MAX_FILES};
+use crate::error::Error;
 
 /// Mode of what came from standard input.
 const INPUT_MODE: u32 = 0o644;
 
 /// The name that means standard input or output.
-pub const STANDARD: &str = "-";
+pub(crate) const STANDARD: &str = "-";
 
 /// An upload's open file and the hash so far.
 #[derive(Debug)]
-pub struct Source {
+pub(crate) struct Source {
     input: Input,
     shown: String,
     hasher: Box<blake3::Hasher>,
@@ -39,8 +38,8 @@ impl Source {
     /// Opens `path` (`-` is standard input), which must be a regular file, not a link to one.
     ///
     /// # Errors
-    /// A local [`Failure`] saying what it is instead.
-    pub fn open(path: &Path) -> Result<Self, Failure> {
+    /// A local [`Error`] saying what it is instead.
+    pub(crate) fn open(path: &Path) -> Result<Self, Error> {
         let shown = Escaped(&path.display().to_string()).to_string();
         if path == Path::new(STANDARD) {
             return Ok(Self {
@@ -55,22 +54,20 @@ impl Source {
         let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
             Ok(file) => file,
             Err(e) if e.raw_os_error() == Some(nix::errno::Errno::ELOOP as i32) => {
-                return Err(Failure::local(format!(
+                return Err(Error::local(format!(
                     "{shown} is a symbolic link; name the file itself"
                 )));
             }
-            Err(e) => return Err(Failure::io("open", &shown, &e)),
+            Err(e) => return Err(Error::io("open", &shown, &e)),
         };
-        let opened = file
-            .metadata()
-            .map_err(|e| Failure::io("read", &shown, &e))?;
+        let opened = file.metadata().map_err(|e| Error::io("read", &shown, &e))?;
         if opened.is_dir() {
-            return Err(Failure::local(format!(
+            return Err(Error::local(format!(
                 "{shown} is a directory; use -r to put it with all that is in it"
             )));
         }
         if !opened.is_file() {
-            return Err(Failure::local(format!("{shown} is not a regular file")));
+            return Err(Error::local(format!("{shown} is not a regular file")));
         }
         Ok(Self {
             input: Input::File {
@@ -84,8 +81,7 @@ impl Source {
     }
 
     /// Bytes that are expected: the file's length, 0 when not known.
-    #[must_use]
-    pub fn size_hint(&self) -> u64 {
+    pub(crate) fn size_hint(&self) -> u64 {
         match &self.input {
             Input::File { opened, .. } => opened.len(),
             Input::Standard => 0,
@@ -96,14 +92,14 @@ impl Source {
     /// all is short.
     ///
     /// # Errors
-    /// A local [`Failure`] when reading fails or the file grows.
-    pub fn read(&mut self, count: usize) -> Result<(Vec<Chunk>, bool), Failure> {
+    /// A local [`Error`] when reading fails or the file grows.
+    pub(crate) fn read(&mut self, count: usize) -> Result<(Vec<Chunk>, bool), Error> {
         let mut chunks = Vec::with_capacity(count);
         while chunks.len() < count {
             let mut chunk = Chunk::new();
             chunk.resize(CHUNK_LEN);
             let filled = fill(&mut self.input, &mut chunk)
-                .map_err(|e| Failure::io("read", &self.shown, &e))?;
+                .map_err(|e| Error::io("read", &self.shown, &e))?;
             chunk.truncate(filled);
             self.hasher.update(&chunk);
             self.read += filled as u64;
@@ -123,8 +119,8 @@ impl Source {
     /// What was read, for the manifest.
     ///
     /// # Errors
-    /// A local [`Failure`] when the file changed while it was read.
-    pub fn content(&self) -> Result<Content, Failure> {
+    /// A local [`Error`] when the file changed while it was read.
+    pub(crate) fn content(&self) -> Result<Content, Error> {
         let hash = Blake3Hash::from_bytes(*self.hasher.finalize().as_bytes());
         match &self.input {
             Input::Standard => Ok(Content::File {
@@ -136,7 +132,7 @@ impl Source {
             Input::File { file, opened } => {
                 let now = file
                     .metadata()
-                    .map_err(|e| Failure::io("read", &self.shown, &e))?;
+                    .map_err(|e| Error::io("read", &self.shown, &e))?;
                 let same = now.len() == self.read
                     && opened.len() == self.read
                     && (now.mtime(), now.mtime_nsec()) == (opened.mtime(), opened.mtime_nsec());
@@ -145,7 +141,7 @@ impl Source {
                 }
                 let mtime = opened
                     .modified()
-                    .map_err(|e| Failure::io("read", &self.shown, &e))?;
+                    .map_err(|e| Error::io("read", &self.shown, &e))?;
                 Ok(Content::File {
                     size: self.read,
                     hash,
@@ -156,8 +152,8 @@ impl Source {
         }
     }
 
-    fn changed(&self) -> Failure {
-        Failure::local(format!(
+    fn changed(&self) -> Error {
+        Error::local(format!(
             "{} changed while it was read; nothing was published, put it again",
             self.shown
         ))
@@ -182,86 +178,11 @@ fn fill(input: &mut Input, buffer: &mut [u8]) -> io::Result<usize> {
     Ok(filled)
 }
 
-/// What a directory holds: files to put with the names they get below `prefix`, and what cannot be
-/// put.
-#[derive(Debug, Default)]
-pub struct Tree {
-    /// Regular files and their names on the server.
-    pub files: Vec<(PathBuf, FilePath)>,
-    /// Links, fifos, and names that the server cannot have.
-    pub unfit: Vec<Failure>,
-}
-
-/// Lists the regular files below `root`, named `<prefix><path below root>` on the server.
-///
-/// # Errors
-/// A local [`Failure`] when a directory cannot be read or there are too many files.
-pub fn walk(root: &Path, prefix: &str) -> Result<Tree, Failure> {
-    let mut tree = Tree::default();
-    let mut directories = vec![(root.to_owned(), prefix.to_owned(), 0usize)];
-    while let Some((directory, prefix, depth)) = directories.pop() {
-        let fail = |e: io::Error| Failure::io("read the directory", directory.display(), &e);
-        let mut entries = std::fs::read_dir(&directory)
-            .map_err(fail)?
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(fail)?;
-        entries.sort_by_key(std::fs::DirEntry::file_name);
-        for entry in entries {
-            let path = entry.path();
-            let kind = entry
-                .file_type()
-                .map_err(|e| Failure::io("look at", path.display(), &e))?;
-            let shown = Escaped(&path.display().to_string()).to_string();
-            let Some(name) = entry
-                .file_name()
-                .to_str()
-                .map(|name| format!("{prefix}{name}"))
-            else {
-                tree.unfit
-                    .push(Failure::local(format!("{shown}: its name is not UTF-8")));
-                continue;
-            };
-            if kind.is_dir() {
-                if depth == MAX_DEPTH {
-                    return Err(Failure::local(format!(
-                        "{shown}: directories are nested more than {MAX_DEPTH} deep"
-                    )));
-                }
-                directories.push((path, format!("{name}/"), depth + 1));
-            } else if !kind.is_file() {
-                let kind = if kind.is_symlink() {
-                    "a symbolic link"
-                } else {
-                    "not a regular file"
-                };
-                tree.unfit.push(Failure::local(format!(
-                    "{shown} is {kind}, and is left out"
-                )));
-            } else {
-                match FilePath::parse(&name) {
-                    Ok(remote) => tree.files.push((path, remote)),
-                    Err(e) => tree.unfit.push(Failure::usage(format!(
-                        "{shown} cannot be stored as `{}`: {e}",
-                        Escaped(&name)
-                    ))),
-                }
-            }
-            if tree.files.len() + tree.unfit.len() > MAX_FILES {
-                return Err(Failure::usage(format!(
-                    "more than {MAX_FILES} files below {}; put them in parts",
-                    root.display()
-                )));
-            }
-        }
-    }
-    Ok(tree)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn read_all(source: &mut Source) -> Result<Vec<u8>, Failure> {
+    fn read_all(source: &mut Source) -> Result<Vec<u8>, Error> {
         let mut all = Vec::new();
         loop {
             let (chunks, ended) = source.read(3)?;
@@ -354,26 +275,5 @@ mod tests {
             let failure = Source::open(&path(name)).unwrap_err();
             assert!(failure.message.contains(what), "{failure}");
         }
-    }
-
-    #[test]
-    fn a_tree_lists_files_and_names_what_does_not_fit() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = |name: &str| dir.path().join(name);
-        std::fs::create_dir_all(path("a/b")).unwrap();
-        std::fs::create_dir_all(path("empty")).unwrap();
-        for name in ["z", "a/y", "a/b/x", "a/back\\slash"] {
-            std::fs::write(path(name), name).unwrap();
-        }
-        std::os::unix::fs::symlink("z", path("link")).unwrap();
-        let tree = walk(dir.path(), "top/").unwrap();
-        let mut names: Vec<&str> = tree
-            .files
-            .iter()
-            .map(|(_, remote)| remote.as_str())
-            .collect();
-        names.sort_unstable();
-        assert_eq!(names, ["top/a/b/x", "top/a/y", "top/z"]);
-        assert_eq!(tree.unfit.len(), 2);
     }
 }

@@ -3,7 +3,10 @@
 use std::fmt;
 use std::time::{Duration, Instant};
 
+use towpath_protocol::Escaped;
+
 use crate::escape::Word;
+use crate::session::link::Link;
 
 /// Which way a transfer goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +28,7 @@ impl fmt::Display for Direction {
 
 /// Watches one transfer.
 #[derive(Clone, Debug)]
-pub struct Meter {
+pub(crate) struct Meter {
     started: Instant,
     moved: Instant,
     longest: Duration,
@@ -34,8 +37,7 @@ pub struct Meter {
 
 impl Meter {
     /// The transfer was asked for.
-    #[must_use]
-    pub fn new(now: Instant) -> Self {
+    pub(crate) fn new(now: Instant) -> Self {
         Self {
             started: now,
             moved: now,
@@ -45,60 +47,70 @@ impl Meter {
     }
 
     /// Bytes came, or left under new credit, or the peer confirmed the end (0 bytes).
-    pub fn progress(&mut self, bytes: u64, now: Instant) {
+    pub(crate) fn progress(&mut self, bytes: u64, now: Instant) {
         self.longest = self.longest.max(now.saturating_duration_since(self.moved));
         self.moved = now;
         self.bytes += bytes;
     }
 
-    /// The figures, at the end.
-    #[must_use]
-    pub fn report(&self, direction: Direction, name: &str) -> Report {
-        Report {
+    /// The statistics, at the end; `link` says how the bytes went.
+    pub(crate) fn report(&self, direction: Direction, name: &str, link: &Link) -> TransferReport {
+        TransferReport {
             direction,
             name: name.to_owned(),
             bytes: self.bytes,
-            time: self.moved.saturating_duration_since(self.started),
+            duration: self.moved.saturating_duration_since(self.started),
             longest_stall: self.longest,
+            link: link.to_string(),
+            to_output: false,
         }
     }
 }
 
-/// One transfer's figures.
+/// The statistics of one transfer.
 #[derive(Clone, Debug)]
-pub struct Report {
-    direction: Direction,
-    name: String,
-    bytes: u64,
-    time: Duration,
-    longest_stall: Duration,
+#[non_exhaustive]
+pub struct TransferReport {
+    /// To the server or from it.
+    pub direction: Direction,
+    /// The path on the server, as it is there.
+    pub name: String,
+    /// Bytes that were transferred; less than the file's size when a get continued.
+    pub bytes: u64,
+    /// From the request to the confirmation.
+    pub duration: Duration,
+    /// The longest time without progress.
+    pub longest_stall: Duration,
+    /// Transport and network paths: `transport=… paths=…`.
+    pub link: String,
+    /// Whether the content went to standard output.
+    pub to_output: bool,
 }
 
-impl Report {
-    /// The lines of `--stats`, one `key=value` for each figure, for programs.
-    ///
-    /// `link` says how the bytes went: `transport=… paths=…`.
+impl TransferReport {
+    /// Two lines of `key=value` for programs, as `--stats` prints them.
     #[must_use]
-    pub fn stats_lines(&self, link: &str) -> String {
+    pub fn statistics(&self) -> String {
         let name = Word(&self.name);
         format!(
-            "stats transfer={name} bytes={} seconds={:.3} longest_stall_ms={}\nlink transfer={name} direction={} {link}\n",
+            "stats transfer={name} bytes={} seconds={:.3} longest_stall_ms={}\nlink transfer={name} direction={} {}\n",
             self.bytes,
-            self.time.as_secs_f64(),
+            self.duration.as_secs_f64(),
             self.longest_stall.as_millis(),
             self.direction,
+            self.link,
         )
     }
 
-    /// The line for a person.
+    /// One line for the user.
     #[must_use]
     pub fn summary(&self) -> String {
         format!(
             "{} {}: {} in {:.1} s{}",
             self.direction,
-            towpath_protocol::Escaped(&self.name),
+            Escaped(&self.name),
             human_size(self.bytes),
-            self.time.as_secs_f64(),
+            self.duration.as_secs_f64(),
             self.rate()
         )
     }
@@ -106,7 +118,7 @@ impl Report {
     /// ` (512.0 MB/s)`; nothing for a file so small that its rate says only how long a round trip
     /// takes.
     fn rate(&self) -> String {
-        let seconds = self.time.as_secs_f64();
+        let seconds = self.duration.as_secs_f64();
         if self.bytes < 1_000_000 || seconds == 0.0 {
             return String::new();
         }
@@ -114,9 +126,8 @@ impl Report {
     }
 }
 
-/// A size as a person reads it: `17 B`, `1.5 MB`, in powers of 1,000.
-#[must_use]
-pub fn human_size(bytes: u64) -> String {
+/// A size for the user: `17 B`, `1.5 MB`, in powers of 1,000.
+fn human_size(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
     if bytes < 1000 {
         return format!("{bytes} B");
@@ -143,8 +154,8 @@ mod tests {
         meter.progress(1_000_000, at(900));
         meter.progress(0, at(1000));
         let lines = meter
-            .report(Direction::Get, "a b")
-            .stats_lines("transport=unix paths=-");
+            .report(Direction::Get, "a b", &Link::new("unix"))
+            .statistics();
         let stats = "stats transfer=a\\u{20}b bytes=2000000 seconds=1.000 longest_stall_ms=800\n";
         assert_eq!(
             lines,

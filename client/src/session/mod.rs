@@ -3,10 +3,18 @@
 //! No threads and no waiting: it is driven by messages, job results and time, by the event loop or
 //! by a simulator.
 
-pub mod jobs;
-pub mod meter;
-pub mod task;
-pub mod tasks;
+#[cfg(feature = "cli")]
+mod cli_jobs;
+mod closed;
+pub(crate) mod command;
+pub(crate) mod counters;
+pub(crate) mod job;
+pub(crate) mod link;
+pub(crate) mod login;
+pub(crate) mod meter;
+pub(crate) mod runner;
+pub(crate) mod task;
+pub(crate) mod tasks;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fmt;
@@ -16,69 +24,59 @@ use std::time::{Duration, Instant};
 use towpath_io_mio::{Inbound, Session, Ticket, Transmit};
 use towpath_protocol::channel::LinkChange;
 use towpath_protocol::client::{Connection, Event, TransferEvent};
-use towpath_protocol::signed::{StoreId, UserName};
-use towpath_protocol::{CloseReason, Deadline, TransferId};
+use towpath_protocol::signed::StoreId;
+use towpath_protocol::{CloseReason, TransferId};
 
-use crate::exit::{Exit, Failure};
+use crate::error::{Error, ErrorKind};
 use crate::limits::CLOSE_TIMEOUT;
-use crate::local::known_servers::ServerIdentity;
-use crate::session::jobs::{Job, Output};
-use crate::session::task::{Context, Login, Owner, Routes, Step, Task, TaskId};
-use crate::terminal::progress::Counters;
-
-/// A way to log in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Credential {
-    /// With the user's key.
-    Key,
-    /// With the password of a file: once.
-    PasswordFile,
-    /// With a password that the person types: as often as the server lets them.
-    AskedPassword,
-}
+use crate::local::known_servers::ServerId;
+use crate::session::counters::Counters;
+use crate::session::job::{Job, Output};
+use crate::session::link::Link;
+use crate::session::login::{Credential, Login, LoginPlan};
+use crate::session::task::{Context, Owner, Pending, Step, Task, TaskId};
+use crate::session::tasks::answered;
 
 /// What a session is to do.
 #[derive(Debug)]
-pub struct Plan {
-    /// Who logs in.
-    pub user: UserName,
-    /// How, in this order.
-    pub credentials: VecDeque<Credential>,
+pub(crate) struct SessionConfig {
+    pub(crate) login: LoginPlan,
     /// What to do then, in this order.
-    pub tasks: VecDeque<Box<dyn Task>>,
-    /// How many at once.
-    pub parallel: usize,
+    pub(crate) tasks: VecDeque<Box<dyn Task>>,
+    /// Whether commands follow; then the session stays open until there will be no more.
+    pub(crate) commands: bool,
+    /// How many tasks run at once.
+    pub(crate) parallel: usize,
     /// The server's addresses, for messages.
-    pub addresses: String,
+    pub(crate) addresses: String,
     /// Time for the connection to come up.
-    pub connect_timeout: Duration,
+    pub(crate) connect_timeout: Duration,
 }
 
 /// How a session ended.
 #[derive(Clone, Debug, Default)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// What stopped it before its tasks could run.
-    pub fatal: Option<Failure>,
+    pub(crate) fatal: Option<Error>,
     /// Tasks that succeeded.
-    pub succeeded: u64,
+    pub(crate) succeeded: u64,
     /// The kinds of failure among the tasks; each was reported when it happened.
-    pub failures: BTreeSet<Exit>,
+    pub(crate) failures: BTreeSet<ErrorKind>,
 }
 
 /// The session; see the module.
-pub struct ClientSession {
+pub(crate) struct ClientSession {
     connection: Connection,
     phase: Phase,
-    plan: Plan,
+    config: SessionConfig,
     active: BTreeMap<TaskId, Box<dyn Task>>,
     /// Tasks that wait for a free stream.
     starved: BTreeSet<TaskId>,
     last_task: u64,
-    routes: Routes,
+    pending: Pending,
+    link: Link,
     counters: Arc<Counters>,
     outcome: Arc<Mutex<Outcome>>,
-    /// Why the last credential was refused, to be said before the next is asked for.
-    refused: Option<String>,
 }
 
 #[derive(Debug)]
@@ -93,7 +91,7 @@ enum Phase {
     Closing { deadline: Instant },
     /// The time for closing is over too.
     Over,
-    /// The association never came up; the plan is as it was.
+    /// The association never came up; the configuration is as it was.
     Unreached,
 }
 
@@ -107,35 +105,35 @@ impl fmt::Debug for ClientSession {
 }
 
 impl ClientSession {
-    /// A session that begins with `connection` at `now`; its end appears in `outcome`.
-    #[must_use]
-    pub fn new(
+    /// A session that begins with `connection` at `now`; its end appears in `outcome`. `transport`
+    /// names what carries it.
+    pub(crate) fn new(
         connection: Connection,
-        plan: Plan,
+        config: SessionConfig,
+        transport: &'static str,
         counters: Arc<Counters>,
         outcome: Arc<Mutex<Outcome>>,
         now: Instant,
     ) -> Self {
-        let deadline = now + plan.connect_timeout;
+        let deadline = now + config.connect_timeout;
         Self {
             connection,
             phase: Phase::Connecting { deadline },
-            plan,
+            config,
             active: BTreeMap::new(),
             starved: BTreeSet::new(),
             last_task: 0,
-            routes: Routes::default(),
+            pending: Pending::default(),
+            link: Link::new(transport),
             counters,
             outcome,
-            refused: None,
         }
     }
 
-    /// The plan, if the server was never reached: nothing of it has begun, and another way may be
-    /// tried.
-    #[must_use]
-    pub fn into_unreached(self) -> Option<Plan> {
-        matches!(self.phase, Phase::Unreached).then_some(self.plan)
+    /// The configuration, if the server was never reached: nothing of it has begun, and another
+    /// transport may be tried.
+    pub(crate) fn into_unreached(self) -> Option<SessionConfig> {
+        matches!(self.phase, Phase::Unreached).then_some(self.config)
     }
 
     /// The association did not come up.
@@ -151,12 +149,12 @@ impl ClientSession {
         f(&mut self.outcome.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Nothing of the plan can be done.
-    fn fatal(&mut self, failure: Failure, now: Instant) {
+    /// Nothing can be done.
+    fn fatal(&mut self, failure: Error, now: Instant) {
         self.with_outcome(|outcome| {
             outcome.fatal.get_or_insert(failure);
         });
-        self.plan.tasks.clear();
+        self.config.tasks.clear();
         self.begin_close(now);
     }
 
@@ -184,24 +182,31 @@ impl ClientSession {
         match event {
             Event::Identified { store, fingerprint } => {
                 self.phase = Phase::Greeting { store: Some(store) };
-                self.routes.job(
+                self.pending.job(
                     Owner::Session,
-                    Job::Trust(ServerIdentity {
+                    Job::Trust(ServerId {
                         store,
                         key: fingerprint,
                     }),
                 );
             }
             Event::UserWanted => {
-                if let Err(e) = self.connection.login_user(&self.plan.user) {
+                if let Err(e) = self.connection.login_user(&self.config.login.user) {
                     self.fatal(
-                        Failure::new(Exit::Unreachable, format!("login is not possible: {e}")),
+                        Error::new(
+                            ErrorKind::Unreachable,
+                            format!("login is not possible: {e}"),
+                        ),
                         now,
                     );
                 }
             }
             Event::CredentialWanted { .. } => self.offer_credential(now),
-            Event::LoginRefused { attempts_left } => self.login_refused(attempts_left, now),
+            Event::LoginRefused { attempts_left } => {
+                if let Err(error) = self.config.login.refused(attempts_left) {
+                    self.fatal(error, now);
+                }
+            }
             Event::LoggedIn { uid, .. } => {
                 let Phase::Greeting { store: Some(store) } = self.phase else {
                     return;
@@ -209,11 +214,14 @@ impl ClientSession {
                 self.phase = Phase::Working(Login {
                     store,
                     uid,
-                    name: self.plan.user.clone(),
+                    name: self.config.login.user.clone(),
                 });
+                if self.config.commands {
+                    self.pending.job(Owner::Commands, Job::NextCommand);
+                }
             }
             Event::Reply(id, result) => {
-                if let Some(task) = self.routes.requests.remove(&id) {
+                if let Some(task) = self.pending.requests.remove(&id) {
                     self.wake(task, now, |task, cx| task.handle_reply(result, cx));
                 }
             }
@@ -227,9 +235,9 @@ impl ClientSession {
     fn transfer(&mut self, transfer: TransferId, event: TransferEvent, now: Instant) {
         let ends = matches!(event, TransferEvent::Finished | TransferEvent::Aborted(_));
         let task = if ends {
-            self.routes.transfers.remove(&transfer)
+            self.pending.transfers.remove(&transfer)
         } else {
-            self.routes.transfers.get(&transfer).copied()
+            self.pending.transfers.get(&transfer).copied()
         };
         if let Some(task) = task {
             self.wake(task, now, |task, cx| task.handle_transfer(event, cx));
@@ -238,50 +246,15 @@ impl ClientSession {
 
     /// Tries the next way to log in.
     fn offer_credential(&mut self, now: Instant) {
-        let job = match self.plan.credentials.front() {
-            Some(Credential::Key) => Job::LoadKey,
-            Some(Credential::PasswordFile | Credential::AskedPassword) => Job::Password {
-                notice: self.refused.take(),
-                prompt: format!("Password of {}: ", self.plan.user),
+        let job = match self.config.login.next() {
+            Ok(Credential::Key) => Job::LoadKey,
+            Ok(Credential::PasswordFile | Credential::AskedPassword) => Job::Password {
+                notice: self.config.login.take_notice(),
+                prompt: format!("Password of {}: ", self.config.login.user),
             },
-            None => {
-                let message = format!(
-                    "login as {} refused, or no way to log in left: there is no key that the server knows, no terminal to ask for the password, and no --password-file",
-                    self.plan.user
-                );
-                return self.fatal(Failure::new(Exit::LoginRefused, message), now);
-            }
+            Err(error) => return self.fatal(error, now),
         };
-        self.routes.job(Owner::Session, job);
-    }
-
-    fn login_refused(&mut self, attempts_left: u32, now: Instant) {
-        let asked = self.plan.credentials.front() == Some(&Credential::AskedPassword);
-        let key = self.plan.credentials.front() == Some(&Credential::Key);
-        if !asked {
-            self.plan.credentials.pop_front();
-        }
-        if attempts_left == 0 || self.plan.credentials.is_empty() {
-            let why = if key {
-                "the server does not know the user or this key"
-            } else {
-                "wrong user name or password"
-            };
-            self.fatal(
-                Failure::new(
-                    Exit::LoginRefused,
-                    format!("login as {} refused: {why}", self.plan.user),
-                ),
-                now,
-            );
-        } else {
-            let again = if key {
-                "the key was not accepted; trying a password"
-            } else {
-                "wrong user name or password; try again"
-            };
-            self.refused = Some(again.to_owned());
-        }
+        self.pending.job(Owner::Session, job);
     }
 
     /// A result for the dialogue itself.
@@ -293,24 +266,36 @@ impl ClientSession {
             Output::Done(Ok(())) => self.connection.trust().err(),
             Output::Key(Ok(key)) => self.connection.login_key(&key).err(),
             Output::Password(Ok(password)) => self.connection.login_password(&password).err(),
-            Output::Key(Err(failure)) if self.plan.credentials.len() > 1 => {
-                self.refused = Some(failure.message);
-                self.plan.credentials.pop_front();
-                return self.offer_credential(now);
+            Output::Key(Err(failure)) => {
+                return match self.config.login.skip_key(failure) {
+                    Ok(()) => self.offer_credential(now),
+                    Err(failure) => self.fatal(failure, now),
+                };
             }
-            Output::Done(Err(failure))
-            | Output::Key(Err(failure))
-            | Output::Password(Err(failure)) => return self.fatal(failure, now),
+            Output::Done(Err(failure)) | Output::Password(Err(failure)) => {
+                return self.fatal(failure, now);
+            }
             _ => None,
         };
         if let Some(error) = wrong {
             self.fatal(
-                Failure::new(
-                    Exit::LoginRefused,
+                Error::new(
+                    ErrorKind::LoginRefused,
                     format!("login is not possible: {error}"),
                 ),
                 now,
             );
+        }
+    }
+
+    /// The next command, or that there will be no more.
+    fn handle_command(&mut self, output: Output) {
+        match output {
+            Output::Command(Some(command)) => {
+                self.config.tasks.push_back(answered::task(command));
+                self.pending.job(Owner::Commands, Job::NextCommand);
+            }
+            _ => self.config.commands = false,
         }
     }
 
@@ -323,8 +308,8 @@ impl ClientSession {
         for id in std::mem::take(&mut self.starved) {
             self.wake(id, now, |task, cx| task.retry(cx));
         }
-        while self.starved.is_empty() && self.active.len() < self.plan.parallel {
-            let Some(task) = self.plan.tasks.pop_front() else {
+        while self.starved.is_empty() && self.active.len() < self.config.parallel {
+            let Some(task) = self.config.tasks.pop_front() else {
                 break;
             };
             self.last_task += 1;
@@ -332,7 +317,8 @@ impl ClientSession {
             self.active.insert(id, task);
             self.wake(id, now, |task, cx| task.start(cx));
         }
-        if self.active.is_empty() && self.plan.tasks.is_empty() {
+        let idle = self.active.is_empty() && self.config.tasks.is_empty();
+        if idle && !self.config.commands {
             self.begin_close(now);
         }
     }
@@ -352,14 +338,15 @@ impl ClientSession {
         };
         let mut cx = Context {
             connection: &mut self.connection,
-            routes: &mut self.routes,
+            pending: &mut self.pending,
+            link: &self.link,
             counters: &self.counters,
             task: id,
             login,
             now,
         };
         let step = turn(&mut *task, &mut cx);
-        self.plan.tasks.extend(self.routes.spawned.drain(..));
+        self.config.tasks.extend(self.pending.spawned.drain(..));
         match step {
             Step::Running => {
                 self.active.insert(id, task);
@@ -371,10 +358,10 @@ impl ClientSession {
             Step::Done(Ok(())) => self.with_outcome(|outcome| outcome.succeeded += 1),
             Step::Done(Err(failure)) => {
                 self.with_outcome(|outcome| {
-                    outcome.failures.insert(failure.exit);
+                    outcome.failures.insert(failure.kind);
                 });
                 if !failure.message.is_empty() {
-                    self.routes
+                    self.pending
                         .job(Owner::Nobody, Job::Complain(failure.message));
                 }
             }
@@ -386,7 +373,7 @@ impl ClientSession {
         let failure = self.explain(reason);
         match &self.phase {
             Phase::Connecting { .. } | Phase::Greeting { .. } => {
-                self.plan.tasks.clear();
+                self.config.tasks.clear();
                 self.with_outcome(|outcome| {
                     outcome.fatal.get_or_insert(failure);
                 });
@@ -395,8 +382,8 @@ impl ClientSession {
                 };
             }
             Phase::Working(_) => {
-                let unstarted = self.plan.tasks.len();
-                self.plan.tasks.clear();
+                let unstarted = self.config.tasks.len();
+                self.config.tasks.clear();
                 self.starved.clear();
                 let active: Vec<TaskId> = self.active.keys().copied().collect();
                 for id in active {
@@ -404,9 +391,9 @@ impl ClientSession {
                 }
                 if unstarted > 0 {
                     self.with_outcome(|outcome| {
-                        outcome.failures.insert(failure.exit);
+                        outcome.failures.insert(failure.kind);
                     });
-                    self.routes.job(
+                    self.pending.job(
                         Owner::Nobody,
                         Job::Complain(format!(
                             "{unstarted} more were not begun: {}",
@@ -419,39 +406,12 @@ impl ClientSession {
         }
     }
 
-    fn explain(&self, reason: &CloseReason) -> Failure {
-        let at = &self.plan.addresses;
+    fn explain(&self, reason: &CloseReason) -> Error {
         let connecting = matches!(self.phase, Phase::Connecting { .. });
-        let unreachable = |message: String| Failure::new(Exit::Unreachable, message);
-        match reason {
-            CloseReason::Lost | CloseReason::Timeout(Deadline::Link) if connecting => {
-                unreachable(format!(
-                    "no answer from {at}: is towpathd running there, and does the firewall let it through?"
-                ))
-            }
-            CloseReason::Lost => unreachable(format!("the connection to {at} was lost")),
-            CloseReason::Timeout(Deadline::Login) => {
-                Failure::new(Exit::LoginRefused, "the login took too long; try again")
-            }
-            CloseReason::Timeout(deadline) => unreachable(format!(
-                "the server at {at} was silent for too long during {deadline}"
-            )),
-            CloseReason::Peer | CloseReason::PeerError { .. } => {
-                unreachable(format!("the server at {at} ended the connection: {reason}"))
-            }
-            CloseReason::LoginFailed => Failure::new(
-                Exit::LoginRefused,
-                format!("login as {} refused", self.plan.user),
-            ),
-            CloseReason::Tls(_) => Failure::new(
-                Exit::Untrusted,
-                format!("no secure connection with {at}: {reason}"),
-            ),
-            CloseReason::Protocol(_) => Failure::verification(format!(
-                "the server at {at} does not follow the protocol: {reason}"
-            )),
-            CloseReason::Local => unreachable(format!("the connection to {at} was closed")),
-        }
+        let SessionConfig {
+            addresses, login, ..
+        } = &self.config;
+        closed::error(reason, addresses, &login.user, connecting)
     }
 }
 
@@ -466,7 +426,10 @@ impl Session for ClientSession {
                 return self.drain(now);
             }
             Inbound::Up { streams } => LinkChange::Up { streams },
-            Inbound::PathChanged(_) => LinkChange::PathChanged,
+            Inbound::PathChanged(path) => {
+                self.link.update(path);
+                LinkChange::PathChanged
+            }
             Inbound::PeerClosed => LinkChange::PeerClosed,
             Inbound::Lost(_) => LinkChange::Lost,
         };
@@ -482,11 +445,12 @@ impl Session for ClientSession {
     }
 
     fn handle_output(&mut self, ticket: Ticket, output: Output, now: Instant) {
-        match self.routes.outstanding.remove(&ticket) {
+        match self.pending.outstanding.remove(&ticket) {
             Some(Owner::Session) => self.dialogue_output(output, now),
             Some(Owner::Task(task)) => {
                 self.wake(task, now, |task, cx| task.handle_output(output, cx))
             }
+            Some(Owner::Commands) => self.handle_command(output),
             Some(Owner::Nobody) | None => {}
         }
         self.drain(now);
@@ -513,7 +477,7 @@ impl Session for ClientSession {
     }
 
     fn poll_job(&mut self) -> Option<(Ticket, Job)> {
-        self.routes.poll_job()
+        self.pending.poll_job()
     }
 
     fn poll_timeout(&self) -> Option<Instant> {
@@ -533,7 +497,7 @@ impl Session for ClientSession {
     }
 
     /// Also waits for the tasks' jobs: a file that is all here is still verified and renamed when
-    /// the connection is gone. A question to the person is not waited for.
+    /// the connection is gone. Neither an answer of the user nor a command is waited for.
     fn is_closed(&self) -> bool {
         let done = match self.phase {
             Phase::Over | Phase::Unreached => true,
@@ -542,9 +506,9 @@ impl Session for ClientSession {
             Phase::Connecting { .. } | Phase::Greeting { .. } => false,
         };
         done && self
-            .routes
+            .pending
             .outstanding
             .values()
-            .all(|owner| *owner == Owner::Session)
+            .all(|owner| matches!(owner, Owner::Session | Owner::Commands))
     }
 }

@@ -10,50 +10,46 @@ use std::time::Instant;
 
 use towpath_io_mio::Ticket;
 use towpath_protocol::client::{Connection, TransferEvent};
-use towpath_protocol::signed::{FilePath, ManifestHash, StoreId, UserId, UserName};
+use towpath_protocol::signed::{FilePath, ManifestHash, SignedManifest};
 use towpath_protocol::{Refusal, RefusalCode, Reply, Request, RequestId, TransferId, UsageError};
 
-use crate::exit::{Exit, Failure};
-use crate::session::jobs::{Job, Output};
-use crate::terminal::progress::Counters;
-
-/// Who is logged in, where.
-#[derive(Clone, Debug)]
-pub struct Login {
-    /// The server's store.
-    pub store: StoreId,
-    /// The user's id.
-    pub uid: UserId,
-    /// The user's name.
-    pub name: UserName,
-}
+use crate::error::{Error, ErrorKind};
+use crate::session::counters::Counters;
+use crate::session::job::{Job, Output};
+use crate::session::link::Link;
+use crate::session::login::Login;
 
 /// Whether a task goes on.
 #[derive(Debug)]
 #[must_use]
-pub enum Step {
+pub(crate) enum Step {
     /// It waits for something of its own.
     Running,
     /// It waits for a transfer stream, all of which are busy.
     NoStream,
     /// It ended.
-    Done(Result<(), Failure>),
+    Done(Result<(), Error>),
 }
 
 impl Step {
     /// Ended with `failure`.
-    pub fn failed(failure: Failure) -> Self {
+    pub(crate) fn failed(failure: Error) -> Self {
         Self::Done(Err(failure))
     }
 }
 
 /// One piece of work.
-pub trait Task: Send + std::fmt::Debug {
+pub(crate) trait Task: Send + std::fmt::Debug {
     /// What it is about, escaped, for messages.
     fn label(&self) -> String;
 
     /// Begins.
     fn start(&mut self, cx: &mut Context<'_>) -> Step;
+
+    /// The manifest of what was transferred, once the task ended well.
+    fn manifest(&self) -> Option<&SignedManifest> {
+        None
+    }
 
     /// Its job ended.
     fn handle_output(&mut self, output: Output, cx: &mut Context<'_>) -> Step;
@@ -74,52 +70,54 @@ pub trait Task: Send + std::fmt::Debug {
     }
 
     /// The connection is gone. A task that needs it no more goes on.
-    fn handle_closed(&mut self, failure: &Failure, _cx: &mut Context<'_>) -> Step {
+    fn handle_closed(&mut self, failure: &Error, _cx: &mut Context<'_>) -> Step {
         Step::failed(failure.clone())
     }
 }
 
 /// The server answered something that was not asked.
-pub fn unexpected(label: &str) -> Failure {
-    Failure::new(
-        Exit::Server,
+pub(crate) fn unexpected(label: &str) -> Error {
+    Error::new(
+        ErrorKind::Server,
         format!("{label}: the server answered something that was not asked"),
     )
 }
 
 /// Names a task within its session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct TaskId(pub u64);
+pub(crate) struct TaskId(pub(crate) u64);
 
-/// Whom a job's result is for.
+/// Which part of a session a job's result is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Owner {
+pub(crate) enum Owner {
     /// The session's own dialogue: trust and login.
     Session,
     /// A task.
     Task(TaskId),
-    /// Nobody: a message for the person.
+    /// Nobody: a message for the user.
     Nobody,
+    /// The session: the next command of a [`Client`](crate::Client).
+    Commands,
 }
 
 /// Jobs on their way, and who waits for what.
 #[derive(Debug, Default)]
-pub struct Routes {
+pub(crate) struct Pending {
     jobs: VecDeque<(Ticket, Job)>,
     last_ticket: u64,
     /// Jobs not yet answered.
-    pub outstanding: BTreeMap<Ticket, Owner>,
+    pub(crate) outstanding: BTreeMap<Ticket, Owner>,
     /// Requests not yet answered.
-    pub requests: BTreeMap<RequestId, TaskId>,
+    pub(crate) requests: BTreeMap<RequestId, TaskId>,
     /// Transfers not yet ended.
-    pub transfers: BTreeMap<TransferId, TaskId>,
+    pub(crate) transfers: BTreeMap<TransferId, TaskId>,
     /// Tasks born of tasks.
-    pub spawned: Vec<Box<dyn Task>>,
+    pub(crate) spawned: Vec<Box<dyn Task>>,
 }
 
-impl Routes {
+impl Pending {
     /// Queues a job.
-    pub fn job(&mut self, owner: Owner, job: Job) {
+    pub(crate) fn job(&mut self, owner: Owner, job: Job) {
         self.last_ticket += 1;
         let ticket = Ticket(self.last_ticket);
         self.outstanding.insert(ticket, owner);
@@ -127,57 +125,58 @@ impl Routes {
     }
 
     /// The next job for a worker.
-    pub fn poll_job(&mut self) -> Option<(Ticket, Job)> {
+    pub(crate) fn poll_job(&mut self) -> Option<(Ticket, Job)> {
         self.jobs.pop_front()
     }
 }
 
 /// What a task sees of its session while it is awake.
-pub struct Context<'a> {
-    pub(super) connection: &'a mut Connection,
-    pub(super) routes: &'a mut Routes,
-    pub(super) counters: &'a Arc<Counters>,
-    pub(super) task: TaskId,
+pub(crate) struct Context<'a> {
+    pub(crate) connection: &'a mut Connection,
+    pub(crate) pending: &'a mut Pending,
+    pub(crate) counters: &'a Arc<Counters>,
+    pub(crate) link: &'a Link,
+    pub(crate) task: TaskId,
     /// Who is logged in.
-    pub login: &'a Login,
-    /// The time.
-    pub now: Instant,
+    pub(crate) login: &'a Login,
+    pub(crate) now: Instant,
 }
 
 impl Context<'_> {
     /// Gives a job to a worker; its result comes to this task.
-    pub fn job(&mut self, job: Job) {
-        self.routes.job(Owner::Task(self.task), job);
+    pub(crate) fn job(&mut self, job: Job) {
+        self.pending.job(Owner::Task(self.task), job);
     }
 
     /// Asks the server; the reply comes to this task.
     ///
     /// # Errors
     /// When the connection takes no more requests.
-    pub fn request(&mut self, request: Request) -> Result<(), Failure> {
+    pub(crate) fn request(&mut self, request: Request) -> Result<(), Error> {
         let id = self
             .connection
             .request(request)
             .map_err(|e| refused_here(&e))?;
-        self.routes.requests.insert(id, self.task);
+        self.pending.requests.insert(id, self.task);
         Ok(())
     }
 
     /// Adds a task behind those that wait.
-    pub fn spawn(&mut self, task: Box<dyn Task>) {
-        self.routes.spawned.push(task);
+    #[cfg(feature = "cli")]
+    pub(crate) fn spawn(&mut self, task: Box<dyn Task>) {
+        self.pending.spawned.push(task);
     }
 
     /// Starts a download; `None` when all streams are busy.
     ///
     /// # Errors
     /// When the connection is not ready for transfers.
-    pub fn get(
+    pub(crate) fn get(
         &mut self,
         path: &FilePath,
         offset: u64,
         manifest: Option<ManifestHash>,
-    ) -> Result<Option<TransferId>, Failure> {
+    ) -> Result<Option<TransferId>, Error> {
         let started = self.connection.get(path.clone(), offset, manifest);
         self.started(started)
     }
@@ -186,12 +185,12 @@ impl Context<'_> {
     ///
     /// # Errors
     /// When the connection is not ready for transfers.
-    pub fn put(
+    pub(crate) fn put(
         &mut self,
         path: &FilePath,
         size_hint: u64,
         replace_damaged: bool,
-    ) -> Result<Option<TransferId>, Failure> {
+    ) -> Result<Option<TransferId>, Error> {
         let path = path.clone();
         let started = if replace_damaged {
             self.connection.put_replacing_damaged(path, size_hint)
@@ -202,8 +201,8 @@ impl Context<'_> {
     }
 
     /// Gives up a transfer of this task.
-    pub fn abort(&mut self, transfer: TransferId, why: &str) {
-        if self.routes.transfers.remove(&transfer).is_some() {
+    pub(crate) fn abort(&mut self, transfer: TransferId, why: &str) {
+        if self.pending.transfers.remove(&transfer).is_some() {
             self.connection
                 .abort(transfer, Refusal::new(RefusalCode::Cancelled, why));
         }
@@ -211,22 +210,22 @@ impl Context<'_> {
 
     /// The progress counters.
     #[must_use]
-    pub fn counters(&self) -> &Counters {
+    pub(crate) fn counters(&self) -> &Counters {
         self.counters
     }
 
     /// The connection, to write and to grant credit.
-    pub fn connection(&mut self) -> &mut Connection {
+    pub(crate) fn connection(&mut self) -> &mut Connection {
         self.connection
     }
 
     fn started(
         &mut self,
         started: Result<TransferId, UsageError>,
-    ) -> Result<Option<TransferId>, Failure> {
+    ) -> Result<Option<TransferId>, Error> {
         match started {
             Ok(transfer) => {
-                self.routes.transfers.insert(transfer, self.task);
+                self.pending.transfers.insert(transfer, self.task);
                 Ok(Some(transfer))
             }
             Err(UsageError::NoFreeStream) => Ok(None),
@@ -235,9 +234,9 @@ impl Context<'_> {
     }
 }
 
-fn refused_here(error: &UsageError) -> Failure {
-    Failure::new(
-        Exit::Unreachable,
+fn refused_here(error: &UsageError) -> Error {
+    Error::new(
+        ErrorKind::Unreachable,
         format!("the connection cannot take the request: {error}"),
     )
 }

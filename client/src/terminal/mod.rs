@@ -1,24 +1,23 @@
-//! The person: questions, secrets and messages.
+//! The terminal: questions, secrets, messages and results.
 //!
-//! Only workers call this: a question may take minutes, and the connection lives on meanwhile.
 //! Questions go to the controlling terminal, never to standard input, which may be a file being
 //! sent.
 
-pub mod progress;
+pub(crate) mod progress;
 
-use std::fmt;
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use nix::sys::termios::{self, SetArg, Termios};
 use towpath_protocol::Escaped;
 use zeroize::Zeroizing;
 
-use crate::exit::{Exit, Failure};
-use crate::limits::{MAX_ATTEMPTS, MAX_SECRET_FILE};
+use crate::cli::Cli;
+use crate::error::{Error, ErrorKind};
+use crate::interaction::Interaction;
+use crate::limits::MAX_ATTEMPTS;
+use crate::session::meter::TransferReport;
 use crate::terminal::progress::Progress;
 
 const TTY: &str = "/dev/tty";
@@ -28,6 +27,7 @@ const TTY: &str = "/dev/tty";
 pub struct Terminal {
     interactive: bool,
     quiet: bool,
+    stats: bool,
     progress: Progress,
     /// One question at a time.
     asking: Mutex<()>,
@@ -38,15 +38,15 @@ pub struct Terminal {
 }
 
 impl Terminal {
-    /// A terminal is asked only when a person sits at it: standard input or standard error is one,
-    /// and `batch` is off.
-    #[must_use]
-    pub fn new(batch: bool, quiet: bool, progress: Progress) -> Self {
-        let person = io::stdin().is_terminal() || io::stderr().is_terminal();
-        let interactive = !batch && person && File::open(TTY).is_ok();
+    /// The process's terminal. It is asked only when standard input or standard error is a terminal
+    /// and `--batch` is not given.
+    pub(crate) fn new(cli: &Cli, progress: Progress) -> Self {
+        let terminal = io::stdin().is_terminal() || io::stderr().is_terminal();
+        let interactive = !cli.common.batch && terminal && File::open(TTY).is_ok();
         Self {
             interactive,
-            quiet,
+            quiet: cli.common.quiet,
+            stats: cli.stats(),
             progress,
             asking: Mutex::new(()),
             saved: Mutex::new(None),
@@ -54,12 +54,13 @@ impl Terminal {
         }
     }
 
-    /// Nobody to ask; results and messages are kept, in their order, for [`Terminal::record`].
+    /// Asks nothing, and keeps results and messages in their order for [`Terminal::record`].
     #[must_use]
-    pub fn recording(quiet: bool) -> Self {
+    pub fn recording(cli: &Cli) -> Self {
         Self {
+            interactive: false,
             record: Some(Mutex::default()),
-            ..Self::new(true, quiet, Progress::hidden())
+            ..Self::new(cli, Progress::hidden())
         }
     }
 
@@ -74,54 +75,19 @@ impl Terminal {
         })
     }
 
-    /// Whether there is somebody to ask.
-    #[must_use]
-    pub fn is_interactive(&self) -> bool {
-        self.interactive
-    }
-
-    /// The counters behind the progress display.
-    #[must_use]
-    pub fn progress(&self) -> &Progress {
+    /// The progress display.
+    pub(crate) fn progress(&self) -> &Progress {
         &self.progress
     }
 
-    /// Says something worth knowing, unless `--quiet`.
-    pub fn note(&self, message: impl fmt::Display) {
-        if !self.quiet {
-            self.warn(message);
-        }
-    }
-
-    /// Says something that must be known.
-    pub fn warn(&self, message: impl fmt::Display) {
-        let message = message.to_string();
-        self.warn_raw(&format!("towpath: {}\n", Escaped(&message)));
-    }
-
     /// Writes to standard error as it is.
-    pub fn warn_raw(&self, text: &str) {
+    fn write_error(&self, text: &str) {
         if self.keep(text) {
             return;
         }
         // Standard error may be closed; then there is nobody to tell.
         self.progress
             .suspend(|| io::stderr().write_all(text.as_bytes()).unwrap_or(()));
-    }
-
-    /// Writes a result to standard output.
-    ///
-    /// # Errors
-    /// What the system says, among it a broken pipe.
-    pub fn print(&self, text: &[u8]) -> io::Result<()> {
-        if self.keep(&String::from_utf8_lossy(text)) {
-            return Ok(());
-        }
-        self.progress.suspend(|| {
-            let mut out = io::stdout().lock();
-            out.write_all(text)?;
-            out.flush()
-        })
     }
 
     /// Keeps `text` if this terminal records; false if it shows.
@@ -136,14 +102,48 @@ impl Terminal {
         true
     }
 
-    /// Asks a question that only the words `yes` or `no` answer.
+    /// Takes the progress line off, at the end.
+    pub(crate) fn finish(&self) {
+        self.progress.clear();
+    }
+
+    /// Gives the terminal back as it was, when the process ends in the middle of something, and
+    /// says why.
     ///
-    /// # Errors
-    /// A local [`Failure`] when the terminal fails.
-    pub fn confirm(&self, question: &str) -> Result<bool, Failure> {
+    /// Waits for no lock but that of the settings: a question or a stopped terminal may hold the
+    /// others.
+    pub(crate) fn interrupt(&self, message: &str) {
+        let settings = self.saved().take();
+        if let Some(settings) = settings
+            && let Ok(tty) = File::open(TTY)
+        {
+            // It fails only when the terminal is gone.
+            termios::tcsetattr(tty, SetArg::TCSANOW, &settings).unwrap_or(());
+        }
+        let text = format!("\ntowpath: {message}\n");
+        // Nobody is there to be told when this fails.
+        nix::unistd::write(io::stderr(), text.as_bytes()).unwrap_or(0);
+    }
+
+    fn one(&self) -> MutexGuard<'_, ()> {
+        self.asking.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn saved(&self) -> MutexGuard<'_, Option<Termios>> {
+        self.saved.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Interaction for Terminal {
+    fn is_interactive(&self) -> bool {
+        self.interactive
+    }
+
+    /// Only the words `yes` and `no` are answers.
+    fn confirm(&self, question: &str) -> Result<bool, Error> {
         let _one = self.one();
         self.progress.suspend(|| {
-            let fail = |e: io::Error| Failure::io("ask on", TTY, &e);
+            let fail = |e: io::Error| Error::io("ask on", TTY, &e);
             let mut tty = OpenOptions::new()
                 .read(true)
                 .write(true)
@@ -171,11 +171,8 @@ impl Terminal {
         })
     }
 
-    /// Asks for a secret without showing it.
-    ///
-    /// # Errors
-    /// A local [`Failure`] when the terminal fails.
-    pub fn secret(&self, prompt: &str) -> Result<Zeroizing<String>, Failure> {
+    /// What is typed is not shown.
+    fn secret(&self, prompt: &str) -> Result<Zeroizing<String>, Error> {
         let _one = self.one();
         self.progress.suspend(|| {
             *self.saved() = File::open(TTY)
@@ -185,109 +182,45 @@ impl Terminal {
             *self.saved() = None;
             typed.map_err(|e| match e.kind() {
                 // rpassword has sent the signal too; whichever comes first, the code is the same.
-                io::ErrorKind::Interrupted => Failure::new(Exit::Interrupted, "interrupted"),
-                _ => Failure::io("ask on", TTY, &e),
+                io::ErrorKind::Interrupted => Error::new(ErrorKind::Interrupted, "interrupted"),
+                _ => Error::io("ask on", TTY, &e),
             })
         })
     }
 
-    /// Takes the progress line off, at the end.
-    pub fn finish(&self) {
-        self.progress.clear();
-    }
-
-    /// Gives the terminal back as it was, when the process ends in the middle of something, and
-    /// says why.
-    ///
-    /// Waits for no lock but that of the settings: a question or a stopped terminal may hold the
-    /// others.
-    pub fn interrupt(&self, message: &str) {
-        let settings = self.saved().take();
-        if let Some(settings) = settings
-            && let Ok(tty) = File::open(TTY)
-        {
-            // It fails only when the terminal is gone.
-            termios::tcsetattr(tty, SetArg::TCSANOW, &settings).unwrap_or(());
+    /// Nothing with `--quiet`.
+    fn note(&self, message: &str) {
+        if !self.quiet {
+            self.warn(message);
         }
-        let text = format!("\ntowpath: {message}\n");
-        // Nobody is there to be told when this fails.
-        nix::unistd::write(io::stderr(), text.as_bytes()).unwrap_or(0);
     }
 
-    fn one(&self) -> MutexGuard<'_, ()> {
-        self.asking.lock().unwrap_or_else(PoisonError::into_inner)
+    fn warn(&self, message: &str) {
+        self.write_error(&format!("towpath: {}\n", Escaped(message)));
     }
 
-    fn saved(&self) -> MutexGuard<'_, Option<Termios>> {
-        self.saved.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Reads the first line of a secret's file, or of standard input for `-`. The line may end in LF or
-/// CR LF.
-///
-/// # Errors
-/// A local [`Failure`] when it cannot be read, is too long, or is not UTF-8.
-pub fn read_secret(path: &Path, terminal: &Terminal) -> Result<Zeroizing<String>, Failure> {
-    let mut bytes = Zeroizing::new(Vec::with_capacity(
-        usize::try_from(MAX_SECRET_FILE).unwrap_or(0) + 1,
-    ));
-    let name = path.display();
-    let fail = |e: io::Error| Failure::io("read", path.display(), &e);
-    if path == Path::new("-") {
-        io::stdin()
-            .lock()
-            .take(MAX_SECRET_FILE + 1)
-            .read_to_end(&mut bytes)
-            .map_err(fail)?;
-    } else {
-        let file = File::open(path).map_err(fail)?;
-        let meta = file.metadata().map_err(fail)?;
-        if meta.is_file() && meta.mode() & 0o077 != 0 {
-            terminal.warn(format_args!(
-                "{name} can be read by others (mode {:o}); run `chmod 600` on it",
-                meta.permissions().mode() & 0o777
-            ));
+    /// With `--stats` also prints the statistics: to standard output, unless the file went there.
+    fn transferred(&self, report: &TransferReport) {
+        self.note(&report.summary());
+        if !self.stats {
+            return;
         }
-        file.take(MAX_SECRET_FILE + 1)
-            .read_to_end(&mut bytes)
-            .map_err(fail)?;
-    }
-    if bytes.len() as u64 > MAX_SECRET_FILE {
-        return Err(Failure::local(format!(
-            "{name} is longer than {MAX_SECRET_FILE} bytes: it is not a password file"
-        )));
-    }
-    let line = bytes.split(|&b| b == b'\n').next().unwrap_or_default();
-    let line = line.strip_suffix(b"\r").unwrap_or(line);
-    let text = std::str::from_utf8(line)
-        .map_err(|_| Failure::local(format!("{name} is not UTF-8 text")))?;
-    Ok(Zeroizing::new(text.to_owned()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_secret_is_the_first_line() {
-        let terminal = Terminal::new(true, true, Progress::hidden());
-        let file = tempfile::NamedTempFile::new().unwrap();
-        for (content, secret) in [
-            ("pass word\n", "pass word"),
-            ("x\r\ny\n", "x"),
-            ("", ""),
-            (" s ", " s "),
-        ] {
-            std::fs::write(file.path(), content).unwrap();
-            assert_eq!(
-                read_secret(file.path(), &terminal).unwrap().as_str(),
-                secret
-            );
+        let lines = report.statistics();
+        if report.to_output {
+            self.write_error(&lines);
+        } else if let Err(e) = self.print(lines.as_bytes()) {
+            self.warn(&Error::io("write", "standard output", &e).message);
         }
-        std::fs::write(file.path(), vec![b'x'; 5000]).unwrap();
-        assert!(read_secret(file.path(), &terminal).is_err());
-        std::fs::write(file.path(), [0xff]).unwrap();
-        assert!(read_secret(file.path(), &terminal).is_err());
+    }
+
+    fn print(&self, text: &[u8]) -> io::Result<()> {
+        if self.keep(&String::from_utf8_lossy(text)) {
+            return Ok(());
+        }
+        self.progress.suspend(|| {
+            let mut out = io::stdout().lock();
+            out.write_all(text)?;
+            out.flush()
+        })
     }
 }

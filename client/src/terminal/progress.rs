@@ -3,48 +3,18 @@
 //! The session only counts; a thread of the display looks at the counters now and then. So a
 //! terminal that is stopped (`Ctrl-S`) stops the display and nothing else.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::limits::PROGRESS_TICK;
-
-/// Counts of one command, shared by the session and the display.
-#[derive(Debug, Default)]
-pub struct Counters {
-    bytes: AtomicU64,
-    bytes_wanted: AtomicU64,
-    files: AtomicU64,
-    files_wanted: AtomicU64,
-}
-
-impl Counters {
-    /// One more file is to be transferred.
-    pub fn want_file(&self) {
-        self.files_wanted.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// So many more bytes are to be transferred.
-    pub fn want_bytes(&self, bytes: u64) {
-        self.bytes_wanted.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    /// So many bytes were transferred.
-    pub fn add_bytes(&self, bytes: u64) {
-        self.bytes.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    /// A file was transferred, or failed.
-    pub fn end_file(&self) {
-        self.files.fetch_add(1, Ordering::Relaxed);
-    }
-}
+use crate::session::counters::Counters;
 
 /// The display, or its absence.
 #[derive(Debug)]
-pub struct Progress {
+pub(crate) struct Progress {
     counters: Arc<Counters>,
     bar: Option<ProgressBar>,
     stop: Arc<AtomicBool>,
@@ -53,8 +23,7 @@ pub struct Progress {
 
 impl Progress {
     /// Counts without showing.
-    #[must_use]
-    pub fn hidden() -> Self {
+    pub(crate) fn hidden() -> Self {
         Self {
             counters: Arc::default(),
             bar: None,
@@ -64,8 +33,7 @@ impl Progress {
     }
 
     /// Shows one line on standard error; nothing is drawn before the first byte is wanted.
-    #[must_use]
-    pub fn shown() -> Self {
+    pub(crate) fn shown() -> Self {
         let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
         let template =
             "{bar:24} {bytes:>11} of {total_bytes:<11} {binary_bytes_per_sec:>13}  {eta:>4}  {msg}";
@@ -89,13 +57,12 @@ impl Progress {
     }
 
     /// The counters that the session advances.
-    #[must_use]
-    pub fn counters(&self) -> &Arc<Counters> {
+    pub(crate) fn counters(&self) -> &Arc<Counters> {
         &self.counters
     }
 
     /// Runs `f` with the line taken off the terminal.
-    pub fn suspend<T>(&self, f: impl FnOnce() -> T) -> T {
+    pub(crate) fn suspend<T>(&self, f: impl FnOnce() -> T) -> T {
         match &self.bar {
             Some(bar) => bar.suspend(f),
             None => f(),
@@ -103,7 +70,7 @@ impl Progress {
     }
 
     /// Takes the line off for good.
-    pub fn clear(&self) {
+    pub(crate) fn clear(&self) {
         self.stop.store(true, Ordering::Relaxed);
         let thread = self
             .thread
@@ -123,16 +90,13 @@ impl Progress {
 
 fn draw(bar: &ProgressBar, counters: &Counters, stop: &AtomicBool) {
     while !stop.load(Ordering::Relaxed) {
-        let files_wanted = counters.files_wanted.load(Ordering::Relaxed);
+        let files_wanted = counters.files_wanted();
         if files_wanted > 0 {
-            let done = counters.bytes.load(Ordering::Relaxed);
-            bar.set_length(counters.bytes_wanted.load(Ordering::Relaxed).max(done));
+            let done = counters.bytes();
+            bar.set_length(counters.bytes_wanted().max(done));
             bar.set_position(done);
             if files_wanted > 1 {
-                bar.set_message(format!(
-                    "{} of {files_wanted} files",
-                    counters.files.load(Ordering::Relaxed)
-                ));
+                bar.set_message(format!("{} of {files_wanted} files", counters.files()));
             }
         }
         std::thread::park_timeout(PROGRESS_TICK);

@@ -1,7 +1,7 @@
 use towpath_protocol::signed::{Blake3Hash, FilePath, StoreId, Timestamp, UserId, UserName};
 
 use super::*;
-use crate::exit::Exit;
+use crate::error::ErrorKind;
 
 fn manifest(content: &[u8], mode: u32) -> Manifest {
     Manifest {
@@ -87,7 +87,10 @@ fn too_much_too_little_and_other_content_fail_and_leave_nothing() {
         let mut file = Receiving::open(&target(&path)).unwrap();
         file.begin(&manifest, 0).unwrap();
         file.write(&chunks(wrong), &manifest).unwrap();
-        assert_eq!(file.verify(&manifest).unwrap_err().exit, Exit::Verification);
+        assert_eq!(
+            file.verify(&manifest).unwrap_err().kind,
+            ErrorKind::Verification
+        );
         file.abandon(false).unwrap();
         assert!(names(dir.path()).is_empty());
     }
@@ -95,8 +98,8 @@ fn too_much_too_little_and_other_content_fail_and_leave_nothing() {
     file.begin(&manifest, 0).unwrap();
     let long = [content.as_slice(), b"x"].concat();
     assert_eq!(
-        file.write(&chunks(&long), &manifest).unwrap_err().exit,
-        Exit::Verification
+        file.write(&chunks(&long), &manifest).unwrap_err().kind,
+        ErrorKind::Verification
     );
 }
 
@@ -172,7 +175,10 @@ fn no_download_takes_the_place_of_another_one_s_partial() {
     )
     .unwrap();
     file.verify(&signed).unwrap();
-    assert_eq!(file.publish(&signed, 0o022).unwrap_err().exit, Exit::Local);
+    assert_eq!(
+        file.publish(&signed, 0o022).unwrap_err().kind,
+        ErrorKind::Local
+    );
     assert!(!path.exists());
 }
 
@@ -186,8 +192,8 @@ fn links_and_directories_are_never_replaced() {
         assert_eq!(
             Receiving::open(&target(&dir.path().join(name)))
                 .unwrap_err()
-                .exit,
-            Exit::Local,
+                .kind,
+            ErrorKind::Local,
             "{name}"
         );
     }

@@ -80,16 +80,16 @@ fn first_sight_then_known_and_it_lasts() {
     let (_dir, config_dir, mut pins) = fresh();
     assert_eq!(
         pins.record(&signed(&ALICE, "a b/ü", 1, 0), STRICT).unwrap(),
-        Sight::First
+        SignerStatus::FirstUse
     );
     assert_eq!(
         pins.record(&signed(&ALICE, "c", 1, 0), STRICT).unwrap(),
-        Sight::Known
+        SignerStatus::Known
     );
     let mut pins = again(&config_dir);
     assert_eq!(
         pins.record(&signed(&ALICE, "a b/ü", 2, 1), STRICT).unwrap(),
-        Sight::Known
+        SignerStatus::Known
     );
     assert_eq!(
         pins.path(&FilePath::parse("a b/ü").unwrap())
@@ -106,12 +106,12 @@ fn a_lower_version_and_a_changed_one_are_refused() {
     let path = FilePath::parse("f").unwrap();
     for wrong in [signed(&ALICE, "f", 2, 0), signed(&ALICE, "f", 3, 1)] {
         assert_eq!(
-            pins.record(&wrong, STRICT).unwrap_err().exit,
-            Exit::Verification
+            pins.record(&wrong, STRICT).unwrap_err().kind,
+            ErrorKind::Verification
         );
         assert_eq!(
-            pins.record(&wrong, SIGNER).unwrap_err().exit,
-            Exit::Verification
+            pins.record(&wrong, SIGNER).unwrap_err().kind,
+            ErrorKind::Verification
         );
         assert!(
             pins.check_version(
@@ -135,19 +135,19 @@ fn a_new_signer_needs_the_flag_once() {
         pins.record(&signed(&ALICE, "f", 1, 0), STRICT).unwrap();
         let next = signed(newcomer, "f", 2, 1);
         assert_eq!(
-            pins.record(&next, STRICT).unwrap_err().exit,
-            Exit::Verification,
+            pins.record(&next, STRICT).unwrap_err().kind,
+            ErrorKind::Verification,
             "{}",
             newcomer.name
         );
         assert_eq!(
-            pins.record(&next, ROLLBACK).unwrap_err().exit,
-            Exit::Verification
+            pins.record(&next, ROLLBACK).unwrap_err().kind,
+            ErrorKind::Verification
         );
-        assert_eq!(pins.record(&next, SIGNER).unwrap(), Sight::Accepted);
+        assert_eq!(pins.record(&next, SIGNER).unwrap(), SignerStatus::Accepted);
         assert_eq!(
             again(&config_dir).record(&next, STRICT).unwrap(),
-            Sight::Known
+            SignerStatus::Known
         );
     }
 }
@@ -162,7 +162,7 @@ fn a_new_key_is_refused_on_another_path_too() {
     );
     assert_eq!(
         pins.record(&signed(&BOB, "g", 1, 0), STRICT).unwrap(),
-        Sight::First
+        SignerStatus::FirstUse
     );
 }
 
@@ -176,7 +176,7 @@ fn an_accepted_key_of_the_same_user_serves_old_paths() {
     assert_eq!(
         pins.record(&signed(&ALICE_NEW_KEY, "g", 2, 0), STRICT)
             .unwrap(),
-        Sight::Known
+        SignerStatus::Known
     );
 }
 

@@ -1,27 +1,29 @@
-//! Downloads: one file, or every file below a prefix.
+//! The download of one file.
 
 use std::collections::VecDeque;
 use std::mem;
-use std::path::PathBuf;
 
+use towpath_protocol::Escaped;
 use towpath_protocol::channel::{CHUNK_LEN, Chunk};
 use towpath_protocol::client::TransferEvent;
 use towpath_protocol::signed::{Content, FilePath, SignedManifest};
-use towpath_protocol::{Escaped, ListEntry, Refusal, RefusalCode, Reply, Request, TransferId};
+use towpath_protocol::{RefusalCode, TransferId};
 
-use crate::exit::{Exit, Failure};
-use crate::limits::{BATCH_CHUNKS, LIST_PAGE, MAX_FILES};
+use crate::error::{Error, ErrorKind};
+use crate::limits::BATCH_CHUNKS;
 use crate::local::download::{Receiving, Target};
-use crate::session::jobs::{Job, Output};
+use crate::session::job::{Job, Output};
 use crate::session::meter::{Direction, Meter};
 use crate::session::task::{Context, Step, Task, unexpected};
 
 /// Gets one file.
 #[derive(Debug)]
-pub struct Get {
+pub(crate) struct Get {
     path: FilePath,
     target: Target,
     state: State,
+    /// What was downloaded, once all of it is here.
+    downloaded: Option<SignedManifest>,
 }
 
 #[derive(Debug)]
@@ -53,12 +55,12 @@ enum State {
     Publishing,
     /// It failed while a job holds the file.
     Failing {
-        failure: Failure,
+        failure: Error,
         keep: bool,
     },
     /// It failed, and a job puts the partial in order.
     Abandoning {
-        failure: Failure,
+        failure: Error,
     },
     Over,
 }
@@ -74,12 +76,12 @@ struct Flow {
 
 impl Get {
     /// Will get `path` to `target`.
-    #[must_use]
-    pub fn new(path: FilePath, target: Target) -> Self {
+    pub(crate) fn new(path: FilePath, target: Target) -> Self {
         Self {
             path,
             target,
             state: State::New,
+            downloaded: None,
         }
     }
 
@@ -121,12 +123,15 @@ impl Get {
                 signed: signed.clone(),
             });
         } else if flow.complete {
-            let report = flow.meter.report(Direction::Get, self.path.as_str());
+            let mut report = flow
+                .meter
+                .report(Direction::Get, self.path.as_str(), cx.link);
+            report.to_output = !matches!(self.target, Target::File { .. });
+            self.downloaded = Some(signed.clone());
             cx.job(Job::Publish {
                 file: held,
                 signed: signed.clone(),
                 report,
-                to_output: !matches!(self.target, Target::File { .. }),
             });
             self.state = State::Publishing;
         } else {
@@ -136,7 +141,7 @@ impl Get {
     }
 
     /// Fails whatever the state: at once, or as soon as the job that holds the file is back.
-    fn fail(&mut self, failure: Failure, keep: bool, cx: &mut Context<'_>) -> Step {
+    fn fail(&mut self, failure: Error, keep: bool, cx: &mut Context<'_>) -> Step {
         match mem::replace(&mut self.state, State::Over) {
             State::Waiting { file } => self.abandon(file, failure, keep, cx),
             State::Asked { flow, file }
@@ -175,12 +180,12 @@ impl Get {
     fn abandon(
         &mut self,
         file: Receiving,
-        failure: Failure,
+        failure: Error,
         keep: bool,
         cx: &mut Context<'_>,
     ) -> Step {
         // What does not verify must not be the start of the next attempt.
-        let keep = keep && failure.exit != Exit::Verification;
+        let keep = keep && failure.kind != ErrorKind::Verification;
         cx.job(Job::Abandon { file, keep });
         self.state = State::Abandoning { failure };
         Step::Running
@@ -214,6 +219,10 @@ impl Get {
 impl Task for Get {
     fn label(&self) -> String {
         Escaped(self.path.as_str()).to_string()
+    }
+
+    fn manifest(&self) -> Option<&SignedManifest> {
+        self.downloaded.as_ref()
     }
 
     fn start(&mut self, cx: &mut Context<'_>) -> Step {
@@ -335,7 +344,7 @@ impl Task for Get {
             }
             TransferEvent::Aborted(refusal) => {
                 let keep = refusal.code != RefusalCode::Corrupt;
-                self.fail(Failure::refused(self.path.as_str(), &refusal), keep, cx)
+                self.fail(Error::refused(self.path.as_str(), &refusal), keep, cx)
             }
             TransferEvent::PutAccepted { .. }
             | TransferEvent::Writable
@@ -344,7 +353,7 @@ impl Task for Get {
         }
     }
 
-    fn handle_closed(&mut self, failure: &Failure, cx: &mut Context<'_>) -> Step {
+    fn handle_closed(&mut self, failure: &Error, cx: &mut Context<'_>) -> Step {
         let arrived = match &self.state {
             State::Checking { flow, .. } | State::Flowing { flow, .. } => flow.complete,
             State::Publishing => true,
@@ -363,130 +372,10 @@ impl Task for Get {
         } else {
             String::new()
         };
-        let failure = Failure::new(
-            failure.exit,
+        let failure = Error::new(
+            failure.kind,
             format!("{}: {}{advice}", self.label(), failure.message),
         );
         self.fail(failure, true, cx)
-    }
-}
-
-/// Gets every file below a prefix.
-#[derive(Debug)]
-pub struct GetTree {
-    prefix: String,
-    directory: PathBuf,
-    /// What to get instead when there is nothing below the prefix: the file of that name.
-    file: Option<(FilePath, PathBuf)>,
-    found: usize,
-    last: Option<FilePath>,
-}
-
-impl GetTree {
-    /// Will get all below `prefix` (empty, or ending in `/`) into `directory`, or else `file` to
-    /// its target.
-    #[must_use]
-    pub fn new(prefix: String, directory: PathBuf, file: Option<(FilePath, PathBuf)>) -> Self {
-        Self {
-            prefix,
-            directory,
-            file,
-            found: 0,
-            last: None,
-        }
-    }
-
-    fn ask(&mut self, cx: &mut Context<'_>) -> Step {
-        match cx.request(Request::List {
-            prefix: self.prefix.clone(),
-            after: self.last.clone(),
-            limit: LIST_PAGE,
-        }) {
-            Ok(()) => Step::Running,
-            Err(failure) => Step::failed(failure),
-        }
-    }
-
-    fn take(&mut self, entry: ListEntry, cx: &mut Context<'_>) -> Result<(), Failure> {
-        let below = entry.path.as_str().strip_prefix(self.prefix.as_str());
-        let ascending = self
-            .last
-            .as_ref()
-            .is_none_or(|last| entry.path.as_str() > last.as_str());
-        let Some(below) = below.filter(|below| !below.is_empty() && ascending) else {
-            return Err(unexpected(&self.label()));
-        };
-        self.found += 1;
-        if self.found > MAX_FILES {
-            return Err(Failure::usage(format!(
-                "{}: more than {MAX_FILES} files; get them in parts",
-                self.label()
-            )));
-        }
-        // A stored path has no `..`, no empty part and no leading `/`, so it stays below the
-        // directory.
-        let path = self.directory.join(below);
-        self.last = Some(entry.path.clone());
-        cx.spawn(Box::new(Get::new(
-            entry.path,
-            Target::File {
-                path,
-                make_parents: true,
-            },
-        )));
-        Ok(())
-    }
-}
-
-impl Task for GetTree {
-    fn label(&self) -> String {
-        if self.prefix.is_empty() {
-            "/".to_owned()
-        } else {
-            Escaped(&self.prefix).to_string()
-        }
-    }
-
-    fn start(&mut self, cx: &mut Context<'_>) -> Step {
-        self.ask(cx)
-    }
-
-    fn handle_output(&mut self, _output: Output, _cx: &mut Context<'_>) -> Step {
-        Step::failed(unexpected(&self.label()))
-    }
-
-    fn handle_reply(&mut self, result: Result<Reply, Refusal>, cx: &mut Context<'_>) -> Step {
-        let (entries, more) = match result {
-            Ok(Reply::List { entries, more }) => (entries, more),
-            Ok(_) => return Step::failed(unexpected(&self.label())),
-            Err(refusal) => return Step::failed(Failure::refused(&self.label(), &refusal)),
-        };
-        let stuck = more && entries.is_empty();
-        for entry in entries {
-            if let Err(failure) = self.take(entry, cx) {
-                return Step::failed(failure);
-            }
-        }
-        if stuck {
-            Step::failed(unexpected(&self.label()))
-        } else if more {
-            self.ask(cx)
-        } else if let Some((path, target)) = self.file.take().filter(|_| self.found == 0) {
-            cx.spawn(Box::new(Get::new(
-                path,
-                Target::File {
-                    path: target,
-                    make_parents: false,
-                },
-            )));
-            Step::Done(Ok(()))
-        } else if self.found == 0 {
-            Step::failed(Failure::new(
-                Exit::NotFound,
-                format!("{}: there is no file below it on the server", self.label()),
-            ))
-        } else {
-            Step::Done(Ok(()))
-        }
     }
 }

@@ -3,13 +3,13 @@
 use towpath_protocol::signed::{KeyAction, KeyStatement, PublicKey, UserName};
 use towpath_protocol::{KeyEntry, Refusal, Reply, Request};
 
-use crate::exit::{Exit, Failure};
-use crate::session::jobs::{Job, Output};
+use crate::error::{Error, ErrorKind};
+use crate::session::job::{Job, Output};
 use crate::session::task::{Context, Step, Task, unexpected};
 
 /// Says who is logged in.
 #[derive(Debug)]
-pub struct Whoami;
+pub(crate) struct Whoami;
 
 impl Task for Whoami {
     fn label(&self) -> String {
@@ -40,7 +40,7 @@ impl Task for Whoami {
                 Step::Running
             }
             Ok(_) => Step::failed(unexpected("whoami")),
-            Err(refusal) => Step::failed(Failure::refused("whoami", &refusal)),
+            Err(refusal) => Step::failed(Error::refused("whoami", &refusal)),
         }
     }
 
@@ -54,14 +54,13 @@ impl Task for Whoami {
 
 /// Lists the keys of a user.
 #[derive(Debug)]
-pub struct ListKeys {
+pub(crate) struct ListKeys {
     user: Option<UserName>,
 }
 
 impl ListKeys {
     /// Will list the keys of `user`, or of the one who logs in.
-    #[must_use]
-    pub fn new(user: Option<UserName>) -> Self {
+    pub(crate) fn new(user: Option<UserName>) -> Self {
         Self { user }
     }
 }
@@ -94,7 +93,7 @@ impl Task for ListKeys {
                 Step::Running
             }
             Ok(_) => Step::failed(unexpected("keys")),
-            Err(refusal) => Step::failed(Failure::refused(user.as_str(), &refusal)),
+            Err(refusal) => Step::failed(Error::refused(user.as_str(), &refusal)),
         }
     }
 
@@ -109,19 +108,18 @@ impl Task for ListKeys {
 /// Registers the user's own key: a statement at the end of the key log, signed by the key that it
 /// adds.
 #[derive(Debug)]
-pub struct AddKey {
+pub(crate) struct AddKey {
     key: PublicKey,
 }
 
 impl AddKey {
     /// Will add `key`, whose private half the executor holds.
-    #[must_use]
-    pub fn new(key: PublicKey) -> Self {
+    pub(crate) fn new(key: PublicKey) -> Self {
         Self { key }
     }
 
     /// The statement that goes on top of the log.
-    fn statement(&self, keys: &[KeyEntry], cx: &Context<'_>) -> Result<KeyStatement, Failure> {
+    fn statement(&self, keys: &[KeyEntry], cx: &Context<'_>) -> Result<KeyStatement, Error> {
         let newest = keys
             .iter()
             .filter_map(|entry| entry.statement.as_ref())
@@ -130,7 +128,7 @@ impl AddKey {
             signed.statement().uid != cx.login.uid || signed.statement().store != cx.login.store
         });
         if foreign {
-            return Err(Failure::verification(
+            return Err(Error::verification(
                 "the server shows a key log that is not this user's",
             ));
         }
@@ -191,7 +189,7 @@ impl Task for AddKey {
                 Step::Running
             }
             Ok(_) => Step::failed(unexpected(&self.label())),
-            Err(refusal) => Step::failed(Failure::refused(&self.label(), &refusal)),
+            Err(refusal) => Step::failed(Error::refused(&self.label(), &refusal)),
         }
     }
 
@@ -205,7 +203,7 @@ impl Task for AddKey {
                 Err(failure) => Step::failed(failure),
             },
             Output::Statement(Err(failure)) => Step::failed(failure),
-            _ => Step::failed(Failure::new(Exit::Server, self.label())),
+            _ => Step::failed(Error::new(ErrorKind::Server, self.label())),
         }
     }
 }

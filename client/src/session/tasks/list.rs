@@ -1,72 +1,50 @@
 //! Listings.
 
 use serde::Serialize;
-use towpath_protocol::signed::FilePath;
-use towpath_protocol::{Escaped, ListEntry, Refusal, Reply, Request};
+use towpath_protocol::Escaped;
+use towpath_protocol::{ListEntry, Refusal, Reply};
 
-use crate::exit::{Exit, Failure};
-use crate::limits::LIST_PAGE;
-use crate::session::jobs::{Job, Output};
+use crate::error::{Error, ErrorKind};
+use crate::session::job::{Job, Output};
 use crate::session::task::{Context, Step, Task, unexpected};
+use crate::session::tasks::pages::Pages;
 
 /// Lists the files at or below a path, page by page: the next page is asked for when the last one
 /// is printed.
 #[derive(Debug)]
-pub struct List {
-    prefix: String,
+pub(crate) struct List {
+    pages: Pages,
     json: bool,
     found: bool,
-    last: Option<FilePath>,
-    more: bool,
 }
 
 impl List {
     /// Will list all below `prefix` (empty, or ending in `/`), or the file or directory that
     /// `prefix` names.
-    #[must_use]
-    pub fn new(prefix: String, json: bool) -> Self {
+    pub(crate) fn new(prefix: String, json: bool) -> Self {
         Self {
-            prefix,
+            pages: Pages::new(prefix),
             json,
             found: false,
-            last: None,
-            more: false,
         }
     }
 
     fn ask(&mut self, cx: &mut Context<'_>) -> Step {
-        match cx.request(Request::List {
-            prefix: self.prefix.clone(),
-            after: self.last.clone(),
-            limit: LIST_PAGE,
-        }) {
+        match cx.request(self.pages.request()) {
             Ok(()) => Step::Running,
             Err(failure) => Step::failed(failure),
         }
     }
 
-    /// Whether the entry is the file named or below the directory named, not merely spelled alike.
-    fn covers(&self, path: &FilePath) -> bool {
-        match path.as_str().strip_prefix(self.prefix.as_str()) {
-            Some(rest) => {
-                self.prefix.is_empty()
-                    || self.prefix.ends_with('/')
-                    || rest.is_empty()
-                    || rest.starts_with('/')
-            }
-            None => false,
-        }
-    }
-
     fn next(&mut self, cx: &mut Context<'_>) -> Step {
-        if self.more {
+        if self.pages.has_more() {
             return self.ask(cx);
         }
-        if self.found || self.prefix.is_empty() {
+        if self.found || self.pages.prefix.is_empty() {
             return Step::Done(Ok(()));
         }
-        Step::failed(Failure::new(
-            Exit::NotFound,
+        Step::failed(Error::new(
+            ErrorKind::NotFound,
             format!(
                 "{}: there is no such file or directory on the server",
                 self.label()
@@ -77,10 +55,10 @@ impl List {
 
 impl Task for List {
     fn label(&self) -> String {
-        if self.prefix.is_empty() {
+        if self.pages.prefix.is_empty() {
             "/".to_owned()
         } else {
-            Escaped(&self.prefix).to_string()
+            Escaped(&self.pages.prefix).to_string()
         }
     }
 
@@ -89,24 +67,14 @@ impl Task for List {
     }
 
     fn handle_reply(&mut self, result: Result<Reply, Refusal>, cx: &mut Context<'_>) -> Step {
-        let (entries, more) = match result {
-            Ok(Reply::List { entries, more }) => (entries, more),
-            Ok(_) => return Step::failed(unexpected(&self.label())),
-            Err(refusal) => return Step::failed(Failure::refused(&self.label(), &refusal)),
+        let label = self.label();
+        let entries = match self.pages.take(result, &label) {
+            Ok(entries) => entries,
+            Err(error) => return Step::failed(error),
         };
-        // A server that repeats itself must not keep the client busy for ever.
-        let ascending = entries
-            .iter()
-            .try_fold(self.last.clone(), |last, entry| match last {
-                Some(last) if last >= entry.path => None,
-                _ => Some(Some(entry.path.clone())),
-            });
-        let Some(last) = ascending.filter(|_| !(more && entries.is_empty())) else {
-            return Step::failed(unexpected(&self.label()));
-        };
-        (self.last, self.more) = (last, more);
         let mut text = String::new();
-        for entry in entries.iter().filter(|entry| self.covers(&entry.path)) {
+        let pages = &self.pages;
+        for entry in entries.iter().filter(|entry| pages.covers(&entry.path)) {
             let line = if self.json {
                 json_line(entry)
             } else {

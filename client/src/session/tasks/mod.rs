@@ -1,15 +1,18 @@
 //! What the commands do, one task for each file or question.
 
-mod get;
-mod keys;
-mod list;
-mod put;
-mod remove;
-mod users;
-
-pub use get::{Get, GetTree};
-pub use keys::{AddKey, ListKeys, Whoami};
-pub use list::List;
-pub use put::{Put, PutTree};
-pub use remove::{Export, Remove};
-pub use users::ManageUsers;
+pub(crate) mod answered;
+pub(crate) mod get;
+#[cfg(feature = "cli")]
+pub(crate) mod get_tree;
+#[cfg(feature = "cli")]
+pub(crate) mod keys;
+#[cfg(feature = "cli")]
+pub(crate) mod list;
+pub(crate) mod pages;
+pub(crate) mod put;
+#[cfg(feature = "cli")]
+pub(crate) mod put_tree;
+#[cfg(feature = "cli")]
+pub(crate) mod remove;
+#[cfg(feature = "cli")]
+pub(crate) mod users;

@@ -1,28 +1,31 @@
-//! Uploads: one file, or a directory with all that is in it.
+//! The upload of one file.
 
 use std::collections::VecDeque;
 use std::mem;
 use std::path::PathBuf;
 
+use towpath_protocol::Escaped;
 use towpath_protocol::channel::Chunk;
 use towpath_protocol::client::TransferEvent;
 use towpath_protocol::signed::{Content, FilePath, SignedManifest};
-use towpath_protocol::{Escaped, Refusal, TransferId, WriteError};
+use towpath_protocol::{TransferId, WriteError};
 
-use crate::exit::{Exit, Failure};
+use crate::error::{Error, ErrorKind};
 use crate::limits::{BATCH_CHUNKS, MAX_RESIGN, READ_AHEAD_CHUNKS};
 use crate::local::upload::Source;
-use crate::session::jobs::{Job, Output};
+use crate::session::job::{Job, Output};
 use crate::session::meter::{Direction, Meter};
 use crate::session::task::{Context, Step, Task, unexpected};
 
 /// Puts one file.
 #[derive(Debug)]
-pub struct Put {
+pub(crate) struct Put {
     source: PathBuf,
     path: FilePath,
     replace_damaged: bool,
     state: State,
+    /// What was uploaded, once it is published.
+    uploaded: Option<SignedManifest>,
 }
 
 #[derive(Debug)]
@@ -79,13 +82,13 @@ struct Sent {
 impl Put {
     /// Will put `source` (`-` is standard input) at `path`, with `replace_damaged` also over a file
     /// that is damaged and has lost its manifest.
-    #[must_use]
-    pub fn new(source: PathBuf, path: FilePath, replace_damaged: bool) -> Self {
+    pub(crate) fn new(source: PathBuf, path: FilePath, replace_damaged: bool) -> Self {
         Self {
             source,
             path,
             replace_damaged,
             state: State::New,
+            uploaded: None,
         }
     }
 
@@ -166,8 +169,8 @@ impl Put {
     ) -> Step {
         if sent.signatures == MAX_RESIGN {
             return self.fail(
-                Failure::new(
-                    Exit::Conflict,
+                Error::new(
+                    ErrorKind::Conflict,
                     format!(
                         "{}: others keep changing it; it was not published, put it again later",
                         self.label()
@@ -189,7 +192,7 @@ impl Put {
         Step::Running
     }
 
-    fn fail(&mut self, failure: Failure, cx: &mut Context<'_>) -> Step {
+    fn fail(&mut self, failure: Error, cx: &mut Context<'_>) -> Step {
         let transfer = match mem::replace(&mut self.state, State::Over) {
             State::Sending(sending) => Some(sending.transfer),
             State::Signing { sent } | State::Committing { sent, .. } => Some(sent.transfer),
@@ -207,6 +210,10 @@ impl Put {
 impl Task for Put {
     fn label(&self) -> String {
         Escaped(self.path.as_str()).to_string()
+    }
+
+    fn manifest(&self) -> Option<&SignedManifest> {
+        self.uploaded.as_ref()
     }
 
     fn start(&mut self, cx: &mut Context<'_>) -> Step {
@@ -255,8 +262,8 @@ impl Task for Put {
             }
             (State::Signing { sent }, Output::Signed(Ok(signed))) => {
                 if let Err(e) = cx.connection().finish_put(sent.transfer, &signed) {
-                    return Step::failed(Failure::new(
-                        Exit::Unreachable,
+                    return Step::failed(Error::new(
+                        ErrorKind::Unreachable,
                         format!("{}: cannot be finished: {e}", self.label()),
                     ));
                 }
@@ -287,15 +294,18 @@ impl Task for Put {
             }
             (State::Committing { mut sent, signed }, TransferEvent::Finished) => {
                 sent.meter.progress(0, cx.now);
+                let name = self.path.as_str();
+                let report = sent.meter.report(Direction::Put, name, cx.link);
+                self.uploaded = Some(signed.clone());
                 cx.job(Job::Published {
                     signed,
-                    report: Some(sent.meter.report(Direction::Put, self.path.as_str())),
+                    report: Some(report),
                 });
                 self.state = State::Recording;
                 Step::Running
             }
             (_, TransferEvent::Aborted(refusal)) => {
-                Step::failed(Failure::refused(self.path.as_str(), &refusal))
+                Step::failed(Error::refused(self.path.as_str(), &refusal))
             }
             (state, _) => {
                 self.state = state;
@@ -304,18 +314,18 @@ impl Task for Put {
         }
     }
 
-    fn handle_closed(&mut self, failure: &Failure, _cx: &mut Context<'_>) -> Step {
+    fn handle_closed(&mut self, failure: &Error, _cx: &mut Context<'_>) -> Step {
         match &self.state {
             State::Recording => Step::Running,
             State::Committing { .. } => {
                 let unknown = "it may or may not have been published; `towpath ls` shows";
-                Step::failed(Failure::new(
-                    failure.exit,
+                Step::failed(Error::new(
+                    failure.kind,
                     format!("{}: {}; {unknown}", self.label(), failure.message),
                 ))
             }
-            _ => Step::failed(Failure::new(
-                failure.exit,
+            _ => Step::failed(Error::new(
+                failure.kind,
                 format!(
                     "{}: {}; it was not published",
                     self.label(),
@@ -323,83 +333,5 @@ impl Task for Put {
                 ),
             )),
         }
-    }
-}
-
-/// Puts every regular file below a directory.
-#[derive(Debug)]
-pub struct PutTree {
-    root: PathBuf,
-    prefix: String,
-    replace_damaged: bool,
-}
-
-impl PutTree {
-    /// Will put all below `root`, named `<prefix><path below root>`.
-    #[must_use]
-    pub fn new(root: PathBuf, prefix: String, replace_damaged: bool) -> Self {
-        Self {
-            root,
-            prefix,
-            replace_damaged,
-        }
-    }
-}
-
-impl Task for PutTree {
-    fn label(&self) -> String {
-        Escaped(&self.root.display().to_string()).to_string()
-    }
-
-    fn start(&mut self, cx: &mut Context<'_>) -> Step {
-        cx.job(Job::Walk {
-            root: self.root.clone(),
-            prefix: self.prefix.clone(),
-        });
-        Step::Running
-    }
-
-    fn handle_output(&mut self, output: Output, cx: &mut Context<'_>) -> Step {
-        let tree = match output {
-            Output::Tree(Ok(tree)) => tree,
-            Output::Tree(Err(failure)) => return Step::failed(failure),
-            _ => return Step::failed(unexpected(&self.label())),
-        };
-        if tree.files.is_empty() && tree.unfit.is_empty() {
-            return Step::failed(Failure::local(format!("{} holds no file", self.label())));
-        }
-        for (source, path) in tree.files {
-            cx.spawn(Box::new(Put::new(source, path, self.replace_damaged)));
-        }
-        for failure in tree.unfit {
-            cx.spawn(Box::new(Unfit(failure)));
-        }
-        Step::Done(Ok(()))
-    }
-
-    fn handle_reply(
-        &mut self,
-        _result: Result<towpath_protocol::Reply, Refusal>,
-        _cx: &mut Context<'_>,
-    ) -> Step {
-        Step::failed(unexpected(&self.label()))
-    }
-}
-
-/// Something in a tree that cannot be put: fails by itself, so that it is named and counted.
-#[derive(Debug)]
-struct Unfit(Failure);
-
-impl Task for Unfit {
-    fn label(&self) -> String {
-        self.0.message.clone()
-    }
-
-    fn start(&mut self, _cx: &mut Context<'_>) -> Step {
-        Step::failed(self.0.clone())
-    }
-
-    fn handle_output(&mut self, _output: Output, _cx: &mut Context<'_>) -> Step {
-        Step::failed(self.0.clone())
     }
 }

@@ -4,19 +4,20 @@
 use std::mem;
 use std::path::PathBuf;
 
+use towpath_protocol::Escaped;
 use towpath_protocol::signed::{Content, FilePath, SignedManifest};
-use towpath_protocol::{Escaped, Refusal, Reply, Request};
+use towpath_protocol::{Refusal, Reply, Request};
 
-use crate::exit::{Exit, Failure};
-use crate::session::jobs::{Job, Output};
+use crate::error::{Error, ErrorKind};
+use crate::session::job::{Job, Output};
 use crate::session::task::{Context, Step, Task, unexpected};
 
-fn not_found(label: &str) -> Failure {
-    Failure::new(Exit::NotFound, format!("{label}: not on the server"))
+fn not_found(label: &str) -> Error {
+    Error::new(ErrorKind::NotFound, format!("{label}: not on the server"))
 }
 
 /// The manifest at `path`, when there is a file.
-fn present(path: &FilePath, result: Result<Reply, Refusal>) -> Result<SignedManifest, Failure> {
+fn present(path: &FilePath, result: Result<Reply, Refusal>) -> Result<SignedManifest, Error> {
     let label = Escaped(path.as_str()).to_string();
     match result {
         Ok(Reply::Stat {
@@ -27,13 +28,13 @@ fn present(path: &FilePath, result: Result<Reply, Refusal>) -> Result<SignedMani
         }) if signed.manifest().content != Content::Deleted => Ok(signed),
         Ok(Reply::Stat { .. }) => Err(not_found(&label)),
         Ok(_) => Err(unexpected(&label)),
-        Err(refusal) => Err(Failure::refused(path.as_str(), &refusal)),
+        Err(refusal) => Err(Error::refused(path.as_str(), &refusal)),
     }
 }
 
 /// Deletes one file: publishes a signed `deleted` manifest on top of the present one.
 #[derive(Debug)]
-pub struct Remove {
+pub(crate) struct Remove {
     path: FilePath,
     state: State,
 }
@@ -48,8 +49,7 @@ enum State {
 
 impl Remove {
     /// Will delete `path`.
-    #[must_use]
-    pub fn new(path: FilePath) -> Self {
+    pub(crate) fn new(path: FilePath) -> Self {
         Self {
             path,
             state: State::Asking,
@@ -97,7 +97,7 @@ impl Task for Remove {
                     Step::Running
                 }
                 Ok(_) => Step::failed(unexpected(&self.label())),
-                Err(refusal) => Step::failed(Failure::refused(self.path.as_str(), &refusal)),
+                Err(refusal) => Step::failed(Error::refused(self.path.as_str(), &refusal)),
             },
             State::Signing | State::Recording => Step::failed(unexpected(&self.label())),
         }
@@ -120,7 +120,7 @@ impl Task for Remove {
         }
     }
 
-    fn handle_closed(&mut self, failure: &Failure, _cx: &mut Context<'_>) -> Step {
+    fn handle_closed(&mut self, failure: &Error, _cx: &mut Context<'_>) -> Step {
         let message = match &self.state {
             State::Recording => return Step::Running,
             State::Deleting(_) => format!(
@@ -132,21 +132,20 @@ impl Task for Remove {
                 format!("{}: {}; it was not deleted", self.label(), failure.message)
             }
         };
-        Step::failed(Failure::new(failure.exit, message))
+        Step::failed(Error::new(failure.kind, message))
     }
 }
 
 /// Writes one file's proof of authorship to a directory.
 #[derive(Debug)]
-pub struct Export {
+pub(crate) struct Export {
     path: FilePath,
     directory: PathBuf,
 }
 
 impl Export {
     /// Will export the proof of `path` into `directory`.
-    #[must_use]
-    pub fn new(path: FilePath, directory: PathBuf) -> Self {
+    pub(crate) fn new(path: FilePath, directory: PathBuf) -> Self {
         Self { path, directory }
     }
 }
@@ -186,7 +185,7 @@ impl Task for Export {
         }
     }
 
-    fn handle_closed(&mut self, failure: &Failure, _cx: &mut Context<'_>) -> Step {
+    fn handle_closed(&mut self, failure: &Error, _cx: &mut Context<'_>) -> Step {
         Step::failed(failure.clone())
     }
 }

@@ -3,40 +3,36 @@
 use towpath_protocol::signed::UserName;
 use towpath_protocol::{Refusal, Reply, Request, Role, UserEntry};
 
-use crate::exit::Failure;
-use crate::session::jobs::{Job, Output};
+use crate::error::Error;
+use crate::session::job::{Job, Output};
 use crate::session::task::{Context, Step, Task, unexpected};
 
 /// One request about users, and what is said of its answer.
 #[derive(Debug)]
-pub struct ManageUsers {
+pub(crate) struct ManageUsers {
     request: Option<Request>,
     label: String,
 }
 
 impl ManageUsers {
     /// Will list all users.
-    #[must_use]
-    pub fn list() -> Self {
+    pub(crate) fn list() -> Self {
         Self::new(Request::Users, "users".to_owned())
     }
 
     /// Will add a user as `request` says, which must be [`Request::AddUser`].
-    #[must_use]
-    pub fn add(request: Request, name: &UserName) -> Self {
+    pub(crate) fn add(request: Request, name: &UserName) -> Self {
         Self::new(request, format!("user {name}"))
     }
 
     /// Will remove `user`.
-    #[must_use]
-    pub fn remove(user: UserName) -> Self {
+    pub(crate) fn remove(user: UserName) -> Self {
         let label = format!("user {user}");
         Self::new(Request::RemoveUser { user }, label)
     }
 
     /// Will give `user` another role.
-    #[must_use]
-    pub fn set_role(user: UserName, role: Role) -> Self {
+    pub(crate) fn set_role(user: UserName, role: Role) -> Self {
         let label = format!("user {user}");
         Self::new(Request::SetRole { user, role }, label)
     }
@@ -71,7 +67,7 @@ impl Task for ManageUsers {
             Ok(Reply::UserRemoved) => format!("{} removed; their files stay\n", self.label),
             Ok(Reply::RoleSet) => format!("{}: role changed\n", self.label),
             Ok(_) => return Step::failed(unexpected(&self.label)),
-            Err(refusal) => return Step::failed(Failure::refused(&self.label, &refusal)),
+            Err(refusal) => return Step::failed(Error::refused(&self.label, &refusal)),
         };
         cx.job(Job::Print(text.into_bytes()));
         Step::Running

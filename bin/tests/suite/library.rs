@@ -1,0 +1,116 @@
+//! `towpath_client::Client` against a real server.
+
+use std::fs;
+use std::time::Duration;
+
+use towpath_client::{Client, ConnectOptions, ErrorKind, FilePath, Transport, Url};
+
+use crate::suite::harness::{Person, Site, bytes, wait_until};
+
+fn options(site: &Site, person: &Person) -> ConnectOptions {
+    let mut options = ConnectOptions::default();
+    options.config_dir = Some(person.home.clone());
+    options.fingerprint = Some(site.fingerprint.parse().unwrap());
+    options.transport = Transport::Udp;
+    options.udp_port = site.udp_port;
+    options.connect_timeout = Duration::from_secs(20);
+    options
+}
+
+fn connect(site: &Site, person: &Person) -> Client {
+    let url = Url::parse(&site.url(person, "")).unwrap();
+    Client::connect(&url, &options(site, person)).unwrap()
+}
+
+fn path(text: &str) -> FilePath {
+    FilePath::parse(text).unwrap()
+}
+
+#[test]
+fn a_program_puts_lists_and_gets_over_one_connection() {
+    let site = Site::new();
+    let mia = site.person("mia", "maintainer");
+    let directory = site.fresh_directory();
+    let (source, copy) = (directory.join("source"), directory.join("copy"));
+    let content = bytes(3_000_000, 7);
+    fs::write(&source, &content).unwrap();
+    let client = connect(&site, &mia);
+
+    let put = client.put(&source, &path("d/one")).unwrap();
+    assert_eq!(put.manifest().name.as_str(), "mia");
+    client.put(&source, &path("e/two")).unwrap();
+
+    let listed = client.list("d").unwrap();
+    assert_eq!(listed.len(), 1);
+    assert_eq!(
+        (listed[0].path.as_str(), listed[0].size),
+        ("d/one", 3_000_000)
+    );
+    assert_eq!(client.list("").unwrap().len(), 2);
+    assert_eq!(client.list("no/such/").unwrap().len(), 0);
+
+    let got = client.get(&path("d/one"), &copy).unwrap();
+    assert_eq!(got.hash(), put.hash());
+    assert!(fs::read(&copy).unwrap() == content);
+
+    let missing = client.get(&path("none"), &copy).unwrap_err();
+    assert_eq!(missing.kind(), ErrorKind::NotFound);
+    let unreadable = client.put(&directory.join("none"), &path("x")).unwrap_err();
+    assert_eq!(unreadable.kind(), ErrorKind::Local);
+    assert!(fs::read(&copy).unwrap() == content);
+    client.close().unwrap();
+}
+
+#[test]
+fn calls_from_several_threads_share_the_connection() {
+    let site = Site::new();
+    let mia = site.person("mia", "maintainer");
+    let directory = site.fresh_directory();
+    let client = connect(&site, &mia);
+    std::thread::scope(|scope| {
+        for number in 0..4u8 {
+            let (client, directory) = (&client, &directory);
+            scope.spawn(move || {
+                let source = directory.join(format!("{number}"));
+                fs::write(&source, bytes(200_000, number)).unwrap();
+                client.put(&source, &path(&format!("f{number}"))).unwrap();
+            });
+        }
+    });
+    assert_eq!(client.list("").unwrap().len(), 4);
+    drop(client);
+}
+
+#[test]
+fn each_failure_of_connect_has_its_kind() {
+    let mut site = Site::new();
+    let mia = site.person("mia", "maintainer");
+    let url = Url::parse(&site.url(&mia, "")).unwrap();
+    let kind = |options: &ConnectOptions| Client::connect(&url, options).unwrap_err().kind();
+
+    let mut unknown = options(&site, &mia);
+    unknown.fingerprint = None;
+    assert_eq!(kind(&unknown), ErrorKind::Untrusted);
+
+    let stranger = site.stranger("zoe");
+    let mut no_credential = options(&site, &mia);
+    no_credential.config_dir = Some(stranger.home.clone());
+    assert_eq!(kind(&no_credential), ErrorKind::LoginRefused);
+
+    let mut elsewhere = options(&site, &mia);
+    site.stop();
+    elsewhere.connect_timeout = Duration::from_millis(300);
+    assert_eq!(kind(&elsewhere), ErrorKind::Unreachable);
+}
+
+#[test]
+fn a_client_whose_server_is_gone_says_so() {
+    let mut site = Site::new();
+    let mia = site.person("mia", "maintainer");
+    let client = connect(&site, &mia);
+    client.list("").unwrap();
+    site.stop();
+    wait_until("the end of the connection", || client.list("").is_err());
+    assert_eq!(client.list("").unwrap_err().kind(), ErrorKind::Unreachable);
+    drop(client);
+}

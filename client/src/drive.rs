@@ -1,0 +1,110 @@
+//! Runs a session on the event loop, over the first transport that reaches the server.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use towpath_io_mio::{Driver, LoopConfig};
+use towpath_protocol::Limits;
+use towpath_protocol::channel::tls_client_config;
+use towpath_protocol::client::{ClientConfig, Connection};
+
+use crate::error::{Error, ErrorKind};
+use crate::limits::{MAX_WINDOW, MIN_WINDOW, QUEUED_JOBS, RECEIVE_MEMORY, WORKERS};
+use crate::session::counters::Counters;
+use crate::session::runner::JobRunner;
+use crate::session::{ClientSession, Outcome, SessionConfig};
+use crate::transport::Route;
+
+/// How long the kernel's SCTP may take to reach the server before that in user space is tried:
+/// three round trips of a satellite, and the first retransmission.
+const OTHER_TRANSPORT_AFTER: Duration = Duration::from_secs(3);
+
+/// Runs a session until it is over; each route is tried until one reaches the server.
+///
+/// # Errors
+/// Sockets, threads or TLS that cannot be set up. Why the session failed is in its outcome.
+pub(crate) fn drive(
+    routes: Vec<Route>,
+    mut config: SessionConfig,
+    runner: &Arc<JobRunner>,
+    counters: &Arc<Counters>,
+) -> Result<Outcome, Error> {
+    let timeout = config.connect_timeout;
+    let last = routes.len().saturating_sub(1);
+    let mut outcome = Outcome::default();
+    for (index, route) in routes.into_iter().enumerate() {
+        config.addresses.clone_from(&route.shown);
+        config.connect_timeout = if index == last {
+            timeout
+        } else {
+            timeout.min(OTHER_TRANSPORT_AFTER)
+        };
+        let unreached;
+        (outcome, unreached) = attempt(route, config, runner, counters)?;
+        match unreached {
+            Some(unchanged) => config = unchanged,
+            None => break,
+        }
+    }
+    Ok(outcome)
+}
+
+/// Runs a session over one route until it is over; its configuration comes back if the server was
+/// not reached.
+fn attempt(
+    route: Route,
+    config: SessionConfig,
+    runner: &Arc<JobRunner>,
+    counters: &Arc<Counters>,
+) -> Result<(Outcome, Option<SessionConfig>), Error> {
+    let now = Instant::now();
+    let tls = tls_client_config(Arc::new(rustls::time_provider::DefaultTimeProvider))
+        .map_err(|e| Error::local(format!("TLS cannot be set up: {e}")))?;
+    let share = RECEIVE_MEMORY / u32::try_from(config.parallel.max(1)).unwrap_or(u32::MAX);
+    let limits = Limits {
+        window: share.clamp(MIN_WINDOW, MAX_WINDOW),
+        link_timeout: config.connect_timeout + Duration::from_secs(1),
+        ..Limits::default()
+    };
+    let connection = Connection::new(ClientConfig { tls, limits }, now)
+        .map_err(|e| Error::local(format!("TLS cannot be set up: {e}")))?;
+    // One worker more waits for the commands of a `Client`.
+    let workers = WORKERS + usize::from(config.commands);
+    let outcome = Arc::new(Mutex::new(Outcome::default()));
+    let session = ClientSession::new(
+        connection,
+        config,
+        route.name,
+        Arc::clone(counters),
+        Arc::clone(&outcome),
+        now,
+    );
+    let fail = |e: std::io::Error| {
+        Error::new(
+            ErrorKind::Unreachable,
+            format!("cannot connect to {}: {e}", route.shown),
+        )
+    };
+    let loop_config = LoopConfig {
+        workers,
+        jobs: QUEUED_JOBS,
+        ..LoopConfig::default()
+    };
+    let mut driver = Driver::new(loop_config, Arc::clone(runner)).map_err(fail)?;
+    let carrier = driver.add_carrier(route.carrier).map_err(fail)?;
+    let id = driver
+        .connect(carrier, &route.remotes, session)
+        .map_err(fail)?;
+    let result = driver.run(&mut |_| None, &mut |driver| driver.is_over(id));
+    let unreached = driver
+        .take_session(id)
+        .and_then(ClientSession::into_unreached);
+    // A worker may still wait for the user or for standard input.
+    driver.detach();
+    result.map_err(|e| Error::local(format!("the event loop failed: {e}")))?;
+    let outcome = outcome
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .clone();
+    Ok((outcome, unreached))
+}

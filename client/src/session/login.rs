@@ -1,0 +1,172 @@
+//! Logging in: which credential comes next, and what the user is told when one is refused.
+
+use std::collections::VecDeque;
+use std::path::Path;
+
+use towpath_protocol::signed::{StoreId, UserId, UserName};
+
+use crate::error::{Error, ErrorKind};
+use crate::interaction::Interaction;
+use crate::local::identity::IdentitySource;
+
+/// Who is logged in, and to which store.
+#[derive(Clone, Debug)]
+pub(crate) struct Login {
+    pub(crate) store: StoreId,
+    pub(crate) uid: UserId,
+    pub(crate) name: UserName,
+}
+
+/// A way to log in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Credential {
+    /// With the user's key.
+    Key,
+    /// With the password of a file: once.
+    PasswordFile,
+    /// With a password that the user types: as often as the server allows.
+    AskedPassword,
+}
+
+/// The credentials that are left, in their order.
+#[derive(Debug)]
+pub(crate) struct LoginPlan {
+    pub(crate) user: UserName,
+    credentials: VecDeque<Credential>,
+    /// Why the last credential was refused; shown before the next is asked for.
+    notice: Option<String>,
+}
+
+impl LoginPlan {
+    /// The credentials that there are, in their order: a password file that was named takes
+    /// precedence over the default key. `adding_identity` says that the server does not know the
+    /// user's key yet.
+    pub(crate) fn choose(
+        user: UserName,
+        identity: &IdentitySource,
+        password_file: Option<&Path>,
+        adding_identity: bool,
+        interaction: &dyn Interaction,
+    ) -> Self {
+        let password = match password_file {
+            Some(_) => Some(Credential::PasswordFile),
+            None if interaction.is_interactive() => Some(Credential::AskedPassword),
+            None => None,
+        };
+        let key = identity.is_present()
+            && (password_file.is_none() || identity.explicit)
+            && !(adding_identity && password.is_some());
+        let key = key.then_some(Credential::Key);
+        Self::new(user, key.into_iter().chain(password).collect())
+    }
+
+    fn new(user: UserName, credentials: VecDeque<Credential>) -> Self {
+        Self {
+            user,
+            credentials,
+            notice: None,
+        }
+    }
+
+    /// The credential to try now.
+    ///
+    /// # Errors
+    /// None is left.
+    pub(crate) fn next(&self) -> Result<Credential, Error> {
+        self.credentials.front().copied().ok_or_else(|| {
+            Error::new(
+                ErrorKind::LoginRefused,
+                format!(
+                    "login as {} refused, or no way to log in left: there is no key that the server knows, no terminal to ask for the password, and no --password-file",
+                    self.user
+                ),
+            )
+        })
+    }
+
+    /// Takes what is to be shown before the next question.
+    pub(crate) fn take_notice(&mut self) -> Option<String> {
+        self.notice.take()
+    }
+
+    /// The server refused the credential that was tried.
+    ///
+    /// # Errors
+    /// No attempt or no credential is left.
+    pub(crate) fn refused(&mut self, attempts_left: u32) -> Result<(), Error> {
+        let tried = self.credentials.front().copied();
+        if tried != Some(Credential::AskedPassword) {
+            self.credentials.pop_front();
+        }
+        let key = tried == Some(Credential::Key);
+        if attempts_left == 0 || self.credentials.is_empty() {
+            let why = if key {
+                "the server does not know the user or this key"
+            } else {
+                "wrong user name or password"
+            };
+            return Err(Error::new(
+                ErrorKind::LoginRefused,
+                format!("login as {} refused: {why}", self.user),
+            ));
+        }
+        let notice = if key {
+            "the key was not accepted; trying a password"
+        } else {
+            "wrong user name or password; try again"
+        };
+        self.notice = Some(notice.to_owned());
+        Ok(())
+    }
+
+    /// The key cannot be used.
+    ///
+    /// # Errors
+    /// The same error, where no other credential is left.
+    pub(crate) fn skip_key(&mut self, error: Error) -> Result<(), Error> {
+        if self.credentials.len() < 2 {
+            return Err(error);
+        }
+        self.credentials.pop_front();
+        self.notice = Some(error.message);
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(credentials: &[Credential]) -> LoginPlan {
+        LoginPlan::new(
+            UserName::parse("ada").unwrap(),
+            credentials.iter().copied().collect(),
+        )
+    }
+
+    #[test]
+    fn a_refused_key_leads_to_the_password_which_may_be_typed_again() {
+        let mut plan = plan(&[Credential::Key, Credential::AskedPassword]);
+        assert_eq!(plan.next().unwrap(), Credential::Key);
+        plan.refused(2).unwrap();
+        assert_eq!(plan.next().unwrap(), Credential::AskedPassword);
+        assert!(plan.take_notice().unwrap().contains("trying a password"));
+        plan.refused(1).unwrap();
+        assert_eq!(plan.next().unwrap(), Credential::AskedPassword);
+        assert_eq!(plan.refused(0).unwrap_err().kind, ErrorKind::LoginRefused);
+    }
+
+    #[test]
+    fn a_key_that_cannot_be_read_is_skipped_where_there_is_a_password() {
+        let mut both = plan(&[Credential::Key, Credential::PasswordFile]);
+        both.skip_key(Error::local("locked")).unwrap();
+        assert_eq!(both.take_notice().as_deref(), Some("locked"));
+        assert_eq!(both.next().unwrap(), Credential::PasswordFile);
+        let mut only = plan(&[Credential::Key]);
+        assert_eq!(
+            only.skip_key(Error::local("locked")).unwrap_err().kind,
+            ErrorKind::Local
+        );
+        assert_eq!(plan(&[]).next().unwrap_err().kind, ErrorKind::LoginRefused);
+    }
+}

@@ -1,0 +1,371 @@
+//! Runs the jobs of a session on worker threads: files, keys, and questions to the user.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
+
+use towpath_io_mio::Execute;
+use towpath_protocol::signed::{
+    Content, FilePath, Manifest, ManifestHash, SignedManifest, SigningKey, StoreId, Timestamp,
+};
+use zeroize::Zeroizing;
+
+use crate::error::{Error, ErrorKind};
+use crate::interaction::Interaction;
+use crate::limits::BATCH_CHUNKS;
+use crate::local::config_dir::ConfigDir;
+use crate::local::download::Receiving;
+use crate::local::identity::IdentitySource;
+use crate::local::known_servers::ServerId;
+use crate::local::pins::{Allowed, Pins, SignerStatus};
+use crate::local::secret::read_secret;
+#[cfg(feature = "cli")]
+use crate::local::tree;
+use crate::local::trust::{self, TrustPolicy};
+use crate::local::upload::Source;
+use crate::session::command::Commands;
+use crate::session::job::{Job, Output};
+use crate::session::login::Login;
+use crate::session::meter::TransferReport;
+
+/// What the user chose, as far as the jobs need it.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) config_dir: ConfigDir,
+    pub(crate) trust: TrustPolicy,
+    pub(crate) identity: IdentitySource,
+    pub(crate) password_file: Option<PathBuf>,
+    /// The user's key, when it is unlocked already.
+    pub(crate) key: Option<Arc<SigningKey>>,
+    /// The key to register, for `keys add`.
+    #[cfg(feature = "cli")]
+    pub(crate) new_key: Option<Arc<SigningKey>>,
+    /// What may contradict the pins.
+    pub(crate) allowed: Allowed,
+    pub(crate) umask: u32,
+}
+
+/// Runs the jobs of one command or one [`Client`](crate::Client); shared by the workers.
+#[derive(Debug)]
+pub(crate) struct JobRunner {
+    pub(crate) settings: Settings,
+    pub(crate) interaction: Arc<dyn Interaction>,
+    commands: Option<Commands>,
+    key: Mutex<Option<Arc<SigningKey>>>,
+    pins: Mutex<Option<Pins>>,
+}
+
+impl Execute for JobRunner {
+    type Job = Job;
+    type Output = Output;
+
+    fn execute(&self, job: Job) -> Output {
+        match job {
+            Job::NextCommand => Output::Command(self.commands.as_ref().and_then(Commands::next)),
+            Job::Trust(shown) => Output::Done(self.trust(&shown)),
+            Job::LoadKey => Output::Key(self.key()),
+            Job::Password { notice, prompt } => {
+                if let Some(notice) = notice {
+                    self.interaction.warn(&notice);
+                }
+                Output::Password(self.password(&prompt))
+            }
+            Job::Complain(message) => {
+                self.interaction.warn(&message);
+                Output::Done(Ok(()))
+            }
+            Job::OpenTarget(target) => Output::Target(Receiving::open(&target)),
+            Job::CheckManifest {
+                mut file,
+                signed,
+                path,
+                offset,
+                store,
+            } => {
+                let result = self
+                    .check(&signed, &path, store)
+                    .and_then(|()| file.begin(signed.manifest(), offset));
+                Output::Received {
+                    file,
+                    bytes: 0,
+                    result,
+                }
+            }
+            Job::Receive {
+                mut file,
+                chunks,
+                signed,
+            } => {
+                let bytes = chunks.iter().map(|chunk| chunk.len()).sum();
+                let result = file.write(&chunks, signed.manifest());
+                Output::Received {
+                    file,
+                    bytes,
+                    result,
+                }
+            }
+            Job::Publish {
+                file,
+                signed,
+                report,
+            } => Output::Done(self.publish(file, &signed, &report)),
+            Job::Abandon { file, keep } => {
+                if let Err(error) = file.abandon(keep) {
+                    self.interaction.warn(&error.message);
+                }
+                Output::Done(Ok(()))
+            }
+            Job::OpenSource(path) => Output::Source(Source::open(&path)),
+            Job::Read(source) => read(source),
+            Job::SignFile {
+                path,
+                content,
+                current,
+                login,
+                again,
+                replace_damaged,
+            } => {
+                let current = current.as_ref();
+                // The server has lost the version; the pin still has it.
+                let newest = if replace_damaged && current.is_none() && !again {
+                    self.pinned(&path, login.store)
+                } else {
+                    Ok(current.map(|c| (c.manifest().version, c.hash())))
+                };
+                let signed = newest.and_then(|newest| {
+                    self.sign_file(path, content, current, newest, &login, again)
+                });
+                Output::Signed(signed)
+            }
+            Job::Published { signed, report } => {
+                Output::Done(self.published(&signed, report.as_ref()))
+            }
+            #[cfg(feature = "cli")]
+            Job::Print(text) => Output::Done(self.print(&text)),
+            #[cfg(feature = "cli")]
+            Job::Walk { root, prefix } => Output::Tree(tree::walk(&root, &prefix)),
+            #[cfg(feature = "cli")]
+            Job::SignStatement(statement) => {
+                Output::Statement(self.sign_statement(statement).map(Box::new))
+            }
+            #[cfg(feature = "cli")]
+            Job::ShowKeys { user, keys, store } => {
+                Output::Done(self.show_keys(&user, &keys, store))
+            }
+            #[cfg(feature = "cli")]
+            Job::Export {
+                signed,
+                directory,
+                store,
+            } => Output::Done(self.export(&signed, &directory, store)),
+        }
+    }
+}
+
+impl JobRunner {
+    pub(crate) fn new(
+        mut settings: Settings,
+        interaction: Arc<dyn Interaction>,
+        commands: Option<Commands>,
+    ) -> Self {
+        let key = settings.key.take();
+        Self {
+            settings,
+            interaction,
+            commands,
+            key: Mutex::new(key),
+            pins: Mutex::new(None),
+        }
+    }
+
+    /// The user's key, unlocked once.
+    pub(crate) fn key(&self) -> Result<Arc<SigningKey>, Error> {
+        let mut slot = self.key.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(key) = &*slot {
+            return Ok(Arc::clone(key));
+        }
+        let key = Arc::new(self.settings.identity.load(&*self.interaction)?);
+        *slot = Some(Arc::clone(&key));
+        Ok(key)
+    }
+
+    fn password(&self, prompt: &str) -> Result<Zeroizing<String>, Error> {
+        match &self.settings.password_file {
+            Some(file) => read_secret(file, &*self.interaction),
+            None => self.interaction.secret(prompt),
+        }
+    }
+
+    fn trust(&self, shown: &ServerId) -> Result<(), Error> {
+        let Settings {
+            config_dir, trust, ..
+        } = &self.settings;
+        trust::decide(config_dir, trust, &*self.interaction, shown)?;
+        // What the server answers is judged by what was seen before it was asked: another of this
+        // user's commands may pin a newer version while an answer is on its way. Pins that cannot
+        // be read fail what needs them, not every command.
+        if let Err(failure) = self.with_pins(shown.store, |_| Ok(())) {
+            tracing::debug!(%failure, "the pins cannot be opened yet");
+        }
+        Ok(())
+    }
+
+    /// Runs `f` with the store's pins, opened once.
+    pub(crate) fn with_pins<T>(
+        &self,
+        store: StoreId,
+        f: impl FnOnce(&mut Pins) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let mut slot: MutexGuard<'_, Option<Pins>> =
+            self.pins.lock().unwrap_or_else(PoisonError::into_inner);
+        let pins = match &mut *slot {
+            Some(pins) => pins,
+            None => slot.insert(Pins::open(&self.settings.config_dir, store)?),
+        };
+        f(pins)
+    }
+
+    /// Whether the manifest is of what was asked for, and fits what was seen before.
+    pub(crate) fn check(
+        &self,
+        signed: &SignedManifest,
+        path: &FilePath,
+        store: StoreId,
+    ) -> Result<(), Error> {
+        let manifest = signed.manifest();
+        if manifest.store != store || manifest.path != *path {
+            return Err(Error::verification(format!(
+                "{path}: the server shows a manifest of another file ({} in store {})",
+                manifest.path, manifest.store
+            )));
+        }
+        if manifest.content == Content::Deleted {
+            return Err(Error::new(
+                ErrorKind::NotFound,
+                format!("{path}: deleted by {}", manifest.name),
+            ));
+        }
+        self.with_pins(store, |pins| pins.check(manifest, self.settings.allowed))
+            .map(drop)
+    }
+
+    fn publish(
+        &self,
+        file: Receiving,
+        signed: &SignedManifest,
+        report: &TransferReport,
+    ) -> Result<(), Error> {
+        let manifest = signed.manifest();
+        let verified = file.verify(manifest).and_then(|()| {
+            self.with_pins(manifest.store, |pins| {
+                pins.record(signed, self.settings.allowed)
+            })
+        });
+        let status = match verified {
+            Ok(status) => status,
+            Err(failure) => {
+                file.abandon(false)?;
+                return Err(failure);
+            }
+        };
+        file.publish(manifest, self.settings.umask)?;
+        self.tell_status(manifest, status);
+        self.interaction.transferred(report);
+        Ok(())
+    }
+
+    pub(crate) fn tell_status(&self, manifest: &Manifest, status: SignerStatus) {
+        let what = match status {
+            SignerStatus::Known => return,
+            SignerStatus::FirstUse => "first use",
+            SignerStatus::Accepted => "accepted",
+        };
+        self.interaction.note(&format!(
+            "{what}: {} is signed by {} with key {}; pinned",
+            manifest.path, manifest.name, manifest.key
+        ));
+    }
+
+    /// The version and manifest last seen at `path`.
+    fn pinned(
+        &self,
+        path: &FilePath,
+        store: StoreId,
+    ) -> Result<Option<(u64, ManifestHash)>, Error> {
+        self.with_pins(store, |pins| {
+            Ok(pins.path(path).map(|pin| (pin.version, pin.manifest)))
+        })
+    }
+
+    fn sign_file(
+        &self,
+        path: FilePath,
+        content: Content,
+        current: Option<&SignedManifest>,
+        newest: Option<(u64, ManifestHash)>,
+        login: &Login,
+        again: bool,
+    ) -> Result<SignedManifest, Error> {
+        if current.is_some_and(|c| c.manifest().path != path || c.manifest().store != login.store) {
+            return Err(Error::verification(format!(
+                "{path}: the server shows a manifest of another file"
+            )));
+        }
+        self.with_pins(login.store, |pins| {
+            pins.check_version(&path, newest, self.settings.allowed)
+        })?;
+        if let Some(current) = current.filter(|_| again) {
+            let other = current.manifest();
+            self.interaction.note(&format!(
+                "{path}: {} published version {} meanwhile; signing on top of it",
+                other.name, other.version
+            ));
+        }
+        let key = self.key()?;
+        let version = newest
+            .map_or(0, |(version, _)| version)
+            .checked_add(1)
+            .ok_or_else(|| {
+                Error::verification(format!("{path}: the version cannot grow any more"))
+            })?;
+        let manifest = Manifest {
+            store: login.store,
+            content,
+            version,
+            previous: newest.map(|(_, hash)| hash),
+            uid: login.uid,
+            name: login.name.clone(),
+            key: key.public().fingerprint(),
+            signed_at: Timestamp::from_system_time(SystemTime::now()),
+            path,
+        };
+        let label = manifest.path.to_string();
+        SignedManifest::sign(manifest, &key)
+            .map_err(|e| Error::local(format!("{label}: cannot be signed: {e}")))
+    }
+
+    fn published(
+        &self,
+        signed: &SignedManifest,
+        report: Option<&TransferReport>,
+    ) -> Result<(), Error> {
+        let manifest = signed.manifest();
+        self.with_pins(manifest.store, |pins| pins.record_own(signed))?;
+        match report {
+            Some(report) => self.interaction.transferred(report),
+            None => self.interaction.note(&format!(
+                "rm {}: deleted, as version {}",
+                manifest.path, manifest.version
+            )),
+        }
+        Ok(())
+    }
+}
+
+fn read(mut source: Source) -> Output {
+    let result = source.read(BATCH_CHUNKS).and_then(|(chunks, ended)| {
+        let content = if ended { Some(source.content()?) } else { None };
+        Ok((chunks, content))
+    });
+    Output::Read { source, result }
+}
