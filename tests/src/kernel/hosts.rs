@@ -67,7 +67,7 @@ impl Carrier {
     }
 }
 
-/// A person with a key and a password.
+/// A user with a key and a password.
 #[derive(Debug, Clone)]
 pub struct User {
     /// Name at the server.

@@ -202,7 +202,7 @@ impl Ended {
     }
 }
 
-/// The command as a person would type it, without the directories of programs.
+/// The command as a user would type it, without the directories of programs.
 fn line(command: &Command) -> String {
     std::iter::once(command.get_program())
         .chain(command.get_args())
@@ -211,7 +211,7 @@ fn line(command: &Command) -> String {
         .join(" ")
 }
 
-/// The end of a text, indented: what a person wants to see of a failed program.
+/// The end of a text, indented: what is of interest of a failed program.
 #[must_use]
 pub fn tail(text: &str) -> String {
     let lines: Vec<_> = text.lines().collect();

@@ -40,9 +40,9 @@ const TABLE: [Row; 3] = [
 
 /// Tries each cell and looks at what became of the file.
 pub(super) fn run(programs: &Programs, report: &mut Report) -> Result<(), CaseError> {
-    let mut people = vec![("owner", "maintainer")];
-    people.extend(TABLE.iter().map(|row| (row.role, row.role)));
-    let (mut site, users) = Site::new(programs, 1500, &people)?;
+    let mut accounts = vec![("owner", "maintainer")];
+    accounts.extend(TABLE.iter().map(|row| (row.role, row.role)));
+    let (mut site, users) = Site::new(programs, 1500, &accounts)?;
     let owner = &users[0];
     let source = site.path("source");
     let hash = hosts::make_file(&source, 70_000, 20)?;
