@@ -10,10 +10,6 @@ use super::modules::Modules;
 /// one is gone.
 const KNOWN: &[&[&str]] = &[
     &[
-        "protocol/src/signed/key.rs",
-        "protocol/src/signed/sshsig.rs",
-    ],
-    &[
         "store/src/age/header.rs",
         "store/src/age/mod.rs",
         "store/src/age/payload.rs",
@@ -27,7 +23,9 @@ const KNOWN: &[&[&str]] = &[
         "store/src/registry/mod.rs",
     ],
     &[
+        "store/src/store/damaged.rs",
         "store/src/store/download.rs",
+        "store/src/store/index.rs",
         "store/src/store/mod.rs",
         "store/src/store/open.rs",
         "store/src/store/publish.rs",
