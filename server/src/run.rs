@@ -21,8 +21,8 @@ use super::admin::{self, AdminError};
 use super::admission::SessionQuota;
 use super::config::{Config, Transport};
 use super::directory::ServerDirectory;
-use super::jobs::Services;
 use super::limits;
+use super::services::Services;
 use super::session::ServerSession;
 use super::tls_identity::TlsIdentity;
 

@@ -14,7 +14,7 @@ use towpath_protocol::signed::{
 use towpath_protocol::{NewPassword, Refusal, RefusalCode, Reply, Request, Role};
 
 use super::limits;
-use crate::jobs::Me;
+use crate::jobs::AuthenticatedUser;
 
 fn code<T: std::fmt::Debug>(result: Result<T, Refusal>) -> RefusalCode {
     result.expect_err("this is to be refused").code
@@ -362,8 +362,11 @@ fn a_first_key_takes_a_password_and_a_second_one_a_key() {
     link.offer(&alice.name);
     link.password(PASSWORD);
     assert!(matches!(link.event(), Event::LoggedIn { .. }));
-    let me = link.server.me().map(|me: &Me| me.by_key);
-    assert_eq!(me, Some(false));
+    let by_key = link
+        .server
+        .user()
+        .map(|user: &AuthenticatedUser| user.by_key);
+    assert_eq!(by_key, Some(false));
     let refused = link.ask(statement(&second, server.store()));
     assert_eq!(code(refused), RefusalCode::Denied);
     let mut link = server.login(&alice);

@@ -22,7 +22,8 @@ use zeroize::Zeroizing;
 
 use crate::admission::SessionQuota;
 use crate::directory::ServerDirectory;
-use crate::jobs::{Job, Services};
+use crate::jobs::Job;
+use crate::services::Services;
 use crate::session::ServerSession;
 use crate::tls_identity::TlsIdentity;
 

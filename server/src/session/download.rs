@@ -8,8 +8,8 @@ use towpath_protocol::channel::Chunk;
 use towpath_protocol::signed::FilePath;
 use towpath_store::Download;
 
-use super::jobs::Job;
-use super::limits::BATCH_CHUNKS;
+use crate::jobs::Job;
+use crate::limits::BATCH_CHUNKS;
 
 /// The server's end of a download.
 ///
@@ -51,7 +51,7 @@ impl Outgoing {
     }
 
     /// Bytes handed to the connection and the time since the opening.
-    pub(super) fn figures(&self, now: Instant) -> (u64, Duration) {
+    pub(super) fn statistics(&self, now: Instant) -> (u64, Duration) {
         (self.bytes, now.saturating_duration_since(self.started))
     }
 

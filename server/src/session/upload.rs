@@ -7,8 +7,8 @@ use towpath_protocol::channel::Chunk;
 use towpath_protocol::signed::{FilePath, SignedManifest};
 use towpath_store::Upload;
 
-use super::jobs::{Job, Me};
-use super::limits::BATCH_CHUNKS;
+use crate::jobs::{AuthenticatedUser, Job};
+use crate::limits::BATCH_CHUNKS;
 
 /// The server's end of an upload.
 ///
@@ -54,7 +54,7 @@ impl Incoming {
     }
 
     /// Bytes received, time since the opening, and the longest time without data in between.
-    pub(super) fn figures(&self, now: Instant) -> (u64, Duration, Duration) {
+    pub(super) fn statistics(&self, now: Instant) -> (u64, Duration, Duration) {
         let lasted = now.saturating_duration_since(self.started);
         (self.bytes, lasted, self.longest_gap)
     }
@@ -91,7 +91,7 @@ impl Incoming {
     }
 
     /// The next job, when the file is here and there is something to do.
-    pub(super) fn next_job(&mut self, me: &Me) -> Option<Job> {
+    pub(super) fn next_job(&mut self, user: &AuthenticatedUser) -> Option<Job> {
         if self.pending.is_empty() && self.proof.is_none() {
             return None;
         }
@@ -109,7 +109,7 @@ impl Incoming {
         }
         match self.proof.take() {
             Some(signed) => Some(Job::Commit {
-                me: me.clone(),
+                caller: user.clone(),
                 upload,
                 signed,
             }),
