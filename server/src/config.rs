@@ -40,6 +40,9 @@ pub struct Config {
     pub udp_port: u16,
     /// Further age recipients (`age1…`) that can open every stored file, for recovery.
     pub recipients: Vec<String>,
+    /// MiB of the disk that uploads leave free for deletions, logins and the log; one percent of it,
+    /// 1 to 256 MiB, when absent.
+    pub reserve_mib: Option<u64>,
     /// bcrypt cost of password hashes, 10 to 16; hashes of another cost are renewed at login.
     pub bcrypt_cost: u32,
     /// Sessions at once; further ones are refused.
@@ -58,6 +61,7 @@ impl Default for Config {
             transport: Transport::Auto,
             udp_port: UDP_PORT,
             recipients: Vec::new(),
+            reserve_mib: None,
             bcrypt_cost: 12,
             max_sessions: 1024,
             workers: 0,
@@ -106,6 +110,15 @@ impl Config {
             return Err(format!(
                 "bcrypt_cost is {}, and must be from 10 to 16",
                 self.bcrypt_cost
+            ));
+        }
+        if self
+            .reserve_mib
+            .is_some_and(|reserve| reserve > limits::MAX_RESERVE_MIB)
+        {
+            return Err(format!(
+                "reserve_mib must be at most {}",
+                limits::MAX_RESERVE_MIB
             ));
         }
         if self.max_sessions == 0 {
@@ -197,12 +210,13 @@ mod tests {
     #[test]
     fn every_value_is_read() {
         let config = load(
-            "listen = [\"10.0.0.1\", \"fd00::1\"]\nport = 9261\nbcrypt_cost = 10\ntransport = \"udp\"\nudp_port = 9900\nmax_sessions = 5\nworkers = 3\nlog_level = \"debug\"\n",
+            "listen = [\"10.0.0.1\", \"fd00::1\"]\nport = 9261\nbcrypt_cost = 10\ntransport = \"udp\"\nudp_port = 9900\nmax_sessions = 5\nreserve_mib = 7\nworkers = 3\nlog_level = \"debug\"\n",
         )
         .unwrap();
         assert_eq!(config.listen.len(), 2);
         assert_eq!((config.port, config.workers), (9261, 3));
         assert_eq!(config.udp_port, 9900);
+        assert_eq!(config.reserve_mib, Some(7));
         assert_eq!(config.transport, Transport::Udp);
     }
 
@@ -218,6 +232,8 @@ mod tests {
             ("port = 70000", "line 1"),
             ("max_sessions = 0", "max_sessions"),
             ("workers = 10000", "workers"),
+            ("reserve_mib = 1048577", "reserve_mib"),
+            ("reserve_mib = -1", "line 1"),
             ("log_level = \"loud\"", "log_level"),
             ("listen = [\"host name\"]", "line 1"),
             ("= = =", "line 1"),

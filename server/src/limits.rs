@@ -37,6 +37,9 @@ pub const THROTTLE_REFUSE: Duration = Duration::from_secs(45);
 /// Failures are forgotten after this long without another.
 pub const THROTTLE_MEMORY: Duration = Duration::from_secs(15 * 60);
 
+/// Largest reserve of the disk that is taken, in MiB: a terabyte is a mistake of the unit.
+pub const MAX_RESERVE_MIB: u64 = 1024 * 1024;
+
 /// Longest configuration file, in bytes.
 pub const CONFIG_BYTES: u64 = 64 * 1024;
 

@@ -273,6 +273,9 @@ fn open_store(directory: &ServerDirectory, config: &Config) -> Result<Store, Run
         .collect::<Result<Vec<_>, _>>()?;
     let (store, report) =
         Store::open(&directory.files(), key, recipients).map_err(AdminError::from)?;
+    if let Some(reserve) = config.reserve_mib {
+        store.set_reserve(reserve << 20);
+    }
     for (file, reason) in &report.unreadable {
         tracing::error!(
             file,

@@ -77,6 +77,14 @@ pub const MAX_KEYS: usize = 64;
 /// Bytes of the comment of a key: what the protocol carries.
 pub const MAX_COMMENT: usize = 512;
 
+/// Bytes that uploads leave free on a file system of `total` bytes unless configured: one in a
+/// hundred, at least 1 MiB (a deletion takes 4.4 kB until it has replaced the file) and at most
+/// 256 MiB.
+#[must_use]
+pub fn default_reserve(total: u64) -> u64 {
+    (total / 100).clamp(1 << 20, 256 << 20)
+}
+
 /// Age in nanoseconds from which the time of a file's last change tells versions apart.
 ///
 /// File systems take that time from a clock that ticks every 4 to 10 ms: of a younger file there

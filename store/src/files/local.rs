@@ -13,9 +13,10 @@ use nix::dir::{Dir, Type};
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, open, openat, renameat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, mkdirat};
+use nix::sys::statvfs::fstatvfs;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use super::{Files, Guard, Kind, Lock, OpenFile, Stat};
+use super::{Files, Guard, Kind, Lock, OpenFile, Space, Stat};
 
 /// A directory, held open: renaming it does not move the store from under a running server.
 pub(crate) struct LocalFiles {
@@ -158,6 +159,20 @@ impl Files for LocalFiles {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
+    }
+
+    #[expect(
+        clippy::unnecessary_cast,
+        clippy::useless_conversion,
+        reason = "the fields have other widths on other systems"
+    )]
+    fn space(&self) -> io::Result<Space> {
+        let stat = fstatvfs(&self.root)?;
+        let block = stat.fragment_size() as u64;
+        Ok(Space {
+            free: block.saturating_mul(u64::from(stat.blocks_available())),
+            total: block.saturating_mul(u64::from(stat.blocks())),
+        })
     }
 
     fn lock(&self, name: &str, lock: Lock) -> io::Result<Option<Box<dyn Guard>>> {

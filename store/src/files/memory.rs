@@ -9,7 +9,7 @@ use std::ffi::OsString;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::{Files, Guard, Kind, Lock, OpenFile, Stat, parent};
+use super::{Files, Guard, Kind, Lock, OpenFile, Space, Stat, parent};
 
 /// What happens at the chosen operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,6 +41,8 @@ struct Disk {
     locks: BTreeSet<String>,
     /// Directories that nothing can be read or looked up in.
     unreadable: BTreeSet<String>,
+    /// Bytes that all files together may have.
+    capacity: Option<u64>,
     operations: u64,
     fault: Option<(u64, Fault)>,
 }
@@ -68,6 +70,11 @@ impl MemoryFiles {
         } else {
             disk.unreadable.remove(dir);
         }
+    }
+
+    /// Limits what all files together may have.
+    pub(crate) fn set_capacity(&self, bytes: u64) {
+        self.disk().capacity = Some(bytes);
     }
 
     /// Whether the fault was reached.
@@ -184,6 +191,18 @@ impl Disk {
             Some((at, Fault::Crash)) if now >= at => Err(io::Error::other("injected crash")),
             _ => Ok(()),
         }
+    }
+
+    /// Bytes that can still be written; an inode without a name takes none.
+    fn free(&self) -> u64 {
+        let Some(capacity) = self.capacity else {
+            return u64::MAX;
+        };
+        let sizes = self
+            .names
+            .values()
+            .map(|inode| self.inodes[*inode].data.len() as u64);
+        capacity.saturating_sub(sizes.sum())
     }
 
     fn enter(&self, dir: &str) -> io::Result<()> {
@@ -323,6 +342,15 @@ impl Files for MemoryFiles {
         }))
     }
 
+    fn space(&self) -> io::Result<Space> {
+        let disk = self.disk();
+        let total = disk.capacity.unwrap_or(u64::MAX);
+        Ok(Space {
+            free: disk.free(),
+            total,
+        })
+    }
+
     fn lock(&self, name: &str, lock: Lock) -> io::Result<Option<Box<dyn Guard>>> {
         let mut disk = self.disk();
         disk.step()?;
@@ -368,10 +396,17 @@ impl OpenFile for MemoryFile {
 
     fn write_at(&self, bytes: &[u8], offset: u64) -> io::Result<()> {
         let mut disk = self.files.disk();
-        let result = disk.step();
+        let mut result = disk.step();
+        let end = offset + bytes.len() as u64;
+        let grows = end.saturating_sub(disk.inodes[self.inode].data.len() as u64);
+        if grows > disk.free() {
+            result = result.and(Err(io::ErrorKind::StorageFull.into()));
+        }
         // A write that fails may have written something.
         let written = if result.is_ok() {
             bytes
+        } else if disk.capacity.is_some() {
+            &[]
         } else {
             &bytes[..bytes.len() / 2]
         };

@@ -32,6 +32,8 @@ pub(crate) trait Files: Send + Sync {
     fn entries(&self, name: &str) -> io::Result<Vec<(OsString, Kind)>>;
     /// What is at a name; `None` when nothing is.
     fn stat(&self, name: &str) -> io::Result<Option<Stat>>;
+    /// How much room the file system has.
+    fn space(&self) -> io::Result<Space>;
     /// Locks the file at `name`, which is made when missing, until the guard drops. `None` when
     /// [`Lock::Try`] finds it taken.
     fn lock(&self, name: &str, lock: Lock) -> io::Result<Option<Box<dyn Guard>>>;
@@ -82,6 +84,15 @@ pub(crate) struct Stat {
     pub(crate) inode: u64,
     /// Time of the last change in nanoseconds since the epoch.
     pub(crate) changed: i128,
+}
+
+/// The room of a file system, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Space {
+    /// What a process without privileges can still write.
+    pub(crate) free: u64,
+    /// All of it.
+    pub(crate) total: u64,
 }
 
 /// Reads a whole file of at most `limit` bytes; `FileTooLarge` beyond.

@@ -21,9 +21,11 @@ mod hostile_tests;
 #[cfg(test)]
 mod model_tests;
 #[cfg(test)]
+mod space_tests;
+#[cfg(test)]
 mod tests;
 
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 pub use damaged::Damage;
@@ -60,6 +62,8 @@ struct Shared {
     durable: Mutex<DurableDirs>,
     /// Set for good when a directory could not be synced.
     read_only: AtomicBool,
+    /// Free bytes that uploads leave to deletions, the registry and the log.
+    reserve: AtomicU64,
     _lock: Box<dyn Guard>,
 }
 
@@ -76,6 +80,19 @@ impl Shared {
             store: self.id,
             path,
         }
+    }
+
+    /// Whether an upload may write `bytes` more.
+    fn check_reserve(&self, bytes: u64) -> Result<(), StoreError> {
+        let space = self
+            .files
+            .space()
+            .map_err(StoreError::io("looking for free space"))?;
+        let needed = self.reserve.load(Ordering::Relaxed).saturating_add(bytes);
+        if space.free < needed {
+            return Err(StoreError::NoSpace);
+        }
+        Ok(())
     }
 
     fn index_mut(&self) -> RwLockWriteGuard<'_, Index> {
@@ -109,12 +126,18 @@ impl Store {
         self.shared.index().newest(path).cloned()
     }
 
+    /// Lets uploads leave `bytes` of the file system free, so that deletions, logins and the log go
+    /// on when it is full; unless set, [`default_reserve`](crate::limits::default_reserve).
+    pub fn set_reserve(&self, bytes: u64) {
+        self.shared.reserve.store(bytes, Ordering::Relaxed);
+    }
+
     /// Begins to receive a file for `path`; nothing is visible before [`Upload::commit`].
     ///
     /// # Errors
     /// [`StoreError::NoSpace`], [`StoreError::ReadOnly`], [`StoreError::Io`].
     pub fn begin(&self, path: &FilePath) -> Result<Upload, StoreError> {
-        Upload::begin(&self.shared, path)
+        Upload::begin(&self.shared, path, true)
     }
 
     /// The same, for a file that may be published in place of one with [`Damage::Proof`].
@@ -122,7 +145,7 @@ impl Store {
     /// # Errors
     /// As [`Store::begin`].
     pub fn begin_replacing(&self, path: &FilePath) -> Result<Upload, StoreError> {
-        let mut upload = Upload::begin(&self.shared, path)?;
+        let mut upload = Upload::begin(&self.shared, path, true)?;
         upload.0.replaces_damaged = true;
         Ok(upload)
     }

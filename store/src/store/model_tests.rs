@@ -14,7 +14,7 @@ use towpath_protocol::signed::Content;
 use super::tests::{bytes, get, next, path, put};
 use super::*;
 use crate::files::memory::MemoryFiles;
-use crate::files::{Kind, Lock, OpenFile, Stat};
+use crate::files::{Kind, Lock, OpenFile, Space, Stat};
 use crate::limits::CHUNK;
 
 #[derive(Clone, Debug)]
@@ -163,6 +163,9 @@ impl Files for Folding {
     }
     fn stat(&self, name: &str) -> io::Result<Option<Stat>> {
         self.0.stat(&name.to_lowercase())
+    }
+    fn space(&self) -> io::Result<Space> {
+        self.0.space()
     }
     fn lock(&self, name: &str, lock: Lock) -> io::Result<Option<Box<dyn Guard>>> {
         self.0.lock(&name.to_lowercase(), lock)

@@ -16,7 +16,7 @@ use super::paths::{DurableDirs, PathLocks};
 use super::{OWN, PARTIAL, SUFFIX, Shared, Store};
 use crate::age::{ProofContext, Recipient, StorageKey};
 use crate::files::{Files, Guard, Kind, LocalFiles, Lock, read_all};
-use crate::limits::{MAX_DEPTH, MAX_RECIPIENTS, MAX_REPORTED, MAX_STORE_FILE};
+use crate::limits::{MAX_DEPTH, MAX_RECIPIENTS, MAX_REPORTED, MAX_STORE_FILE, default_reserve};
 
 const LOCK: &str = ".towpath/lock";
 const DESCRIPTION: &str = ".towpath/store";
@@ -181,6 +181,7 @@ pub(super) fn open(
             .into_iter()
             .filter(|recipient| recipient != key.recipient()),
     );
+    let reserve = default_reserve(files.space().map_err(io)?.total);
     let shared = Shared {
         files,
         key,
@@ -190,6 +191,7 @@ pub(super) fn open(
         paths: PathLocks::default(),
         durable: Mutex::new(durable),
         read_only: false.into(),
+        reserve: reserve.into(),
         _lock: lock,
     };
     Ok((

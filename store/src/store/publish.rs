@@ -57,7 +57,7 @@ pub(super) fn delete(shared: &Arc<Shared>, signed: &SignedManifest) -> Result<()
     if !shared.index().newest(&manifest.path).is_some_and(is_file) {
         return Err(CommitError::NotFound);
     }
-    let mut upload = Upload::begin(shared, &manifest.path)?;
+    let mut upload = Upload::begin(shared, &manifest.path, false)?;
     upload.0.complete()?;
     publish(shared, &mut upload.0, signed)
 }

@@ -29,6 +29,7 @@ pub(super) struct Partial {
     pub(super) header: Header,
     /// Whether it may take the place of a file whose proof is lost.
     pub(super) replaces_damaged: bool,
+    leaves_reserve: bool,
     payload: Payload,
     /// Where the next chunk goes.
     end: u64,
@@ -49,7 +50,12 @@ enum State {
 }
 
 impl Upload {
-    pub(super) fn begin(shared: &Arc<Shared>, path: &FilePath) -> Result<Self, StoreError> {
+    /// `leaves_reserve` is false for deletions only, which replace a file at least as large.
+    pub(super) fn begin(
+        shared: &Arc<Shared>,
+        path: &FilePath,
+        leaves_reserve: bool,
+    ) -> Result<Self, StoreError> {
         if shared.read_only.load(Ordering::Acquire) {
             return Err(StoreError::ReadOnly);
         }
@@ -65,6 +71,9 @@ impl Upload {
             .emit(&key, &Proof::default(), shared.proof_context(path))
             .map_err(StoreError::random)?;
         start.extend_from_slice(&nonce);
+        if leaves_reserve {
+            shared.check_reserve(start.len() as u64)?;
+        }
 
         let name = format!("{PARTIAL}/{:032x}", u128::from_be_bytes(id));
         let file = shared
@@ -80,6 +89,7 @@ impl Upload {
             key,
             header,
             replaces_damaged: false,
+            leaves_reserve,
             end: start.len() as u64,
             sealed: 0,
             size: 0,
@@ -203,9 +213,18 @@ impl Partial {
         let len = chunk.len();
         let tag = self.payload.seal(self.sealed, last, chunk);
         chunk.extend_from_slice(&tag);
-        if let Err(error) = self.file.write_at(chunk, self.end) {
+        let room = if self.leaves_reserve {
+            self.shared.check_reserve(chunk.len() as u64)
+        } else {
+            Ok(())
+        };
+        let written = room.and_then(|()| {
+            let written = self.file.write_at(chunk, self.end);
+            written.map_err(StoreError::io("writing an upload"))
+        });
+        if let Err(error) = written {
             self.state = State::Failed;
-            return Err(StoreError::io("writing an upload")(error));
+            return Err(error);
         }
         self.sealed += 1;
         self.end += (len + TAG) as u64;
