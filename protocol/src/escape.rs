@@ -37,8 +37,9 @@ impl fmt::Display for Escaped<'_> {
 /// - bidirectional marks, embeddings, overrides and isolates (UAX #9 §2; CVE-2021-42574)
 /// - interlinear annotations, U+FFF9 to U+FFFB
 /// - what else Unicode calls `Default_Ignorable_Code_Point` (`DerivedCoreProperties.txt`): soft
-///   hyphen, joiners, zero-width spaces, the byte order mark, fillers, tags. The variation
-///   selectors U+FE00 to U+FE0F alone stay, since emoji are written with them.
+///   hyphen, zero-width spaces, the byte order mark, fillers, tags. The joiners U+200C and U+200D
+///   and the variation selectors U+FE00 to U+FE0F alone stay, since Persian, Indic scripts and emoji
+///   are written with them.
 pub fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c,
@@ -48,7 +49,7 @@ pub fn is_hidden(c: char) -> bool {
             | '\u{115f}' | '\u{1160}'
             | '\u{17b4}' | '\u{17b5}'
             | '\u{180b}'..='\u{180f}'
-            | '\u{200b}'..='\u{200f}'
+            | '\u{200b}' | '\u{200e}' | '\u{200f}'
             | '\u{2028}'..='\u{202e}'
             | '\u{2060}'..='\u{206f}'
             | '\u{3164}'
@@ -79,10 +80,7 @@ mod tests {
                 "\u{2066}\u{2067}\u{2068}\u{2069}",
                 r"\u{2066}\u{2067}\u{2068}\u{2069}",
             ),
-            (
-                "\u{200b}\u{200c}\u{200d}\u{2060}\u{feff}",
-                r"\u{200b}\u{200c}\u{200d}\u{2060}\u{feff}",
-            ),
+            ("\u{200b}\u{2060}\u{feff}", r"\u{200b}\u{2060}\u{feff}"),
             ("\u{ad}\u{34f}\u{180e}", r"\u{ad}\u{34f}\u{180e}"),
             (
                 "\u{115f}\u{1160}\u{3164}\u{ffa0}",
@@ -107,6 +105,7 @@ mod tests {
             r"back\slash",
             "naïve – 名前 עברית فارسی ไทย",
             "\u{2764}\u{fe0f} e\u{301} \u{1f600}",
+            "می\u{200c}خواهم क्\u{200d}ष \u{1f469}\u{200d}\u{1f4bb}",
         ] {
             assert_eq!(Escaped(text).to_string(), text);
         }
