@@ -47,16 +47,16 @@ pub struct Common {
     /// Log in with the password in the first line of this file (`-`: standard input)
     #[arg(long, global = true, value_name = "FILE")]
     pub password_file: Option<PathBuf>,
-    /// The private key to log in and to sign with [default: id_ed25519 in the home]
+    /// The private key to log in and to sign with [default: id_ed25519 in the configuration directory]
     #[arg(long, short, global = true, value_name = "FILE")]
     pub identity: Option<PathBuf>,
     /// The passphrase of the key is the first line of this file (`-`: standard input)
     #[arg(long, global = true, value_name = "FILE")]
     pub passphrase_file: Option<PathBuf>,
-    /// Never ask anything
+    /// Never prompt
     #[arg(long, global = true)]
     pub batch: bool,
-    /// Say only what failed
+    /// Print errors only
     #[arg(long, short, global = true)]
     pub quiet: bool,
     /// Seconds for the connection to come up
@@ -134,7 +134,7 @@ pub enum Command {
     Rm(Rm),
     /// Say who is logged in
     Whoami(Whoami),
-    /// Make, register and list keys
+    /// Generate, register and list keys
     #[command(subcommand)]
     Keys(Keys),
     /// List, add and remove users, and change their roles (administrators)
@@ -155,10 +155,10 @@ pub enum Command {
 /// How transfers run.
 #[derive(Debug, Args)]
 pub struct Transfers {
-    /// Transfers at once
+    /// Parallel transfers
     #[arg(long, short = 'j', value_name = "N", default_value_t = DEFAULT_PARALLEL as u64, value_parser = clap::value_parser!(u64).range(1..=MAX_PARALLEL as u64))]
     pub parallel: u64,
-    /// Print figures of each transfer, for programs:
+    /// Print statistics of each transfer, for programs:
     /// `stats transfer=NAME bytes=N seconds=S longest_stall_ms=N`, then
     /// `link transfer=NAME direction=get|put transport=NAME paths=…`
     #[arg(long)]
@@ -248,7 +248,7 @@ pub struct Whoami {
 /// `towpath keys`
 #[derive(Debug, Subcommand)]
 pub enum Keys {
-    /// Make an Ed25519 key in OpenSSH's format (0600; an existing one is never overwritten)
+    /// Generate an Ed25519 key in OpenSSH's format (0600; an existing one is never overwritten)
     New(KeysNew),
     /// Register your key at a server; the key signs that it is yours
     Add(KeysAdd),
@@ -295,7 +295,7 @@ pub enum Users {
     Add(UsersAdd),
     /// Remove a user; their files stay
     Remove(UsersOne),
-    /// Give a user another role; their open sessions feel it at once
+    /// Give a user another role; takes effect on open sessions
     Role(UsersRole),
 }
 
@@ -311,7 +311,7 @@ pub struct UsersList {
 pub struct UsersAdd {
     /// The server
     pub url: String,
-    /// Who
+    /// User name
     pub name: UserName,
     /// admin, maintainer or guest
     #[arg(long, default_value_t = Role::Guest)]
@@ -333,7 +333,7 @@ pub struct UsersAdd {
 pub struct UsersOne {
     /// The server
     pub url: String,
-    /// Who
+    /// User name
     pub name: UserName,
 }
 
@@ -342,7 +342,7 @@ pub struct UsersOne {
 pub struct UsersRole {
     /// The server
     pub url: String,
-    /// Who
+    /// User name
     pub name: UserName,
     /// admin, maintainer or guest
     pub role: Role,
