@@ -317,7 +317,30 @@ impl<S: Session> Driver<S> {
         accept: &mut dyn FnMut(Peer) -> Option<S>,
         wait: Option<Duration>,
     ) -> io::Result<()> {
-        let timeout = self.wait(wait);
+        self.poll(self.wait(wait))?;
+        let now = Instant::now();
+        let mut deadlines = self.carriers.iter().filter_map(|it| it.poll_timeout());
+        if deadlines.any(|due| due <= now) {
+            // This process may not have run between the poll and `now`: what has arrived until then
+            // must be known to the carriers before they run a timer.
+            self.poll(Some(Duration::ZERO))?;
+        }
+        self.run_timers(now);
+        self.drive_carriers(accept, now);
+        self.take_outcomes(now);
+        self.begin_stop(now);
+        // Each queued session gets one visit; what is queued meanwhile is for the next turn.
+        for _ in 0..self.visits.len() {
+            if let Some(id) = self.visits.pop() {
+                self.visit(id);
+            }
+        }
+        self.busy = self.drive_carriers(accept, Instant::now());
+        Ok(())
+    }
+
+    /// Waits for sockets to become ready and tells their carriers.
+    fn poll(&mut self, timeout: Option<Duration>) -> io::Result<()> {
         if let Err(error) = self.poll.poll(&mut self.events, timeout)
             && error.kind() != io::ErrorKind::Interrupted
         {
@@ -330,18 +353,6 @@ impl<S: Session> Driver<S> {
             }
         }
         self.events.clear();
-        let now = Instant::now();
-        self.run_timers(now);
-        self.drive_carriers(accept, now);
-        self.take_outcomes(now);
-        self.begin_stop(now);
-        // Each queued session gets one visit; what is queued meanwhile is for the next turn.
-        for _ in 0..self.visits.len() {
-            if let Some(id) = self.visits.pop() {
-                self.visit(id);
-            }
-        }
-        self.busy = self.drive_carriers(accept, Instant::now());
         Ok(())
     }
 
@@ -374,3 +385,6 @@ impl<S: Session> Driver<S> {
         self.stopper.stopped.load(Ordering::Acquire)
     }
 }
+
+#[cfg(test)]
+mod tests;

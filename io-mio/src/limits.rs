@@ -132,6 +132,10 @@ pub const RECEIVE_BATCH: usize = 8;
 /// Batches read from one UDP socket in one turn of the loop: at most 4 MiB.
 pub const RECEIVE_ROUNDS: usize = 8;
 
+/// How often a carrier's sockets are read before a timer runs that is due, while more waits there:
+/// with the two bounds above 4,096 datagrams, more than the receive buffer of a socket holds.
+pub const TIMER_READS: usize = 64;
+
 /// Trains sent in one turn of the loop: at most 4 MiB.
 pub const TRANSMIT_BATCH: usize = 64;
 

@@ -140,6 +140,18 @@ pub const MAX_SACK_DELAY: Duration = Duration::from_millis(500);
 /// Window advertised at least, in an INIT (RFC 9260 §3.3.2).
 pub const MIN_RECEIVE_WINDOW: u32 = 1_500;
 
+/// A timer that is handled so late or later was delayed by the process, not by rounding: what was
+/// sent before may have left late, so an answer is given more time once.
+pub const LATE_TIMER: Duration = Duration::from_millis(20);
+
+/// The largest timer slack that is added to `RTO.Min`: a machine that was suspended for an hour is no
+/// reason to wait for an hour.
+pub const MAX_TIMER_SLACK: Duration = Duration::from_secs(1);
+
+/// Time in which a measured timer slack is halved: some seconds after a machine has become quiet, a
+/// failed path is noticed as fast as before.
+pub const TIMER_SLACK_HALF_LIFE: Duration = Duration::from_secs(8);
+
 /// Probes of one packet size that must be lost before it is regarded as too large (RFC 8899
 /// MAX_PROBES).
 pub const MTU_PROBES: u32 = 3;

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::{CarrierIndex, Driver, Entry, Link, Owner, SessionId};
 use crate::carrier::{AssociationId, CarrierEvent, CloseMode, Inbound, LostReason, Peer};
-use crate::limits::ORPHAN_TIMEOUT;
+use crate::limits::{ORPHAN_TIMEOUT, TIMER_READS};
 use crate::pool::Outcome;
 use crate::session::Session;
 
@@ -118,6 +118,14 @@ impl<S: Session> Driver<S> {
     /// Queues visits for the sessions whose timer is due, and aborts shutdowns that are overdue.
     pub(super) fn run_timers(&mut self, now: Instant) {
         for carrier in &mut self.carriers {
+            // A timer must not call missing what waits in a socket, so that is read first; a flood
+            // does not put the timer off for ever.
+            for _ in 0..TIMER_READS {
+                let due = carrier.poll_timeout().is_some_and(|due| due <= now);
+                if !due || !carrier.drive(now) {
+                    break;
+                }
+            }
             if carrier.poll_timeout().is_some_and(|due| due <= now) {
                 carrier.handle_timeout(now);
             }

@@ -66,6 +66,13 @@ impl Association {
             .unwrap_or(at)
     }
 
+    /// Timers are late here by so much.
+    pub(crate) fn set_timer_slack(&mut self, slack: Duration) {
+        for path in &mut self.paths {
+            path.rtt.set_slack(slack);
+        }
+    }
+
     /// The path on which a packet arrived. A new pair of addresses, or a new UDP port, becomes an
     /// unconfirmed path, which carries only heartbeats; none if there are too many paths.
     pub(super) fn arrival(&mut self, id: PathId, now: Instant) -> Option<PathIndex> {
@@ -247,6 +254,7 @@ impl Association {
             .map_or(Duration::ZERO, |srtt| srtt * 4)
             .max(self.config.rto_initial);
         let timeout = path.rtt.rto().min(enough);
+        self.paths[at].heartbeat_deferred = false;
         self.paths[at].heartbeat = Heartbeat::Sent {
             nonce,
             at: now,

@@ -47,8 +47,16 @@ impl Association {
                 return;
             }
             self.paths[at].mtu.handle_timeout(now);
-            if self.paths[at].t3.is_some_and(|deadline| deadline <= now) {
-                self.t3_expired(at, now);
+            if let Some(deadline) = self.paths[at].t3
+                && deadline <= now
+            {
+                let path = &mut self.paths[at];
+                let later = path.defer(deadline, now);
+                if !path.t3_deferred && later.is_some() {
+                    (path.t3, path.t3_deferred) = (later, true);
+                } else {
+                    self.t3_expired(at, now);
+                }
             }
             match self.paths[at].heartbeat {
                 Heartbeat::Idle { due } if due <= now => {
@@ -59,8 +67,22 @@ impl Association {
                         Heartbeat::Off
                     };
                 }
-                Heartbeat::Sent { deadline, .. } if deadline <= now => {
-                    if self.may_heartbeat() {
+                Heartbeat::Sent {
+                    nonce,
+                    at: sent,
+                    deadline,
+                } if deadline <= now => {
+                    let path = &mut self.paths[at];
+                    if !path.heartbeat_deferred
+                        && let Some(deadline) = path.defer(deadline, now)
+                    {
+                        path.heartbeat_deferred = true;
+                        path.heartbeat = Heartbeat::Sent {
+                            nonce,
+                            at: sent,
+                            deadline,
+                        };
+                    } else if self.may_heartbeat() {
                         self.heartbeat_lost(at, now);
                     } else {
                         self.paths[at].heartbeat = Heartbeat::Off;
@@ -75,6 +97,7 @@ impl Association {
     fn t3_expired(&mut self, at: PathIndex, now: Instant) {
         let path = &mut self.paths[at];
         path.t3 = None;
+        path.t3_deferred = false;
         path.counters.timeouts += 1;
         path.rtt.back_off();
         self.tx.mark_path_lost(path, at);

@@ -3,6 +3,7 @@
 mod arrival;
 mod local;
 mod ready;
+mod slack;
 mod stateless;
 mod table;
 mod throttle;
@@ -13,6 +14,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use arrival::Arrival;
+use slack::Slack;
 use table::Table;
 use throttle::Throttle;
 
@@ -48,6 +50,7 @@ pub struct Endpoint {
     secrets: Secrets,
     throttle: Throttle,
     table: Table,
+    slack: Slack,
     /// Replies that belong to no association, and final packets of closed associations.
     replies: VecDeque<Datagram>,
 }
@@ -69,6 +72,7 @@ impl Endpoint {
             secrets,
             throttle,
             table: Table::default(),
+            slack: Slack::new(now),
             replies: VecDeque::new(),
         }
     }
@@ -105,10 +109,12 @@ impl Endpoint {
         }
         match self.table.by_tag(tag) {
             Some(index) => {
+                let slack = self.slack.observe(self.table.next_deadline(), now);
                 let Some(association) = self.table.association(index) else {
                     return;
                 };
                 if association.ports == arrival.ports() {
+                    association.set_timer_slack(slack);
                     association.handle_packet(path, packet.chunks(), datagram.len(), now);
                     if association.port_refused {
                         self.change_port(index, now);
@@ -122,11 +128,18 @@ impl Endpoint {
 
     /// Handles the timers that have expired. To be called at the time that
     /// [`poll_timeout`](Self::poll_timeout) gives; an earlier call has no effect.
+    ///
+    /// Every datagram that has arrived before `now` is to be handled first: an answer that waits in
+    /// a socket is not lost. A call that comes late shows that the process did not run. Answers are
+    /// then waited for once more, for as long as the call is late but no longer than a timeout; and
+    /// `RTO.Min` is raised by the largest lateness of the last seconds, at most one second.
     pub fn handle_timeout(&mut self, now: Instant) {
+        let slack = self.slack.observe(self.table.next_deadline(), now);
         while let Some(index) = self.table.expired(now) {
             let Some(association) = self.table.association(index) else {
                 return;
             };
+            association.set_timer_slack(slack);
             association.handle_timeout(now);
             self.settle(index, now);
         }

@@ -13,6 +13,7 @@ pub(crate) use rtt::Rtt;
 
 use crate::config::Config;
 use crate::event::{PathId, PathState, PathStatistics};
+use crate::limits::LATE_TIMER;
 use crate::packet::HEADER_LEN;
 use crate::seq::Tsn;
 
@@ -42,6 +43,10 @@ pub(crate) struct Path {
     pub(crate) highest: [(Tsn, u32); 3],
     /// T3-rtx.
     pub(crate) t3: Option<Instant>,
+    /// T3-rtx, or the timer of the heartbeat under way, was handled late and has been given more
+    /// time.
+    pub(crate) t3_deferred: bool,
+    pub(crate) heartbeat_deferred: bool,
     /// The TSN whose acknowledgement will measure the round trip, and when it was sent.
     pub(crate) timed: Option<(Tsn, Instant)>,
     /// Bytes that may be sent before the next acknowledgement (`Max.Burst`).
@@ -95,6 +100,8 @@ impl Path {
             resent: VecDeque::new(),
             highest: [(0, 0); 3],
             t3: None,
+            t3_deferred: false,
+            heartbeat_deferred: false,
             timed: None,
             burst: 0,
             last_sent: now,
@@ -129,6 +136,14 @@ impl Path {
             self.congestion
                 .idled(u32::try_from(periods).unwrap_or(u32::MAX), chunk);
         }
+    }
+
+    /// The new deadline of a timer that waits for an answer, was due at `deadline` and is handled at
+    /// `now`; none if it is not late. What the process sent before it did not run may have left as
+    /// late as the timer is.
+    pub(crate) fn defer(&self, deadline: Instant, now: Instant) -> Option<Instant> {
+        let late = now.saturating_duration_since(deadline);
+        (late >= LATE_TIMER).then(|| now + late.min(self.rtt.rto()))
     }
 
     /// The earliest deadline of this path's timers.

@@ -13,6 +13,8 @@ pub(crate) struct Rtt {
     rto: Duration,
     min: Duration,
     max: Duration,
+    /// By how much timers are late here, which `RTO.Min` is raised by.
+    slack: Duration,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -28,6 +30,7 @@ impl Rtt {
             rto: config.rto_initial,
             min: config.rto_min,
             max: config.rto_max,
+            slack: Duration::ZERO,
         }
     }
 
@@ -61,11 +64,17 @@ impl Rtt {
 
     /// Doubles the timeout after an expiration (rule E2).
     pub(crate) fn back_off(&mut self) {
-        self.rto = (self.rto * 2).min(self.max);
+        self.rto = (self.rto() * 2).min(self.max);
     }
 
+    /// The timeout: at least `RTO.Min` and the timer slack together.
     pub(crate) fn rto(&self) -> Duration {
-        self.rto
+        self.rto.max((self.min + self.slack).min(self.max))
+    }
+
+    /// Timers are late by so much.
+    pub(crate) fn set_slack(&mut self, slack: Duration) {
+        self.slack = slack;
     }
 
     pub(crate) fn srtt(&self) -> Option<Duration> {
@@ -107,6 +116,13 @@ mod tests {
             rtt.back_off();
             assert_eq!(rtt.rto(), MS(expected));
         }
+        rtt.measured(MS(1));
+        assert_eq!(rtt.rto(), MS(100));
+        rtt.set_slack(MS(250));
+        assert_eq!(rtt.rto(), MS(350), "RTO.Min and the timer slack");
+        rtt.back_off();
+        rtt.set_slack(MS(0));
+        assert_eq!(rtt.rto(), MS(700));
         rtt.measured(MS(1));
         assert_eq!(rtt.rto(), MS(100));
     }

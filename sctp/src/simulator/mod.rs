@@ -52,6 +52,17 @@ pub struct Node {
     /// Inner to outer transport address. What is not listed is the same on both sides.
     nat: BTreeMap<SocketAddr, SocketAddr>,
     addresses: Vec<SocketAddr>,
+    pause: Option<Pause>,
+}
+
+/// A process that does not run.
+#[derive(Debug)]
+struct Pause {
+    until: Instant,
+    /// What has arrived meanwhile, with its path as the host sees it.
+    arrived: VecDeque<(PathId, Vec<u8>)>,
+    /// What had been polled and not been given to the kernel.
+    unsent: Vec<(Transmit, Vec<u8>)>,
 }
 
 /// Hosts, the network between them, and the time.
@@ -104,6 +115,7 @@ impl World {
             events: VecDeque::new(),
             nat: BTreeMap::new(),
             addresses,
+            pause: None,
         });
         self.nodes.len() - 1
     }
@@ -135,6 +147,45 @@ impl World {
         self.nodes[node].addresses = vec![real];
     }
 
+    /// Stops a host's process for a span, as a busy machine does: what it wants to send now leaves
+    /// when it runs again, what arrives waits for it, its timers are late. Does nothing to one that
+    /// is stopped already.
+    pub fn pause(&mut self, node: usize, span: Duration) {
+        let node = &mut self.nodes[node];
+        if node.pause.is_some() {
+            return;
+        }
+        let mut unsent = Vec::new();
+        while let Some(transmit) = node.endpoint.poll_transmit(self.now, &mut self.buffer) {
+            unsent.push((transmit, self.buffer.clone()));
+        }
+        node.pause = Some(Pause {
+            until: self.now + span,
+            arrived: VecDeque::new(),
+            unsent,
+        });
+    }
+
+    /// Whether a host's process does not run.
+    pub fn is_paused(&self, node: usize) -> bool {
+        self.nodes[node].pause.is_some()
+    }
+
+    /// Lets a host run again whose pause is over: it sends what it had polled, reads what has
+    /// arrived, and looks at its timers last.
+    fn resume(&mut self, at: usize) {
+        let node = &mut self.nodes[at];
+        let Some(pause) = node.pause.take_if(|pause| pause.until <= self.now) else {
+            return;
+        };
+        for (path, packet) in pause.arrived {
+            node.endpoint.handle_datagram(path, &packet, self.now);
+        }
+        for (transmit, train) in pause.unsent {
+            self.put(at, &transmit, &train);
+        }
+    }
+
     /// Puts whatever the endpoints want to send on the network, and collects their events. Packets
     /// on a link without delay arrive within this call.
     pub fn drain(&mut self) {
@@ -152,28 +203,36 @@ impl World {
         let mut buffer = std::mem::take(&mut self.buffer);
         let mut arrived = false;
         for at in 0..self.nodes.len() {
-            while let Some(transmit) = self.nodes[at].endpoint.poll_transmit(self.now, &mut buffer)
+            while self.nodes[at].pause.is_none()
+                && let Some(transmit) = self.nodes[at].endpoint.poll_transmit(self.now, &mut buffer)
             {
-                let Transmit {
-                    path,
-                    size,
-                    segment_size,
-                    fragment,
-                } = transmit;
-                assert_eq!(size, buffer.len());
-                let nat = &self.nodes[at].nat;
-                let outer = nat.get(&path.local).copied().unwrap_or(path.local);
-                for packet in buffer.chunks(segment_size) {
-                    self.record(at, path, packet);
-                    let path = PathId::new(outer, path.remote);
-                    if self.network.send(path, packet, fragment, self.now) {
-                        self.deliver(path, packet);
-                        arrived = true;
-                    }
-                }
+                arrived |= self.put(at, &transmit, &buffer);
             }
         }
         self.buffer = buffer;
+        arrived
+    }
+
+    /// Puts a train on the network. Says whether some of it has arrived already.
+    fn put(&mut self, at: usize, transmit: &Transmit, train: &[u8]) -> bool {
+        let Transmit {
+            path,
+            size,
+            segment_size,
+            fragment,
+        } = *transmit;
+        assert_eq!(size, train.len());
+        let nat = &self.nodes[at].nat;
+        let outer = nat.get(&path.local).copied().unwrap_or(path.local);
+        let mut arrived = false;
+        for packet in train.chunks(segment_size) {
+            self.record(at, path, packet);
+            let path = PathId::new(outer, path.remote);
+            if self.network.send(path, packet, fragment, self.now) {
+                self.deliver(path, packet);
+                arrived = true;
+            }
+        }
         arrived
     }
 
@@ -196,10 +255,10 @@ impl World {
 
     /// The time of the next arrival or deadline.
     fn next(&self) -> Option<Instant> {
-        let deadlines = self
-            .nodes
-            .iter()
-            .filter_map(|node| node.endpoint.poll_timeout());
+        let deadlines = self.nodes.iter().filter_map(|node| match &node.pause {
+            Some(pause) => Some(pause.until),
+            None => node.endpoint.poll_timeout(),
+        });
         deadlines.chain(self.network.next_arrival()).min()
     }
 
@@ -217,7 +276,10 @@ impl World {
         while let Some((path, packet)) = self.network.arrival(self.now) {
             self.deliver(path, &packet);
         }
-        for node in &mut self.nodes {
+        for at in 0..self.nodes.len() {
+            self.resume(at);
+        }
+        for node in self.nodes.iter_mut().filter(|node| node.pause.is_none()) {
             if node
                 .endpoint
                 .poll_timeout()
@@ -269,8 +331,11 @@ impl World {
                     node.nat.get(address).copied().unwrap_or(*address) == path.remote
                 });
             if let Some(inner) = inner {
-                node.endpoint
-                    .handle_datagram(PathId::new(inner, path.local), packet, self.now);
+                let path = PathId::new(inner, path.local);
+                match &mut node.pause {
+                    Some(pause) => pause.arrived.push_back((path, packet.to_vec())),
+                    None => node.endpoint.handle_datagram(path, packet, self.now),
+                }
                 return;
             }
         }

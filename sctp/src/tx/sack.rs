@@ -269,11 +269,13 @@ impl Tx {
     fn manage_t3(&self, path: &mut Path, at: usize, before: Option<Tsn>, now: Instant) {
         if path.flight == 0 {
             path.t3 = None;
+            path.t3_deferred = false;
             if self.ring.is_empty() {
                 path.congestion.drained();
             }
         } else if path.t3.is_some() && self.earliest(path, at) != before {
             path.t3 = Some(now + path.rtt.rto());
+            path.t3_deferred = false;
         }
     }
 }
