@@ -25,6 +25,21 @@ impl From<Option<IpAddr>> for Network {
     }
 }
 
+/// The IPv6 /48 around a network: what one customer of a provider commonly holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Site(u64);
+
+impl Network {
+    /// The site that an IPv6 network belongs to.
+    #[must_use]
+    pub fn site(self) -> Option<Site> {
+        match self {
+            Self::V6(network) => Some(Site(network >> 16)),
+            Self::V4(_) | Self::Local => None,
+        }
+    }
+}
+
 /// Counts the sessions of each network, up to a limit.
 #[derive(Debug)]
 pub struct SessionQuota {

@@ -13,7 +13,8 @@ pub const THROTTLE_ENTRIES: usize = 16_384;
 /// First delay after failed logins; doubles with each further failure.
 pub const THROTTLE_FIRST: Duration = Duration::from_millis(500);
 
-/// Longest delay for one user from one network.
+/// Longest pause of one user from one network, and longest delay of an attempt from one network: far
+/// below the time that a connection has for its login.
 pub const THROTTLE_LONGEST: Duration = Duration::from_secs(30);
 
 /// Failures that cost nothing, for one user from one network: people mistype.
@@ -23,16 +24,15 @@ pub const THROTTLE_FREE: u32 = 2;
 /// address.
 pub const THROTTLE_FREE_NETWORK: u32 = 10;
 
+/// Failures that cost nothing, for one IPv6 /48 over all its networks: it may be a whole company.
+pub const THROTTLE_FREE_SITE: u32 = 40;
+
 /// Failures that cost nothing, for one user over all networks: loose, so that strangers cannot lock
 /// a user out cheaply.
 pub const THROTTLE_FREE_USER: u32 = 50;
 
 /// Longest delay that failures from other networks cause for a user.
 pub const THROTTLE_LONGEST_USER: Duration = Duration::from_secs(4);
-
-/// An attempt that would have to wait longer is refused unseen: its connection would not live to
-/// hear the answer.
-pub const THROTTLE_REFUSE: Duration = Duration::from_secs(45);
 
 /// Failures are forgotten after this long without another.
 pub const THROTTLE_MEMORY: Duration = Duration::from_secs(15 * 60);

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::path::Path;
+use std::time::Duration;
 
 use towpath_protocol::signed::{StoreId, UserId, UserName};
 
@@ -89,21 +90,30 @@ impl LoginPlan {
         self.notice.take()
     }
 
-    /// The server refused the credential that was tried.
+    /// The server refused the credential that was tried, or, with `retry_after`, has not looked at
+    /// it since too many attempts came before.
     ///
     /// # Errors
     /// No attempt or no credential is left.
-    pub(crate) fn refused(&mut self, attempts_left: u32) -> Result<(), Error> {
+    pub(crate) fn refused(
+        &mut self,
+        attempts_left: u32,
+        retry_after: Option<Duration>,
+    ) -> Result<(), Error> {
+        let too_many = retry_after.map(|wait| {
+            let seconds = wait.as_secs();
+            format!("too many attempts, try again in {seconds} s")
+        });
         let tried = self.credentials.front().copied();
         if tried != Some(Credential::AskedPassword) {
             self.credentials.pop_front();
         }
         let key = tried == Some(Credential::Key);
         if attempts_left == 0 || self.credentials.is_empty() {
-            let why = if key {
-                "the server does not know the user or this key"
-            } else {
-                "wrong user name or password"
+            let why = match &too_many {
+                Some(too_many) => too_many,
+                None if key => "the server does not know the user or this key",
+                None => "wrong user name or password",
             };
             return Err(Error::new(
                 ErrorKind::LoginRefused,
@@ -115,7 +125,7 @@ impl LoginPlan {
         } else {
             "wrong user name or password; try again"
         };
-        self.notice = Some(notice.to_owned());
+        self.notice = Some(too_many.unwrap_or_else(|| notice.to_owned()));
         Ok(())
     }
 
@@ -148,12 +158,28 @@ mod tests {
     fn a_refused_key_leads_to_the_password_which_may_be_typed_again() {
         let mut plan = plan(&[Credential::Key, Credential::AskedPassword]);
         assert_eq!(plan.next().unwrap(), Credential::Key);
-        plan.refused(2).unwrap();
+        plan.refused(2, None).unwrap();
         assert_eq!(plan.next().unwrap(), Credential::AskedPassword);
         assert!(plan.take_notice().unwrap().contains("trying a password"));
-        plan.refused(1).unwrap();
+        plan.refused(1, None).unwrap();
         assert_eq!(plan.next().unwrap(), Credential::AskedPassword);
-        assert_eq!(plan.refused(0).unwrap_err().kind, ErrorKind::LoginRefused);
+        assert_eq!(
+            plan.refused(0, None).unwrap_err().kind,
+            ErrorKind::LoginRefused
+        );
+    }
+
+    #[test]
+    fn a_credential_that_was_not_looked_at_is_not_called_wrong() {
+        let wait = Some(Duration::from_secs(12));
+        let mut asked = plan(&[Credential::AskedPassword]);
+        asked.refused(2, wait).unwrap();
+        let notice = asked.take_notice().unwrap();
+        assert_eq!(notice, "too many attempts, try again in 12 s");
+        let mut file = plan(&[Credential::PasswordFile]);
+        let error = file.refused(2, wait).unwrap_err();
+        assert_eq!(error.kind, ErrorKind::LoginRefused);
+        assert!(error.message.ends_with(&notice), "{}", error.message);
     }
 
     #[test]

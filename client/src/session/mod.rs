@@ -202,8 +202,11 @@ impl ClientSession {
                 }
             }
             Event::CredentialWanted { .. } => self.offer_credential(now),
-            Event::LoginRefused { attempts_left } => {
-                if let Err(error) = self.config.login.refused(attempts_left) {
+            Event::LoginRefused {
+                attempts_left,
+                retry_after,
+            } => {
+                if let Err(error) = self.config.login.refused(attempts_left, retry_after) {
                     self.fatal(error, now);
                 }
             }

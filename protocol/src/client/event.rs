@@ -1,5 +1,7 @@
 //! What a client's connection tells its application.
 
+use std::time::Duration;
+
 use crate::channel::chunk::Chunk;
 use crate::channel::config::ServerFingerprint;
 use crate::error::CloseReason;
@@ -40,6 +42,8 @@ pub enum Event {
     LoginRefused {
         /// Attempts left.
         attempts_left: u32,
+        /// The attempt was refused unseen, for too many came before it: when to try again.
+        retry_after: Option<Duration>,
     },
     /// The answer to a request. A reply is always of the kind that was asked for.
     Reply(RequestId, Result<Reply, Refusal>),

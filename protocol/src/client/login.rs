@@ -1,6 +1,6 @@
 //! From the handshake to the login, at the client.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
@@ -144,9 +144,16 @@ impl Connection<Client> {
                 self.push(Event::LoggedIn { uid, role });
                 Stage::Ready
             }
-            (Stage::AwaitVerdict(user), ServerMessage::LoginRefused { attempts_left }) => {
+            (
+                Stage::AwaitVerdict(user),
+                ServerMessage::LoginRefused {
+                    attempts_left,
+                    retry_after,
+                },
+            ) => {
                 self.push(Event::LoginRefused {
                     attempts_left: attempts_left.into(),
+                    retry_after: (retry_after > 0).then(|| Duration::from_secs(retry_after.into())),
                 });
                 Stage::AwaitCredentialPrompt(user)
             }

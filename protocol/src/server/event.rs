@@ -1,6 +1,7 @@
 //! What a server's connection tells its application.
 
 use std::fmt;
+use std::time::Duration;
 
 use zeroize::Zeroizing;
 
@@ -164,4 +165,9 @@ pub enum Verdict {
     },
     /// The attempt is refused; another follows while attempts are left.
     Refused,
+    /// Refused unseen: too many attempts came before it.
+    TooManyAttempts {
+        /// When an attempt is looked at again; sent in whole seconds, rounded up.
+        retry_after: Duration,
+    },
 }

@@ -3,7 +3,7 @@
 //! Every user name goes through the same dialogue: whether a user exists, or could exist, shows in
 //! nothing that is sent.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::event::{ClaimedUser, Credential, Event, LoginTicket, Verdict};
 use super::state::{Attempt, Server, Stage};
@@ -28,15 +28,19 @@ impl Connection<Server> {
                     self.deadlines.start_keepalive(now);
                     self.side.stage = Stage::Ready;
                 }
-                Verdict::Refused => self.refuse(attempt, now),
+                Verdict::Refused => self.refuse(attempt, 0, now),
+                Verdict::TooManyAttempts { retry_after } => {
+                    self.refuse(attempt, whole_seconds(retry_after), now);
+                }
             },
             stage => self.side.stage = stage,
         }
     }
 
-    fn refuse(&mut self, mut attempt: Attempt, now: Instant) {
+    /// `retry_after` is in seconds; 0 for an attempt that was looked at.
+    fn refuse(&mut self, mut attempt: Attempt, retry_after: u16, now: Instant) {
         attempt.left -= 1;
-        self.send(&ServerMessage::login_refused(attempt.left));
+        self.send(&ServerMessage::login_refused(attempt.left, retry_after));
         if attempt.left == 0 {
             self.shut(CloseReason::LoginFailed, now);
             return;
@@ -114,6 +118,12 @@ impl Connection<Server> {
             Err(_) => Err(refused),
         }
     }
+}
+
+/// At least 1, so that it never looks like an attempt that was looked at.
+fn whole_seconds(wait: Duration) -> u16 {
+    let seconds = wait.as_secs() + u64::from(wait.subsec_nanos() > 0);
+    u16::try_from(seconds.max(1)).unwrap_or(u16::MAX)
 }
 
 #[cfg(any(test, feature = "fuzzing"))]

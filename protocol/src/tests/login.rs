@@ -84,6 +84,29 @@ fn another_certificate_is_another_fingerprint() {
 }
 
 #[test]
+fn the_client_hears_how_long_to_wait_after_too_many_attempts() {
+    let mut pair = Pair::new(3);
+    pair.greet("alice");
+    for (wait, told) in [(1, 1), (12_345, 13), (u64::MAX, 65_535)] {
+        pair.client.login_password(&password("right")).unwrap();
+        pair.run();
+        let S::Login { ticket, .. } = pair.server_event() else {
+            panic!("no login");
+        };
+        let verdict = Verdict::TooManyAttempts {
+            retry_after: Duration::from_millis(wait),
+        };
+        pair.server.login(ticket, verdict, pair.now);
+        pair.run();
+        let C::LoginRefused { retry_after, .. } = pair.client_event() else {
+            panic!("not refused");
+        };
+        assert_eq!(retry_after, Some(Duration::from_secs(told)));
+        let _wanted = pair.client_event();
+    }
+}
+
+#[test]
 fn wrong_passwords_use_up_the_attempts() {
     let mut pair = Pair::new(3);
     pair.greet("alice");
@@ -99,7 +122,7 @@ fn wrong_passwords_use_up_the_attempts() {
         pair.server.login(ticket, accepted(), pair.now);
         pair.run();
         assert!(
-            matches!(pair.client_event(), C::LoginRefused { attempts_left } if attempts_left == left)
+            matches!(pair.client_event(), C::LoginRefused { attempts_left, retry_after: None } if attempts_left == left)
         );
         if left > 0 {
             assert!(

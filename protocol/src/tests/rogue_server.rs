@@ -38,7 +38,7 @@ fn control_messages_out_of_place() {
         ServerMessage::ask_user(),
         ServerMessage::ask_credential(3),
         ServerMessage::logged_in(UID, Role::Admin),
-        ServerMessage::login_refused(2),
+        ServerMessage::login_refused(2, 0),
         ServerMessage::reply(0, Ok(&Reply::Deleted)),
     ];
     for message in &messages {

@@ -75,6 +75,8 @@ pub(crate) enum ServerMessage {
     },
     LoginRefused {
         attempts_left: u8,
+        /// In seconds; 0 when the attempt was looked at.
+        retry_after: u16,
     },
     Reply {
         id: u32,
@@ -353,9 +355,10 @@ impl ServerMessage {
         writer.finish_frame()
     }
 
-    pub(crate) fn login_refused(attempts_left: u8) -> Zeroizing<Vec<u8>> {
-        let mut writer = frame(kind::LOGIN_REFUSED, 1);
+    pub(crate) fn login_refused(attempts_left: u8, retry_after: u16) -> Zeroizing<Vec<u8>> {
+        let mut writer = frame(kind::LOGIN_REFUSED, 3);
         writer.u8(attempts_left);
+        writer.u16(retry_after);
         writer.finish_frame()
     }
 
@@ -393,6 +396,7 @@ impl ServerMessage {
             },
             kind::LOGIN_REFUSED => Self::LoginRefused {
                 attempts_left: reader.u8()?,
+                retry_after: reader.u16()?,
             },
             kind::REPLY => Self::Reply {
                 id: reader.u32()?,

@@ -69,9 +69,10 @@ fn rewrite_server(message: ServerMessage) -> Vec<u8> {
             ServerMessage::ask_credential(attempts_left)
         }
         ServerMessage::LoggedIn { uid, role } => ServerMessage::logged_in(uid, role),
-        ServerMessage::LoginRefused { attempts_left } => {
-            ServerMessage::login_refused(attempts_left)
-        }
+        ServerMessage::LoginRefused {
+            attempts_left,
+            retry_after,
+        } => ServerMessage::login_refused(attempts_left, retry_after),
         ServerMessage::Reply { id, result } => ServerMessage::reply(id, result.as_ref()),
         ServerMessage::Common(common) => common.encode(),
     };

@@ -26,6 +26,7 @@ use crate::admission::{Network, Permit};
 use crate::jobs::{AuthenticatedUser, Job, Output};
 use crate::limits;
 use crate::services::Services;
+use crate::throttle::TooMany;
 
 /// A session of the server.
 pub struct ServerSession {
@@ -212,22 +213,23 @@ impl ServerSession {
         credential: Credential,
         now: Instant,
     ) {
-        let delay = match credential {
+        let waits = match credential {
             Credential::Password(_) => {
                 let mut throttle = self.services.throttle();
                 throttle.begin(user.as_str(), self.network, now)
             }
-            Credential::Key(_) => Duration::ZERO,
+            Credential::Key(_) => Ok(Duration::ZERO),
         };
-        if delay.is_zero() {
-            self.check_login(attempt, user, credential);
-            return;
-        }
+        let delay = match waits {
+            Ok(Duration::ZERO) => return self.check_login(attempt, user, credential),
+            Ok(delay) => delay,
+            Err(TooMany { retry_after }) => {
+                tracing::warn!(%user, peer = %self.client.peer, retry_after_ms = retry_after.as_millis() as u64, "too many login attempts: refused unseen");
+                let verdict = Verdict::TooManyAttempts { retry_after };
+                return self.connection.login(attempt, verdict, now);
+            }
+        };
         tracing::warn!(%user, peer = %self.client.peer, delay_ms = delay.as_millis() as u64, "login delayed after failures");
-        if delay > limits::THROTTLE_REFUSE {
-            self.login_checked(attempt, &user, true, None, now);
-            return;
-        }
         self.delayed_login = Some(DelayedLogin {
             due: now + delay,
             attempt,
@@ -270,6 +272,11 @@ impl ServerSession {
                 self.connection.login(attempt, verdict, now);
             }
             None => {
+                if by_password {
+                    self.services
+                        .throttle()
+                        .failed(user.as_str(), self.network, now);
+                }
                 tracing::warn!(%user, method, peer = %self.client.peer, "login refused");
                 self.connection.login(attempt, Verdict::Refused, now);
             }

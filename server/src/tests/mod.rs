@@ -3,7 +3,7 @@
 mod rig;
 
 use std::fs;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rig::{PASSWORD, Person, Server, sign};
 use towpath_io_mio::Session;
@@ -13,6 +13,7 @@ use towpath_protocol::signed::{
 };
 use towpath_protocol::{NewPassword, Refusal, RefusalCode, Reply, Request, Role};
 
+use super::admission::Network;
 use super::limits;
 use crate::jobs::AuthenticatedUser;
 
@@ -239,6 +240,25 @@ fn a_damaged_file_is_refused_and_named() {
     assert!(refusal.message.contains('a'));
 }
 
+/// A wrong password for `name`, and what the client hears of it, when it hears it.
+fn guess(link: &mut rig::Link) -> (u32, Option<Duration>, Duration) {
+    link.password("wrong");
+    let mut waited = Duration::ZERO;
+    loop {
+        match link.poll() {
+            Some(Event::LoginRefused {
+                attempts_left,
+                retry_after,
+            }) => return (attempts_left, retry_after, waited),
+            Some(other) => panic!("not refused: {other:?}"),
+            None => {
+                link.pass(limits::THROTTLE_FIRST);
+                waited += limits::THROTTLE_FIRST;
+            }
+        }
+    }
+}
+
 #[test]
 fn a_damaged_file_without_an_owner_is_for_administrators() {
     let server = Server::with_files(|directory| {
@@ -277,65 +297,73 @@ fn a_damaged_file_without_an_owner_is_for_administrators() {
 fn wrong_passwords_and_unknown_users_look_alike_and_wait_alike() {
     let server = Server::new();
     server.add("alice", Role::Admin, 1);
-    let mut waits = Vec::new();
-    for (host, name) in [(1, "alice"), (2, "nobody")] {
+    let answers = |host, name| {
         let name = UserName::parse(name).unwrap();
-        let mut link = server.connect(host);
-        link.offer(&name);
-        for attempt in 0.. {
-            link.password("wrong");
-            let mut waited = Duration::ZERO;
-            let event = loop {
-                match link.poll() {
-                    Some(event) => break event,
-                    None => {
-                        link.pass(limits::THROTTLE_FIRST);
-                        waited += limits::THROTTLE_FIRST;
-                    }
+        let mut answers = Vec::new();
+        for _ in 0..3 {
+            let mut link = server.connect(host);
+            link.offer(&name);
+            loop {
+                answers.push(guess(&mut link));
+                match link.event() {
+                    Event::CredentialWanted { .. } => {}
+                    Event::Closed(_) => break,
+                    other => panic!("{name}: {other:?}"),
                 }
-            };
-            let Event::LoginRefused { attempts_left } = event else {
-                panic!("{name}: {event:?}")
-            };
-            waits.push((attempt, attempts_left, waited));
-            if attempts_left == 0 {
-                assert!(matches!(link.event(), Event::Closed(_)));
-                break;
             }
-            assert!(matches!(link.event(), Event::CredentialWanted { .. }));
         }
-    }
-    let (known, unknown) = waits.split_at(waits.len() / 2);
-    assert_eq!(known, unknown);
+        answers
+    };
+    let known = answers(1, "alice");
+    let seen = known.iter().filter(|answer| answer.1.is_none()).count();
+    assert_eq!((seen, known.len()), (3, 9), "{known:?}");
+    assert_eq!(known, answers(2, "nobody"));
 }
 
 #[test]
-fn guessing_is_delayed_and_a_key_is_not() {
+fn guessing_pauses_and_says_for_how_long_and_a_key_is_not_delayed() {
     let server = Server::new();
     let alice = server.add("alice", Role::Admin, 1);
-    for _ in 0..2 {
-        let mut link = server.connect(1);
-        link.offer(&alice.name);
-        link.password("wrong");
-        link.pass(limits::THROTTLE_LONGEST);
-        assert!(matches!(link.event(), Event::LoginRefused { .. }));
-    }
+    let mut link = server.connect(1);
+    link.offer(&alice.name);
     for _ in 0..3 {
-        let mut link = server.connect(1);
-        link.offer(&alice.name);
-        link.password("wrong");
+        assert_eq!(guess(&mut link).1, None);
+        let _next = link.event();
     }
     let mut link = server.connect(1);
     link.offer(&alice.name);
     link.password(PASSWORD);
-    assert!(link.poll().is_none(), "the right password waits too");
-    assert!(link.server.poll_timeout().is_some());
+    // The right password is not looked at either, and the answer does not say that it is wrong.
+    let Event::LoginRefused { retry_after, .. } = link.event() else {
+        panic!("not refused")
+    };
+    assert_eq!(retry_after, Some(Duration::from_secs(1)));
     // Neither a key from the same place nor a password from another one has to wait.
     server.login(&alice);
     let mut other = server.connect(2);
     other.offer(&alice.name);
     other.password(PASSWORD);
     assert!(matches!(other.event(), Event::LoggedIn { .. }));
+}
+
+/// What others do behind the same address delays a login, by a time that has a bound.
+#[test]
+fn a_right_password_behind_a_network_that_guesses_waits_no_longer_than_the_bound() {
+    let server = Server::new();
+    let alice = server.add("alice", Role::Admin, 1);
+    let now = Instant::now();
+    for i in 0..2_001 {
+        let network = Network::from(Some([10, 0, 0, 1].into()));
+        let mut throttle = server.services.throttle();
+        if throttle.begin(&format!("user{i}"), network, now).is_ok() {
+            throttle.failed(&format!("user{i}"), network, now);
+        }
+    }
+    let mut link = server.connect(1);
+    link.offer(&alice.name);
+    link.password(PASSWORD);
+    assert!(link.poll().is_none(), "the right password waits too");
+    assert!(link.server.poll_timeout().is_some());
     link.pass(limits::THROTTLE_LONGEST);
     assert!(matches!(link.event(), Event::LoggedIn { .. }));
 }
