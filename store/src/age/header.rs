@@ -4,13 +4,12 @@ use chacha20poly1305::{AeadInOut, ChaCha20Poly1305, KeyInit, Nonce, Tag};
 use hmac::{Hmac, Mac};
 use x25519_dalek::PublicKey;
 
-use super::key::random_secret;
-use super::stanza::{self, Stanza, base64, fixed};
-use super::{FileKey, Proof, ProofContext, Recipient, StorageKey, derive, proof};
+use super::kdf::{FileKey, derive};
+use super::key::{Recipient, StorageKey, random_secret};
+use super::proof::{self, Proof, ProofContext};
+use super::stanza::{self, HeaderError, Stanza, VERSION_LINE, base64, fixed};
 use crate::limits::{FILE_KEY, TAG};
 
-/// First line of a header.
-pub(super) const VERSION_LINE: &str = "age-encryption.org/v1";
 const X25519: &str = "X25519";
 const X25519_INFO: &[u8] = b"age-encryption.org/v1/X25519";
 
@@ -26,26 +25,6 @@ pub(crate) struct Opened {
     pub(crate) proof: Proof,
     /// Bytes of the header; the payload's nonce follows.
     pub(crate) len: usize,
-}
-
-/// Why a header does not open.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum HeaderError {
-    /// Not the text of an age v1 header.
-    #[error("not a readable age header: {0}")]
-    Malformed(&'static str),
-    /// None of the identities is a recipient.
-    #[error("encrypted for another storage key")]
-    NotForUs,
-    /// The MAC or the seal of the proof is wrong.
-    #[error("the header was changed")]
-    Changed,
-    /// An age file, but not of a Towpath store.
-    #[error("an age file without a Towpath proof")]
-    NoProof,
-    /// The proof is not authenticated with the storage key, for this store and path.
-    #[error("its proof was not made by this server for this path")]
-    Foreign,
 }
 
 impl Header {

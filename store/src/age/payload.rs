@@ -2,7 +2,7 @@
 
 use chacha20poly1305::{AeadInOut, ChaCha20Poly1305, KeyInit, Nonce, Tag};
 
-use super::{FileKey, derive};
+use super::kdf::{FileKey, derive};
 use crate::limits::{CHUNK, PAYLOAD_NONCE, TAG};
 
 /// Seals and opens the chunks of one file in place.

@@ -14,8 +14,9 @@ use hmac::{Hmac, Mac};
 use towpath_protocol::limits::{MAX_MANIFEST_LEN, MAX_SIGNATURE_LEN};
 use towpath_protocol::signed::{FilePath, StoreId};
 
-use super::key::Identity;
-use super::{FileKey, HeaderError, StorageKey, derive};
+use super::kdf::{FileKey, derive};
+use super::key::{Identity, StorageKey};
+use super::stanza::HeaderError;
 use crate::limits::{PROOF, TAG};
 
 /// First argument of the stanza's line.

@@ -3,10 +3,31 @@
 
 use base64ct::{Base64Unpadded, Encoding};
 
-use super::header::HeaderError;
 use crate::limits::{MAX_STANZA_ARGS, MAX_STANZAS};
 
+/// First line of a header.
+pub(super) const VERSION_LINE: &str = "age-encryption.org/v1";
 const COLUMNS: usize = 64;
+
+/// Why a header does not open.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum HeaderError {
+    /// Not the text of an age v1 header.
+    #[error("not a readable age header: {0}")]
+    Malformed(&'static str),
+    /// None of the identities is a recipient.
+    #[error("encrypted for another storage key")]
+    NotForUs,
+    /// The MAC or the seal of the proof is wrong.
+    #[error("the header was changed")]
+    Changed,
+    /// An age file, but not of a Towpath store.
+    #[error("an age file without a Towpath proof")]
+    NoProof,
+    /// The proof is not authenticated with the storage key, for this store and path.
+    #[error("its proof was not made by this server for this path")]
+    Foreign,
+}
 
 /// One stanza with its body decoded.
 #[derive(Debug, PartialEq, Eq)]
@@ -50,7 +71,7 @@ pub(super) struct Parts<'a> {
 impl Parts<'_> {
     /// The header again.
     pub(super) fn emit(&self) -> String {
-        let mut text = format!("{}\n", super::header::VERSION_LINE);
+        let mut text = format!("{}\n", VERSION_LINE);
         for stanza in &self.stanzas {
             let arguments: Vec<&str> = [stanza.kind].iter().chain(&stanza.args).copied().collect();
             emit(&mut text, &arguments, &stanza.body);
@@ -62,7 +83,7 @@ impl Parts<'_> {
 /// Splits a header that starts at the first byte of `bytes`; what follows it is not looked at.
 pub(super) fn parse(bytes: &[u8]) -> Result<Parts<'_>, HeaderError> {
     let mut lines = Lines { bytes, at: 0 };
-    if lines.next()? != super::header::VERSION_LINE {
+    if lines.next()? != VERSION_LINE {
         return Err(HeaderError::Malformed(
             "it does not begin with the line of age v1",
         ));

@@ -16,7 +16,7 @@ use nix::sys::stat::{FileStat, Mode, SFlag, fstat, fstatat, mkdirat};
 use nix::sys::statvfs::fstatvfs;
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
-use super::{Files, Guard, Kind, Lock, OpenFile, Space, Stat};
+use super::operations::{Files, Guard, Kind, Lock, OpenFile, Space, Stat};
 
 /// A directory, held open: renaming it does not move the store from under a running server.
 pub(crate) struct LocalFiles {
@@ -162,7 +162,6 @@ impl Files for LocalFiles {
     }
 
     #[expect(
-        clippy::unnecessary_cast,
         clippy::useless_conversion,
         reason = "the fields have other widths on other systems"
     )]

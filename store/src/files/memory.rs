@@ -9,7 +9,7 @@ use std::ffi::OsString;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use super::{Files, Guard, Kind, Lock, OpenFile, Space, Stat, parent};
+use super::operations::{Files, Guard, Kind, Lock, OpenFile, Space, Stat, parent};
 
 /// What happens at the chosen operation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

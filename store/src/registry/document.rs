@@ -1,17 +1,15 @@
 //! The text of `users.json`, version 1.
 
 use std::collections::BTreeSet;
-use std::fmt::Display;
-use std::str::FromStr;
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use towpath_protocol::Role;
 use towpath_protocol::signed::{
     PublicKey, SignedStatement, StatementError, Timestamp, UserId, UserName,
 };
 
 use super::password::PasswordHash;
-use super::{RetiredUser, User, UserKey};
+use super::user::{RetiredUser, User, UserKey};
 use crate::limits::{MAX_COMMENT, MAX_KEYS};
 
 const FORMAT: &str = "towpath-users";
@@ -272,7 +270,10 @@ impl From<&RetiredUser> for RetiredRecord {
 
 /// Values that have one spelling as text.
 mod text {
-    use super::*;
+    use std::fmt::Display;
+    use std::str::FromStr;
+
+    use serde::{Deserialize, Deserializer, Serializer};
 
     pub(super) fn serialize<T: Display, S: Serializer>(
         value: &T,
@@ -295,7 +296,10 @@ mod text {
 /// The same, or null. The field must be there: a password that was lost in editing is not "no
 /// password".
 mod optional_text {
-    use super::*;
+    use std::fmt::Display;
+    use std::str::FromStr;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
     pub(super) fn serialize<T: Display, S: Serializer>(
         value: &Option<T>,
@@ -317,7 +321,8 @@ mod optional_text {
 
 /// Public keys in the format of `authorized_keys`.
 mod openssh {
-    use super::*;
+    use serde::{Deserialize, Deserializer, Serializer};
+    use towpath_protocol::signed::PublicKey;
 
     pub(super) fn serialize<S: Serializer>(key: &PublicKey, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_str(&key.to_openssh())

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use towpath_protocol::signed::UserName;
 
-use super::PasswordError;
+use super::password::PasswordError;
 use crate::limits::{MAX_BCRYPT_COST, MAX_COMMENT, MAX_KEYS, MIN_BCRYPT_COST};
 
 /// Why the registry cannot be read or changed. A file that is not understood is never overwritten.

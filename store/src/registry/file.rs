@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use super::RegistryError;
 use super::document::{Fault, Users};
+use super::error::RegistryError;
 use crate::files::{Files, Guard, LocalFiles, Lock, Stat, parent, read_all};
 use crate::limits::{MAX_REGISTRY, SETTLED};
 

@@ -10,6 +10,8 @@ mod file;
 #[cfg(any(test, feature = "fuzzing"))]
 pub(crate) mod fuzzing;
 mod password;
+mod rules;
+mod user;
 
 #[cfg(test)]
 mod crash_tests;
@@ -19,124 +21,24 @@ mod model_tests;
 mod tests;
 
 use std::path::Path;
-use std::time::SystemTime;
 
-use document::{Users, comment_is_fine};
+use document::Users;
 pub use error::RegistryError;
 use file::RegistryFile;
 pub use password::PasswordError;
 use password::PasswordHash;
+use rules::{check_asker, checked_key, fresh_uid, keep_an_admin, now, position};
 use towpath_protocol::Role;
-use towpath_protocol::signed::{
-    KeyAction, PublicKey, SignedStatement, Timestamp, UserId, UserName,
-};
+use towpath_protocol::signed::{UserId, UserName};
+pub use user::{NewKey, NewUser, OnBehalf, RetiredUser, User, UserKey};
 
-use crate::limits::{DEFAULT_BCRYPT_COST, MAX_BCRYPT_COST, MAX_KEYS, MIN_BCRYPT_COST};
+use crate::limits::{DEFAULT_BCRYPT_COST, MAX_BCRYPT_COST, MIN_BCRYPT_COST};
 
 /// The registry, shared between threads. Every call may read the disk; those that change it and
 /// [`Registry::verify_password`] belong on a worker.
 pub struct Registry {
     file: RegistryFile,
     cost: u32,
-}
-
-/// A user as the registry has them.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct User {
-    /// Name to log in with.
-    pub name: UserName,
-    /// Identity that files belong to; random, never given to anyone else.
-    pub uid: UserId,
-    /// What they may do.
-    pub role: Role,
-    /// Keys to log in and to sign with.
-    pub keys: Vec<UserKey>,
-    /// Since when.
-    pub added: Timestamp,
-    password: Option<PasswordHash>,
-}
-
-impl User {
-    /// Whether they can log in by password.
-    #[must_use]
-    pub fn has_password(&self) -> bool {
-        self.password.is_some()
-    }
-
-    /// Whether `key` is one of theirs.
-    #[must_use]
-    pub fn has_key(&self, key: &PublicKey) -> bool {
-        self.keys.iter().any(|known| known.key == *key)
-    }
-}
-
-/// A key of a user.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UserKey {
-    /// The key.
-    pub key: PublicKey,
-    /// What the user calls it.
-    pub comment: String,
-    /// Since when.
-    pub added: Timestamp,
-    /// The statement that added it, if it was not added by the administrator.
-    pub statement: Option<SignedStatement>,
-}
-
-/// A key to be added.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct NewKey {
-    /// The key.
-    pub key: PublicKey,
-    /// At most [`MAX_COMMENT`](crate::limits::MAX_COMMENT) bytes, no control characters.
-    pub comment: String,
-    /// The next statement of the user's key log, when the user adds it.
-    pub statement: Option<SignedStatement>,
-}
-
-/// A user to be added.
-pub struct NewUser<'a> {
-    /// Name to log in with.
-    pub name: UserName,
-    /// What they may do.
-    pub role: Role,
-    /// 1 to 71 bytes without NUL; none for a user who logs in by key only.
-    pub password: Option<&'a [u8]>,
-    /// Their keys.
-    pub keys: Vec<NewKey>,
-}
-
-/// For whom a change is made. It is decided under the lock whether they may: what was read before
-/// may have changed by then.
-#[derive(Clone, Copy)]
-pub struct OnBehalf<'a> {
-    /// Who asks for it.
-    pub uid: UserId,
-    /// Whether they may, as they are now.
-    pub may: &'a dyn Fn(&User) -> bool,
-}
-
-impl OnBehalf<'_> {
-    fn check(asker: Option<Self>, users: &Users) -> Result<(), RegistryError> {
-        let Some(asker) = asker else { return Ok(()) };
-        let user = users.users.iter().find(|user| user.uid == asker.uid);
-        match user {
-            Some(user) if (asker.may)(user) => Ok(()),
-            _ => Err(RegistryError::NotAllowed),
-        }
-    }
-}
-
-/// Who a uid belonged to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RetiredUser {
-    /// The identity, which is never issued again.
-    pub uid: UserId,
-    /// The name, which another user may have by now.
-    pub name: UserName,
-    /// Since when.
-    pub removed: Timestamp,
 }
 
 impl Registry {
@@ -252,7 +154,7 @@ impl Registry {
             .map(|password| self.hash(password))
             .transpose()?;
         self.file.change(|users| {
-            OnBehalf::check(asker, users)?;
+            check_asker(asker, users)?;
             if users.users.iter().any(|known| known.name == new.name) {
                 return Err(RegistryError::UserExists(new.name));
             }
@@ -293,7 +195,7 @@ impl Registry {
         key: NewKey,
     ) -> Result<(), RegistryError> {
         self.file.change(|users| {
-            OnBehalf::check(asker, users)?;
+            check_asker(asker, users)?;
             let at = position(users, uid)?;
             let key = checked_key(users, &users.users[at], key)?;
             users.users[at].keys.push(key);
@@ -320,7 +222,7 @@ impl Registry {
         role: Role,
     ) -> Result<(), RegistryError> {
         self.file.change(|users| {
-            OnBehalf::check(asker, users)?;
+            check_asker(asker, users)?;
             let at = position(users, uid)?;
             if role != Role::Admin {
                 keep_an_admin(users, at)?;
@@ -361,7 +263,7 @@ impl Registry {
         uid: UserId,
     ) -> Result<(), RegistryError> {
         self.file.change(|users| {
-            OnBehalf::check(asker, users)?;
+            check_asker(asker, users)?;
             let at = position(users, uid)?;
             keep_an_admin(users, at)?;
             let User { uid, name, .. } = users.users.remove(at);
@@ -425,94 +327,4 @@ impl std::fmt::Debug for Registry {
             .field("cost", &self.cost)
             .finish_non_exhaustive()
     }
-}
-
-fn now() -> Timestamp {
-    Timestamp::from_system_time(SystemTime::now())
-}
-
-fn position(users: &Users, uid: UserId) -> Result<usize, RegistryError> {
-    let at = users.users.iter().position(|user| user.uid == uid);
-    at.ok_or(RegistryError::UnknownUser)
-}
-
-/// Refuses when the user at `at` is the only admin.
-fn keep_an_admin(users: &Users, at: usize) -> Result<(), RegistryError> {
-    let admins = users
-        .users
-        .iter()
-        .filter(|user| user.role == Role::Admin)
-        .count();
-    if users.users[at].role == Role::Admin && admins == 1 {
-        return Err(RegistryError::LastAdmin);
-    }
-    Ok(())
-}
-
-/// A random uid that nobody has or had.
-fn fresh_uid(
-    users: &Users,
-    mut random: impl FnMut(&mut [u8]) -> Result<(), getrandom::Error>,
-) -> Result<UserId, RegistryError> {
-    loop {
-        let mut bytes = [0; 16];
-        random(&mut bytes).map_err(|error| RegistryError::Internal(error.to_string()))?;
-        let uid = UserId::from_bytes(bytes);
-        let current = users.users.iter().any(|user| user.uid == uid);
-        if !current && users.retired.iter().all(|retired| retired.uid != uid) {
-            return Ok(uid);
-        }
-    }
-}
-
-fn checked_key(users: &Users, user: &User, new: NewKey) -> Result<UserKey, RegistryError> {
-    let mut holders = users.users.iter().chain([user]);
-    if let Some(holder) = holders.find(|user| user.has_key(&new.key)) {
-        return Err(RegistryError::KeyExists(holder.name.clone()));
-    }
-    if user.keys.len() >= MAX_KEYS {
-        return Err(RegistryError::TooManyKeys);
-    }
-    if !comment_is_fine(&new.comment) {
-        return Err(RegistryError::Comment);
-    }
-    if let Some(signed) = &new.statement {
-        check_statement(user, &new.key, signed)?;
-    }
-    Ok(UserKey {
-        key: new.key,
-        comment: new.comment,
-        added: now(),
-        statement: new.statement,
-    })
-}
-
-/// A key log only grows, by the next statement.
-fn check_statement(
-    user: &User,
-    key: &PublicKey,
-    new: &SignedStatement,
-) -> Result<(), RegistryError> {
-    let statement = new.statement();
-    if statement.uid != user.uid || statement.name != user.name {
-        return Err(RegistryError::Statement("is another user's"));
-    }
-    if statement.action != KeyAction::Add || statement.key != *key {
-        return Err(RegistryError::Statement("does not add this key"));
-    }
-    let last = user
-        .keys
-        .iter()
-        .rev()
-        .find_map(|key| key.statement.as_ref());
-    let (sequence, previous) = match last {
-        Some(last) => (last.statement().sequence.checked_add(1), Some(last.hash())),
-        None => (Some(1), None),
-    };
-    if Some(statement.sequence) != sequence || statement.previous != previous {
-        return Err(RegistryError::Statement(
-            "does not follow the last one of the key log",
-        ));
-    }
-    Ok(())
 }

@@ -6,9 +6,10 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use towpath_protocol::signed::{KeyStatement, SigningKey, StoreId};
+use towpath_protocol::signed::{KeyAction, KeyStatement, SignedStatement, SigningKey, StoreId};
 
 use super::*;
+use crate::limits::MAX_KEYS;
 
 /// The cheapest hashes there are.
 const COST: u32 = 4;

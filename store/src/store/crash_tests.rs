@@ -49,7 +49,7 @@ impl Bench {
     }
 
     fn open(&self, files: &MemoryFiles) -> Result<(Store, OpenReport), OpenError> {
-        open::open(
+        super::tests::open_on(
             Arc::new(files.clone()),
             Path::new("memory"),
             self.key.copy(),
@@ -279,7 +279,7 @@ fn a_crash_while_making_a_store_leaves_none_or_one() {
         let made = open::init(&files, Path::new("memory"), &key);
         for seed in 0..8 {
             let disk = files.after_crash(seed);
-            let opened = open::open(
+            let opened = super::tests::open_on(
                 Arc::new(disk.clone()),
                 Path::new("memory"),
                 key.copy(),

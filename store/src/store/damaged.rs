@@ -7,19 +7,10 @@ use towpath_protocol::signed::{FilePath, SignedManifest};
 
 use super::download::Stored;
 use super::error::StoreError;
-use super::{Shared, Store, stored_name};
+use super::index::Damage;
+use super::shared::{Shared, stored_name};
 use crate::age::ProofContext;
 use crate::files::Files;
-
-/// What is left of a stored file that is damaged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Damage {
-    /// Its manifest: [`Store::stat`] gives it, and the next version goes on from it.
-    Content,
-    /// Nothing: whose it is and which version is not known. Only an upload of
-    /// [`Store::begin_replacing`] is published in its place, under any version.
-    Proof,
-}
 
 /// Why a stored file was not read, and its manifest if that is left.
 pub(super) struct Unreadable {
@@ -49,18 +40,6 @@ pub(super) fn read(
             signed: Some(signed),
             error,
         }),
-    }
-}
-
-impl Store {
-    /// What is damaged of the file at `path`, after reading it again; `None` when nothing is, or
-    /// when there is no file.
-    #[must_use]
-    pub fn damage(&self, path: &FilePath) -> Option<Damage> {
-        match self.shared.reread(path) {
-            Ok(()) | Err(StoreError::NotFound) => None,
-            Err(_) => self.shared.index().damage(path),
-        }
     }
 }
 

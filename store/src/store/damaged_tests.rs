@@ -163,7 +163,7 @@ fn an_unreadable_directory_is_named_and_does_not_stop_the_start() {
     let (files, key) = (MemoryFiles::default(), StorageKey::generate());
     open::init(&files, Path::new("memory"), &key).unwrap();
     let open = || {
-        open::open(
+        super::tests::open_on(
             Arc::new(files.clone()),
             Path::new("memory"),
             key.copy(),

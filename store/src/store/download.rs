@@ -7,7 +7,7 @@ use towpath_protocol::channel::Chunk;
 use towpath_protocol::signed::{Content, FilePath, SignedManifest, StoreId};
 
 use super::error::StoreError;
-use super::{Shared, stored_name};
+use super::shared::{Shared, stored_name};
 use crate::age::{Header, HeaderError, Payload, ProofContext, chunks, sealed_len};
 use crate::files::{OpenFile, read_full};
 use crate::limits::{CHUNK, MAX_HEADER, PAYLOAD_NONCE, TAG};

@@ -5,9 +5,10 @@ use std::os::unix::fs::PermissionsExt;
 
 use towpath_protocol::signed::StoreId;
 
+use super::shared::{PARTIAL, stored_name};
 use super::tests::{Bench, begin, bytes, get, next, path, put, signed};
 use super::*;
-use crate::age::{FileKey, Header, Payload, Proof};
+use crate::age::{FileKey, Header, Payload, Proof, ProofContext};
 use crate::limits::{CHUNK, FILE_KEY, MAX_HEADER, PAYLOAD_NONCE};
 
 fn proof(signed: &SignedManifest) -> Proof {

@@ -10,6 +10,7 @@ mod index;
 mod open;
 mod paths;
 mod publish;
+mod shared;
 mod upload;
 
 #[cfg(test)]
@@ -25,21 +26,19 @@ mod space_tests;
 #[cfg(test)]
 mod tests;
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-pub use damaged::Damage;
 pub use download::Download;
 pub use error::{CommitError, Mismatch, OpenError, StoreError};
-use index::Index;
-pub use index::Listed;
+pub use index::{Damage, Listed};
 pub use open::OpenReport;
-use paths::{DurableDirs, PathLocks};
+use shared::Shared;
 use towpath_protocol::signed::{FilePath, SignedManifest, StoreId};
 pub use upload::Upload;
 
-use crate::age::{ProofContext, Recipient, StorageKey};
-use crate::files::{Files, Guard};
+use crate::age::{Recipient, StorageKey};
 
 /// What the server keeps, open for one process; shared between threads.
 ///
@@ -49,58 +48,33 @@ pub struct Store {
     shared: Arc<Shared>,
 }
 
-/// What uploads and downloads hold on to.
-struct Shared {
-    files: Arc<dyn Files>,
-    key: StorageKey,
-    /// Whom new files are encrypted for, the storage identity first.
-    recipients: Vec<Recipient>,
-    id: StoreId,
-    index: RwLock<Index>,
-    /// One publish at a time for each path.
-    paths: PathLocks,
-    durable: Mutex<DurableDirs>,
-    /// Set for good when a directory could not be synced.
-    read_only: AtomicBool,
-    /// Free bytes that uploads leave to deletions, the registry and the log.
-    reserve: AtomicU64,
-    _lock: Box<dyn Guard>,
-}
-
-impl Shared {
-    // The index is changed by single insertions: a panic elsewhere cannot leave it half changed.
-    fn index(&self) -> RwLockReadGuard<'_, Index> {
-        self.index.read().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// What the proof of the file at `path` is authenticated with.
-    fn proof_context<'a>(&'a self, path: &'a FilePath) -> ProofContext<'a> {
-        ProofContext {
-            storage: &self.key,
-            store: self.id,
-            path,
-        }
-    }
-
-    /// Whether an upload may write `bytes` more.
-    fn check_reserve(&self, bytes: u64) -> Result<(), StoreError> {
-        let space = self
-            .files
-            .space()
-            .map_err(StoreError::io("looking for free space"))?;
-        let needed = self.reserve.load(Ordering::Relaxed).saturating_add(bytes);
-        if space.free < needed {
-            return Err(StoreError::NoSpace);
-        }
-        Ok(())
-    }
-
-    fn index_mut(&self) -> RwLockWriteGuard<'_, Index> {
-        self.index.write().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 impl Store {
+    /// Makes an empty store in the directory `root`, which is made when missing, and gives its new
+    /// id.
+    ///
+    /// # Errors
+    /// [`OpenError::Exists`], [`OpenError::Locked`], [`OpenError::Io`].
+    pub fn init(root: &Path, key: &StorageKey) -> Result<StoreId, OpenError> {
+        open::init_at(root, key)
+    }
+
+    /// Opens the store in the directory `root` for this process alone: reads the header of every
+    /// file, removes what unfinished uploads left.
+    ///
+    /// New files are encrypted for `key` and for `recipients` besides.
+    ///
+    /// # Errors
+    /// [`OpenError`]. A file that cannot be read is not an error: it is in the report.
+    pub fn open(
+        root: &Path,
+        key: StorageKey,
+        recipients: Vec<Recipient>,
+    ) -> Result<(Self, OpenReport), OpenError> {
+        let (shared, report) = open::open_at(root, key, recipients)?;
+        let shared = Arc::new(shared);
+        Ok((Self { shared }, report))
+    }
+
     /// The random id made with the store, which manifests and clients name.
     #[must_use]
     pub fn id(&self) -> StoreId {
@@ -124,6 +98,16 @@ impl Store {
     #[must_use]
     pub fn stat(&self, path: &FilePath) -> Option<SignedManifest> {
         self.shared.index().newest(path).cloned()
+    }
+
+    /// What is damaged of the file at `path`, after reading it again; `None` when nothing is, or
+    /// when there is no file.
+    #[must_use]
+    pub fn damage(&self, path: &FilePath) -> Option<Damage> {
+        match self.shared.reread(path) {
+            Ok(()) | Err(StoreError::NotFound) => None,
+            Err(_) => self.shared.index().damage(path),
+        }
     }
 
     /// Lets uploads leave `bytes` of the file system free, so that deletions, logins and the log go
@@ -184,15 +168,3 @@ impl std::fmt::Debug for Store {
             .finish_non_exhaustive()
     }
 }
-
-/// Where a path's file lies.
-fn stored_name(path: &FilePath) -> String {
-    format!("{path}{SUFFIX}")
-}
-
-/// What stored files end with.
-const SUFFIX: &str = ".age";
-/// The store's own directory; no path begins with it.
-const OWN: &str = ".towpath";
-/// Where uploads under way lie.
-const PARTIAL: &str = ".towpath/partial";

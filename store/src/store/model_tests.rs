@@ -14,7 +14,7 @@ use towpath_protocol::signed::Content;
 use super::tests::{bytes, get, next, path, put};
 use super::*;
 use crate::files::memory::MemoryFiles;
-use crate::files::{Kind, Lock, OpenFile, Space, Stat};
+use crate::files::{Files, Guard, Kind, Lock, OpenFile, Space, Stat};
 use crate::limits::CHUNK;
 
 #[derive(Clone, Debug)]
@@ -57,7 +57,7 @@ proptest! {
     fn behaves_like_a_map(steps in prop::collection::vec(step(), 0..30)) {
         let (files, key) = (MemoryFiles::default(), StorageKey::generate());
         open::init(&files, Path::new("memory"), &key).unwrap();
-        let reopen = || open::open(Arc::new(files.clone()), Path::new("memory"), key.copy(), vec![]).unwrap();
+        let reopen = || super::tests::open_on(Arc::new(files.clone()), Path::new("memory"), key.copy(), vec![]).unwrap();
         let mut store = reopen().0;
         let mut model = BTreeMap::<&str, Vec<u8>>::new();
         let mut versions = BTreeMap::<&str, u64>::new();
@@ -176,12 +176,12 @@ impl Files for Folding {
 fn a_file_system_that_folds_names_is_refused() {
     let (files, key) = (MemoryFiles::default(), StorageKey::generate());
     open::init(&files, Path::new("memory"), &key).unwrap();
-    let folding = open::open(
+    let folding = super::tests::open_on(
         Arc::new(Folding(files.clone())),
         Path::new("memory"),
         key.copy(),
         vec![],
     );
     assert!(matches!(folding, Err(OpenError::Names(_))));
-    assert!(open::open(Arc::new(files), Path::new("memory"), key, vec![]).is_ok());
+    assert!(super::tests::open_on(Arc::new(files), Path::new("memory"), key, vec![]).is_ok());
 }

@@ -13,7 +13,7 @@ use super::damaged::{self, Unreadable};
 use super::error::OpenError;
 use super::index::Index;
 use super::paths::{DurableDirs, PathLocks};
-use super::{OWN, PARTIAL, SUFFIX, Shared, Store};
+use super::shared::{OWN, PARTIAL, SUFFIX, Shared};
 use crate::age::{ProofContext, Recipient, StorageKey};
 use crate::files::{Files, Guard, Kind, LocalFiles, Lock, read_all};
 use crate::limits::{MAX_DEPTH, MAX_RECIPIENTS, MAX_REPORTED, MAX_STORE_FILE, default_reserve};
@@ -42,59 +42,47 @@ pub struct OpenReport {
     pub leftovers: usize,
 }
 
-impl Store {
-    /// Makes an empty store in the directory `root`, which is made when missing, and gives its new
-    /// id.
-    ///
-    /// # Errors
-    /// [`OpenError::Exists`], [`OpenError::Locked`], [`OpenError::Io`].
-    pub fn init(root: &Path, key: &StorageKey) -> Result<StoreId, OpenError> {
-        match DirBuilder::new().mode(0o700).create(root) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-            Err(error) => {
-                return Err(OpenError::Io {
-                    path: root.into(),
-                    error,
-                });
-            }
+/// Makes the store in the directory `root`.
+pub(super) fn init_at(root: &Path, key: &StorageKey) -> Result<StoreId, OpenError> {
+    match DirBuilder::new().mode(0o700).create(root) {
+        Ok(()) => {}
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+        Err(error) => {
+            return Err(OpenError::Io {
+                path: root.into(),
+                error,
+            });
         }
-        let files = LocalFiles::open(root).map_err(|error| OpenError::Io {
-            path: root.into(),
-            error,
-        })?;
-        init(&files, root, key)
     }
+    let files = LocalFiles::open(root).map_err(|error| OpenError::Io {
+        path: root.into(),
+        error,
+    })?;
+    init(&files, root, key)
+}
 
-    /// Opens the store in the directory `root` for this process alone: reads the header of every
-    /// file, removes what unfinished uploads left.
-    ///
-    /// New files are encrypted for `key` and for `recipients` besides.
-    ///
-    /// # Errors
-    /// [`OpenError`]. A file that cannot be read is not an error: it is in the report.
-    pub fn open(
-        root: &Path,
-        key: StorageKey,
-        recipients: Vec<Recipient>,
-    ) -> Result<(Self, OpenReport), OpenError> {
-        let io = |error| OpenError::Io {
-            path: root.into(),
-            error,
-        };
-        let files = LocalFiles::open(root).map_err(io)?;
-        let (uid, mode) = files.owner_and_mode().map_err(io)?;
-        if mode & 0o022 != 0 {
-            let path = root.into();
-            return Err(OpenError::Exposed { path, mode });
-        }
-        // Root can replace everything anyway.
-        if uid != 0 && uid != nix::unistd::geteuid().as_raw() {
-            let path = root.into();
-            return Err(OpenError::Owner { path, uid });
-        }
-        open(Arc::new(files), root, key, recipients)
+/// Opens the store in the directory `root`, unless others can replace its files.
+pub(super) fn open_at(
+    root: &Path,
+    key: StorageKey,
+    recipients: Vec<Recipient>,
+) -> Result<(Shared, OpenReport), OpenError> {
+    let io = |error| OpenError::Io {
+        path: root.into(),
+        error,
+    };
+    let files = LocalFiles::open(root).map_err(io)?;
+    let (uid, mode) = files.owner_and_mode().map_err(io)?;
+    if mode & 0o022 != 0 {
+        let path = root.into();
+        return Err(OpenError::Exposed { path, mode });
     }
+    // Root can replace everything anyway.
+    if uid != 0 && uid != nix::unistd::geteuid().as_raw() {
+        let path = root.into();
+        return Err(OpenError::Owner { path, uid });
+    }
+    open(Arc::new(files), root, key, recipients)
 }
 
 pub(super) fn init(files: &dyn Files, root: &Path, key: &StorageKey) -> Result<StoreId, OpenError> {
@@ -143,7 +131,7 @@ pub(super) fn open(
     root: &Path,
     key: StorageKey,
     recipients: Vec<Recipient>,
-) -> Result<(Store, OpenReport), OpenError> {
+) -> Result<(Shared, OpenReport), OpenError> {
     let io = |error| OpenError::Io {
         path: root.into(),
         error,
@@ -194,12 +182,7 @@ pub(super) fn open(
         reserve: reserve.into(),
         _lock: lock,
     };
-    Ok((
-        Store {
-            shared: Arc::new(shared),
-        },
-        report,
-    ))
+    Ok((shared, report))
 }
 
 fn lock(files: &dyn Files, root: &Path) -> Result<Box<dyn Guard>, OpenError> {

@@ -10,14 +10,33 @@ use std::sync::atomic::Ordering;
 use towpath_protocol::signed::{Content, SignedManifest};
 
 use super::error::{CommitError, Mismatch, StoreError};
+use super::index::Damage;
 use super::paths::ancestors;
+use super::shared::{Shared, stored_name};
 use super::upload::{Partial, Upload};
-use super::{Damage, Shared, stored_name};
 use crate::age::Proof;
 use crate::files::parent;
 
+impl Upload {
+    /// Publishes the file under `signed`, if what is published now is what `signed` replaces.
+    ///
+    /// When it returns, the file survives a crash and others see it. Committing what is current
+    /// already succeeds and discards the upload.
+    ///
+    /// # Errors
+    /// With [`CommitError::Conflict`] the upload comes back for a manifest on top of the current
+    /// one; with any other error it is gone.
+    pub fn commit(mut self, signed: &SignedManifest) -> Result<(), (CommitError, Option<Self>)> {
+        match upload(&mut self.0, signed) {
+            Ok(()) => Ok(()),
+            Err(error @ CommitError::Conflict { .. }) => Err((error, Some(self))),
+            Err(error) => Err((error, None)),
+        }
+    }
+}
+
 /// Publishes an upload. On a conflict `partial` can be published again with another manifest.
-pub(super) fn upload(partial: &mut Partial, signed: &SignedManifest) -> Result<(), CommitError> {
+fn upload(partial: &mut Partial, signed: &SignedManifest) -> Result<(), CommitError> {
     let shared = Arc::clone(&partial.shared);
     let manifest = signed.manifest();
     if manifest.path != partial.path {
@@ -213,7 +232,7 @@ impl Shared {
         })
     }
 
-    fn durable(&self) -> std::sync::MutexGuard<'_, super::DurableDirs> {
+    fn durable(&self) -> std::sync::MutexGuard<'_, super::paths::DurableDirs> {
         self.durable
             .lock()
             .unwrap_or_else(std::sync::PoisonError::into_inner)

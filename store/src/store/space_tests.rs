@@ -43,7 +43,8 @@ fn uploads_leave_room_for_deletions() {
     let (files, key) = (MemoryFiles::default(), StorageKey::generate());
     open::init(&files, Path::new("memory"), &key).unwrap();
     files.set_capacity(2 << 20);
-    let (store, _) = open::open(Arc::new(files), Path::new("memory"), key, vec![]).unwrap();
+    let (store, _) =
+        super::tests::open_on(Arc::new(files), Path::new("memory"), key, vec![]).unwrap();
     let count = fill(&store);
     assert!(count > 200, "{count} files in half of the disk");
     delete_all(&store, count);

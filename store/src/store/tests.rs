@@ -10,7 +10,9 @@ use towpath_protocol::signed::{
     UserId, UserName,
 };
 
+use super::shared::PARTIAL;
 use super::*;
+use crate::files::Files;
 use crate::limits::CHUNK;
 
 /// A store in a temporary directory, and someone who signs for it.
@@ -63,6 +65,18 @@ impl Bench {
     fn partials(&self) -> usize {
         fs::read_dir(self.root().join(PARTIAL)).unwrap().count()
     }
+}
+
+/// Opens a store on something else than the local file system.
+pub(super) fn open_on(
+    files: Arc<dyn Files>,
+    root: &Path,
+    key: StorageKey,
+    recipients: Vec<Recipient>,
+) -> Result<(Store, OpenReport), OpenError> {
+    let (shared, report) = open::open(files, root, key, recipients)?;
+    let shared = Arc::new(shared);
+    Ok((Store { shared }, report))
 }
 
 pub(super) fn path(text: &str) -> FilePath {

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use towpath_protocol::channel::Chunk;
-use towpath_protocol::signed::{Blake3Hash, FilePath, SignedManifest};
+use towpath_protocol::signed::{Blake3Hash, FilePath};
 
-use super::error::{CommitError, StoreError};
-use super::{PARTIAL, Shared, publish};
+use super::error::StoreError;
+use super::shared::{PARTIAL, Shared};
 use crate::age::{FileKey, Header, Payload, Proof};
 use crate::files::OpenFile;
 use crate::limits::{CHUNK, FILE_KEY, PAYLOAD_NONCE, TAG};
@@ -125,22 +125,6 @@ impl Upload {
     /// [`StoreError::NoSpace`] or [`StoreError::Io`], after which the upload only can be dropped.
     pub fn complete(&mut self) -> Result<(), StoreError> {
         self.0.complete().map(drop)
-    }
-
-    /// Publishes the file under `signed`, if what is published now is what `signed` replaces.
-    ///
-    /// When it returns, the file survives a crash and others see it. Committing what is current
-    /// already succeeds and discards the upload.
-    ///
-    /// # Errors
-    /// With [`CommitError::Conflict`] the upload comes back for a manifest on top of the current
-    /// one; with any other error it is gone.
-    pub fn commit(mut self, signed: &SignedManifest) -> Result<(), (CommitError, Option<Self>)> {
-        match publish::upload(&mut self.0, signed) {
-            Ok(()) => Ok(()),
-            Err(error @ CommitError::Conflict { .. }) => Err((error, Some(self))),
-            Err(error) => Err((error, None)),
-        }
     }
 
     /// Bytes taken so far.

@@ -8,36 +8,11 @@ use super::modules::Modules;
 
 /// Groups of files that need each other, still to be parted: the test fails when one is new and when
 /// one is gone.
-const KNOWN: &[&[&str]] = &[
-    &[
-        "store/src/age/header.rs",
-        "store/src/age/mod.rs",
-        "store/src/age/payload.rs",
-        "store/src/age/proof.rs",
-        "store/src/age/stanza.rs",
-    ],
-    &["store/src/files/local.rs", "store/src/files/mod.rs"],
-    &[
-        "store/src/registry/document.rs",
-        "store/src/registry/file.rs",
-        "store/src/registry/mod.rs",
-    ],
-    &[
-        "store/src/store/damaged.rs",
-        "store/src/store/download.rs",
-        "store/src/store/index.rs",
-        "store/src/store/mod.rs",
-        "store/src/store/open.rs",
-        "store/src/store/publish.rs",
-        "store/src/store/upload.rs",
-    ],
-    &["client/src/session/jobs.rs", "client/src/session/task.rs"],
-    &[
-        "bin/src/demo/mod.rs",
-        "bin/src/demo/stage.rs",
-        "bin/src/demo/steps.rs",
-    ],
-];
+const KNOWN: &[&[&str]] = &[&[
+    "bin/src/demo/mod.rs",
+    "bin/src/demo/stage.rs",
+    "bin/src/demo/steps.rs",
+]];
 
 type Needs<'a> = BTreeMap<&'a Path, BTreeSet<&'a Path>>;
 
