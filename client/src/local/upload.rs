@@ -133,9 +133,11 @@ impl Source {
                 let now = file
                     .metadata()
                     .map_err(|e| Error::io("read", &self.shown, &e))?;
+                // The change time too: the modification time can be set back.
                 let same = now.len() == self.read
                     && opened.len() == self.read
-                    && (now.mtime(), now.mtime_nsec()) == (opened.mtime(), opened.mtime_nsec());
+                    && (now.mtime(), now.mtime_nsec()) == (opened.mtime(), opened.mtime_nsec())
+                    && (now.ctime(), now.ctime_nsec()) == (opened.ctime(), opened.ctime_nsec());
                 if !same {
                     return Err(self.changed());
                 }
@@ -253,6 +255,28 @@ mod tests {
                     .contains("changed while it was read")
             );
         }
+    }
+
+    #[test]
+    fn a_change_whose_time_was_set_back_is_not_published() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), vec![0; 100_000]).unwrap();
+        let mut source = Source::open(file.path()).unwrap();
+        source.read(1).unwrap();
+        let modified = file.as_file().metadata().unwrap().modified().unwrap();
+        // The change time has the granularity of the kernel's clock tick: repeated until it shows.
+        let before = file.as_file().metadata().unwrap();
+        loop {
+            std::fs::write(file.path(), vec![1; 100_000]).unwrap();
+            file.as_file().set_modified(modified).unwrap();
+            let now = file.as_file().metadata().unwrap();
+            if (now.ctime(), now.ctime_nsec()) != (before.ctime(), before.ctime_nsec()) {
+                break;
+            }
+        }
+        read_all(&mut source).unwrap();
+        let failure = source.content().unwrap_err();
+        assert!(failure.message.contains("changed while it was read"));
     }
 
     #[test]
