@@ -39,9 +39,10 @@ pub(crate) struct LoginPlan {
 }
 
 impl LoginPlan {
-    /// The credentials that there are, in their order: a password file that was named takes
-    /// precedence over the default key. `adding_identity` says that the server does not know the
-    /// user's key yet.
+    /// The credentials that there are, in their order. A password file that was named takes
+    /// precedence over the default key; a key that was named, over the password file: a server that
+    /// refuses the key must not get the password without the user's consent. `adding_identity` says
+    /// that the server does not know the user's key yet.
     pub(crate) fn choose(
         user: UserName,
         identity: &IdentitySource,
@@ -58,6 +59,7 @@ impl LoginPlan {
             && (password_file.is_none() || identity.explicit)
             && !(adding_identity && password.is_some());
         let key = key.then_some(Credential::Key);
+        let password = password.filter(|p| key.is_none() || *p != Credential::PasswordFile);
         Self::new(user, key.into_iter().chain(password).collect())
     }
 
@@ -180,6 +182,38 @@ mod tests {
         let error = file.refused(2, wait).unwrap_err();
         assert_eq!(error.kind, ErrorKind::LoginRefused);
         assert!(error.message.ends_with(&notice), "{}", error.message);
+    }
+
+    #[test]
+    fn a_refused_key_that_was_named_is_not_followed_by_the_password_of_a_file() {
+        let dir = tempfile::tempdir().unwrap();
+        let key = dir.path().join("key");
+        std::fs::write(&key, "").unwrap();
+        let user = UserName::parse("ada").unwrap();
+        let identity = IdentitySource {
+            path: key,
+            explicit: true,
+            passphrase_file: None,
+        };
+        let file = Some(Path::new("password"));
+        let mut plan = LoginPlan::choose(
+            user.clone(),
+            &identity,
+            file,
+            false,
+            &crate::interaction::NonInteractive,
+        );
+        assert_eq!(plan.next().unwrap(), Credential::Key);
+        assert_eq!(plan.refused(2).unwrap_err().kind, ErrorKind::LoginRefused);
+        // A key that is to be registered proves nothing yet; the password does.
+        let plan = LoginPlan::choose(
+            user,
+            &identity,
+            file,
+            true,
+            &crate::interaction::NonInteractive,
+        );
+        assert_eq!(plan.next().unwrap(), Credential::PasswordFile);
     }
 
     #[test]
