@@ -146,7 +146,7 @@ fn get_file(from: &Url, local: &str, count: usize, unverified: bool) -> Result<G
     } else if names_directory(local) {
         Target::File {
             path: Path::new(local).join(path.file_name()),
-            make_parents: false,
+            tree: None,
         }
     } else if count > 1 {
         return Err(Error::usage(format!(
@@ -156,7 +156,7 @@ fn get_file(from: &Url, local: &str, count: usize, unverified: bool) -> Result<G
     } else {
         Target::File {
             path: PathBuf::from(local),
-            make_parents: false,
+            tree: None,
         }
     };
     Ok(Get::new(path, target))

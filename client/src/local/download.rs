@@ -6,13 +6,14 @@
 //! what is there. Nothing appears under the target's own name before size and hash are verified.
 
 use std::ffi::OsStr;
-use std::fs::{self, DirBuilder, File, FileTimes, OpenOptions, Permissions};
+use std::fs::{self, File, FileTimes, OpenOptions, Permissions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::fcntl::{Flock, FlockArg, OFlag};
+use nix::unistd::{Uid, geteuid};
 use towpath_protocol::Escaped;
 use towpath_protocol::channel::{CHUNK_LEN, Chunk};
 use towpath_protocol::signed::{Content, Manifest, ManifestHash};
@@ -33,12 +34,13 @@ const RECORD: &str = ".of";
     expect(dead_code, reason = "only the command line writes to standard output")
 )]
 pub(crate) enum Target {
-    /// At this path; its directories are made when `make_parents`.
+    /// At this path.
     File {
         /// The final name.
         path: PathBuf,
-        /// For a tree of files.
-        make_parents: bool,
+        /// For a tree of files, its root: the directories below it are made, and none may be a
+        /// link.
+        tree: Option<PathBuf>,
     },
     /// To standard output once verified.
     Output,
@@ -69,6 +71,7 @@ struct Partial {
     path: PathBuf,
     record: PathBuf,
     target: PathBuf,
+    tree: Option<PathBuf>,
 }
 
 impl Receiving {
@@ -79,8 +82,8 @@ impl Receiving {
     /// cannot be written.
     pub(crate) fn open(target: &Target) -> Result<Self, Error> {
         let (output, resume) = match target {
-            Target::File { path, make_parents } => {
-                let (partial, resume) = Partial::open(path, *make_parents)?;
+            Target::File { path, tree } => {
+                let (partial, resume) = Partial::open(path, tree.as_deref())?;
                 (Output::Partial(Box::new(partial)), resume)
             }
             Target::Output => {
@@ -256,17 +259,13 @@ impl Receiving {
 }
 
 impl Partial {
-    fn open(target: &Path, make_parents: bool) -> Result<(Self, Option<ManifestHash>), Error> {
+    fn open(target: &Path, tree: Option<&Path>) -> Result<(Self, Option<ManifestHash>), Error> {
         let name = target
             .file_name()
             .ok_or_else(|| Error::usage(format!("{} names no file", target.display())))?;
         let directory = target.parent().unwrap_or(Path::new(""));
-        if make_parents && !directory.as_os_str().is_empty() {
-            DirBuilder::new()
-                .recursive(true)
-                .mode(0o777)
-                .create(directory)
-                .map_err(|e| Error::io("create the directory", directory.display(), &e))?;
+        if let Some(tree) = tree {
+            make_directories(tree, directory)?;
         }
         check_target(target)?;
         if is_own_name(name) {
@@ -282,17 +281,15 @@ impl Partial {
         let path = directory.join(&partial_name);
         partial_name.push(RECORD);
         let record = directory.join(partial_name);
-        let file = open_locked(&path)?;
-        let resume = config_dir::read_text(&record, 128)
-            .ok()
-            .flatten()
-            .and_then(|text| text.trim_end().parse().ok());
+        let file = open_locked(&path, geteuid())?;
+        let resume = read_record(&record, geteuid())?;
         Ok((
             Self {
                 file,
                 path,
                 record,
                 target: target.to_owned(),
+                tree: tree.map(Path::to_owned),
             },
             resume,
         ))
@@ -303,17 +300,11 @@ impl Partial {
         // Emptied before the record changes: bytes of one manifest are never recorded as another's.
         self.file.set_len(offset).map_err(fail)?;
         self.file.seek(SeekFrom::Start(offset)).map_err(fail)?;
-        let mut record = OpenOptions::new();
+        let mut record = open_own(&self.record, geteuid())?;
         record
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .custom_flags(OFlag::O_NOFOLLOW.bits());
-        let mut record = record
-            .open(&self.record)
-            .map_err(|e| Error::io("write", self.record.display(), &e))?;
-        writeln!(record, "{hash}").map_err(|e| Error::io("write", self.record.display(), &e))
+            .set_len(0)
+            .and_then(|()| writeln!(record, "{hash}"))
+            .map_err(|e| Error::io("write", self.record.display(), &e))
     }
 
     fn publish(self, manifest: &Manifest, umask: u32) -> Result<(), Error> {
@@ -329,6 +320,9 @@ impl Partial {
             }
         }
         self.file.sync_all().map_err(fail)?;
+        if let Some(tree) = &self.tree {
+            make_directories(tree, self.target.parent().unwrap_or(Path::new("")))?;
+        }
         check_target(&self.target)?;
         // What is renamed must be what was verified.
         if !is_at(&self.file, &self.path).map_err(fail)? {
@@ -350,38 +344,92 @@ impl Partial {
     }
 }
 
-/// Opens the partial without following a link, private, and locked; `Error` when another client
-/// holds it.
-fn open_locked(path: &Path) -> Result<Flock<File>, Error> {
+/// Opens a file of a download, or makes it, private. It must be a regular file with one name that
+/// belongs to `owner`: whoever made it could still change what is written to it.
+fn open_own(path: &Path, owner: Uid) -> Result<File, Error> {
+    let fail = |e: io::Error| Error::io("open", path.display(), &e);
+    let mut options = OpenOptions::new();
+    options
+        .read(true)
+        .write(true)
+        .create(true)
+        .truncate(false)
+        .mode(0o600)
+        .custom_flags(OFlag::O_NOFOLLOW.bits() | OFlag::O_NONBLOCK.bits());
+    let file = options.open(path).map_err(fail)?;
+    let meta = file.metadata().map_err(fail)?;
+    let wrong = if !meta.is_file() || meta.nlink() > 1 {
+        "is not a plain file"
+    } else if meta.uid() != owner.as_raw() {
+        "belongs to another user"
+    } else {
+        return Ok(file);
+    };
+    Err(Error::local(format!(
+        "{} {wrong}; remove it, or choose another target",
+        path.display()
+    )))
+}
+
+/// Opens the partial and locks it; `Error` when another client holds it.
+fn open_locked(path: &Path, owner: Uid) -> Result<Flock<File>, Error> {
     let fail = |e: io::Error| Error::io("open", path.display(), &e);
     loop {
-        let mut options = OpenOptions::new();
-        options
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .custom_flags(OFlag::O_NOFOLLOW.bits() | OFlag::O_NONBLOCK.bits());
-        let file = options.open(path).map_err(fail)?;
+        let file = open_own(path, owner)?;
         let lock = Flock::lock(file, FlockArg::LockExclusiveNonblock).map_err(|_| {
             Error::local(format!(
                 "{} is being written by another towpath; wait for it, or choose another target",
                 path.display()
             ))
         })?;
-        let meta = lock.metadata().map_err(fail)?;
-        if !meta.is_file() || meta.nlink() > 1 {
-            return Err(Error::local(format!(
-                "{} is not a plain file; remove it",
-                path.display()
-            )));
-        }
         // Between opening and locking, the one who held it may have renamed it to its target.
         if is_at(&lock, path).map_err(fail)? {
             return Ok(lock);
         }
     }
+}
+
+/// The manifest that a partial belongs to; none when its record is absent or damaged.
+fn read_record(path: &Path, owner: Uid) -> Result<Option<ManifestHash>, Error> {
+    match fs::symlink_metadata(path) {
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+        _ => {}
+    }
+    let mut text = String::new();
+    let read = open_own(path, owner)?.take(128).read_to_string(&mut text);
+    Ok(read.ok().and_then(|_| text.trim_end().parse().ok()))
+}
+
+/// Makes `directory` and all between it and `tree`, which it is below; what is there already must
+/// be a directory and no link. `tree` itself may be a link: the user named it.
+fn make_directories(tree: &Path, directory: &Path) -> Result<(), Error> {
+    let fail = |path: &Path, e: &io::Error| Error::io("create the directory", path.display(), e);
+    if !tree.as_os_str().is_empty() {
+        fs::create_dir_all(tree).map_err(|e| fail(tree, &e))?;
+    }
+    let below = directory.strip_prefix(tree).unwrap_or(directory);
+    let mut path = tree.to_owned();
+    for part in below {
+        path.push(part);
+        match fs::create_dir(&path) {
+            Ok(()) => continue,
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(e) => return Err(fail(&path, &e)),
+        }
+        let meta = fs::symlink_metadata(&path).map_err(|e| fail(&path, &e))?;
+        if !meta.is_dir() {
+            let kind = if meta.is_symlink() {
+                "a symbolic link"
+            } else {
+                "not a directory"
+            };
+            return Err(Error::local(format!(
+                "{} is {kind}; nothing is written below it",
+                Escaped(&path.display().to_string())
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// Whether `path` names this very file.

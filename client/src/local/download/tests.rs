@@ -28,7 +28,7 @@ fn manifest(content: &[u8], mode: u32) -> Manifest {
 fn target(path: &Path) -> Target {
     Target::File {
         path: path.to_owned(),
-        make_parents: false,
+        tree: None,
     }
 }
 
@@ -211,4 +211,46 @@ fn one_partial_has_one_writer() {
             .message
             .contains("another towpath")
     );
+}
+
+#[test]
+fn a_partial_or_record_of_somebody_else_is_refused() {
+    for name in [".f.towpath-partial", ".f.towpath-partial.of"] {
+        let dir = tempfile::tempdir().unwrap();
+        let planted = dir.path().join(name);
+        fs::write(&planted, vec![7; 2 * CHUNK_LEN]).unwrap();
+        let somebody = Uid::from_raw(geteuid().as_raw() + 1);
+        let failure = open_own(&planted, somebody).unwrap_err();
+        assert!(
+            failure.message.contains("belongs to another user"),
+            "{failure}"
+        );
+        // Only root can make a file of somebody else.
+        if geteuid().is_root() {
+            nix::unistd::chown(&planted, Some(somebody), None).unwrap();
+            let failure = Receiving::open(&target(&dir.path().join("f"))).unwrap_err();
+            assert!(
+                failure.message.contains("belongs to another user"),
+                "{failure}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_link_planted_in_a_tree_is_not_followed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (tree, elsewhere) = (dir.path().join("tree"), dir.path().join("elsewhere"));
+    fs::create_dir(&tree).unwrap();
+    fs::create_dir(&elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, tree.join("sub")).unwrap();
+    for name in ["sub/f", "sub/deeper/f"] {
+        let target = Target::File {
+            path: tree.join(name),
+            tree: Some(tree.clone()),
+        };
+        let failure = Receiving::open(&target).unwrap_err();
+        assert!(failure.message.contains("symbolic link"), "{failure}");
+    }
+    assert!(names(&elsewhere).is_empty(), "{:?}", names(&elsewhere));
 }

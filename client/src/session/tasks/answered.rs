@@ -31,7 +31,7 @@ pub(crate) fn task(command: Command) -> Box<dyn Task> {
         } => {
             let target = Target::File {
                 path: local,
-                make_parents: false,
+                tree: None,
             };
             let task = Box::new(Get::new(path, target));
             Box::new(Transfer { task, answer })

@@ -66,7 +66,7 @@ impl GetTree {
             entry.path,
             Target::File {
                 path,
-                make_parents: true,
+                tree: Some(self.directory.clone()),
             },
         )));
         Ok(())
@@ -108,7 +108,7 @@ impl Task for GetTree {
                 path,
                 Target::File {
                     path: target,
-                    make_parents: false,
+                    tree: None,
                 },
             )));
             Step::Done(Ok(()))
