@@ -9,15 +9,21 @@
 //! path <version> <manifest hash> <uid> <key> <path>
 //! ```
 //! Appending keeps ten thousand small files cheap; outdated lines are dropped by writing the file
-//! anew now and then. All reading and writing happens under a lock. A last line without its newline
-//! was cut by a crash and is dropped: nothing was acknowledged on its strength. Any other line that
-//! does not parse is an error, since a lost pin would let an old file pass for a new one.
+//! anew now and then. All reading and writing happens under a lock. The first version of the file is
+//! written beside its name and renamed, so that a file without its first line was not left by a
+//! crash. A last line without its newline was cut by a crash and is dropped: nothing was
+//! acknowledged on its strength. Any other damage is an error, since a lost pin would let an old
+//! file pass for a new one.
+//!
+//! [`Pins::unsynced`] brings the lines to the disk. One call serves all that were appended before
+//! it, so that parallel transfers share the wait.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use towpath_protocol::signed::{
     FilePath, Fingerprint, Manifest, ManifestHash, SignedManifest, StoreId, UserId, UserName,
@@ -43,12 +49,36 @@ pub(crate) struct PathPin {
     pub(crate) key: Fingerprint,
 }
 
+/// What the server shows as the newest at a path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shown {
+    pub(crate) version: u64,
+    pub(crate) manifest: ManifestHash,
+    /// The manifest of the version before.
+    pub(crate) previous: Option<ManifestHash>,
+}
+
+impl Shown {
+    /// That of `signed`.
+    pub(crate) fn of(signed: &SignedManifest) -> Self {
+        Self::of_manifest(signed.manifest())
+    }
+
+    fn of_manifest(manifest: &Manifest) -> Self {
+        Self {
+            version: manifest.version,
+            manifest: manifest.hash(),
+            previous: manifest.previous,
+        }
+    }
+}
+
 /// What the user allows beyond the pins.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Allowed {
     /// Another signer than the one pinned (`--accept-signer`).
     pub(crate) signer: bool,
-    /// An older version than the one pinned (`--accept-rollback`).
+    /// An older version than the one pinned, or one of another history (`--accept-rollback`).
     pub(crate) rollback: bool,
 }
 
@@ -75,6 +105,46 @@ pub(crate) struct Pins {
     read: u64,
     inode: u64,
     lines: usize,
+    on_disk: Arc<OnDisk>,
+}
+
+/// How much of a file of pins is known to be on the disk.
+#[derive(Debug, Default)]
+struct OnDisk {
+    /// The bytes from the start. Held while the file is written to the disk: whoever waits for it
+    /// finds that the work was done for them too.
+    synced: Mutex<u64>,
+}
+
+/// Pins that may not be on the disk yet.
+#[derive(Debug)]
+pub(crate) struct Unsynced {
+    file: PathBuf,
+    inode: u64,
+    on_disk: Arc<OnDisk>,
+    length: u64,
+}
+
+impl Unsynced {
+    /// Waits until they are on the disk.
+    ///
+    /// # Errors
+    /// A local [`Error`].
+    pub(crate) fn sync(&self) -> Result<(), Error> {
+        let mut synced = (self.on_disk.synced.lock()).unwrap_or_else(PoisonError::into_inner);
+        if *synced >= self.length {
+            return Ok(());
+        }
+        let fail = |e: io::Error| Error::io("write", self.file.display(), &e);
+        let file = File::open(&self.file).map_err(fail)?;
+        let meta = file.metadata().map_err(fail)?;
+        // A file that took its place was written to the disk before that, with all these pins.
+        if meta.ino() == self.inode {
+            file.sync_data().map_err(fail)?;
+        }
+        *synced = meta.len().max(self.length);
+        Ok(())
+    }
 }
 
 impl Pins {
@@ -95,6 +165,7 @@ impl Pins {
             read: 0,
             inode: 0,
             lines: 0,
+            on_disk: Arc::default(),
         };
         let _lock = pins.config_dir.lock(&pins.name)?;
         pins.refresh()?;
@@ -116,18 +187,15 @@ impl Pins {
     /// Judges a manifest that the server presents as the newest at its path.
     ///
     /// # Errors
-    /// A verification [`Error`] when it is older than the pin, differs at the same version, or
-    /// was signed by somebody else.
+    /// A verification [`Error`] when it is older than the pin, differs at the same version, does
+    /// not follow the pin as the next version, or was signed by somebody else.
     pub(crate) fn check(
         &self,
         presented: &Manifest,
         allowed: Allowed,
     ) -> Result<SignerStatus, Error> {
-        self.check_version(
-            &presented.path,
-            Some((presented.version, presented.hash())),
-            allowed,
-        )?;
+        let shown = Shown::of_manifest(presented);
+        self.check_version(&presented.path, Some(shown), allowed)?;
         let path = &presented.path;
         let who = format!(
             "{} ({}, key {})",
@@ -171,11 +239,12 @@ impl Pins {
     /// signs on top of it.
     ///
     /// # Errors
-    /// A verification [`Error`] when the server shows less than was seen before.
+    /// A verification [`Error`] when the server shows less than was seen before, or another
+    /// history.
     pub(crate) fn check_version(
         &self,
         path: &FilePath,
-        presented: Option<(u64, ManifestHash)>,
+        presented: Option<Shown>,
         allowed: Allowed,
     ) -> Result<(), Error> {
         let Some(pin) = self.paths.get(path) else {
@@ -187,15 +256,24 @@ impl Pins {
                 "{path}: version {} was seen before, and now the server says there never was one; {advice}",
                 pin.version
             ),
-            Some((version, _)) if version < pin.version => format!(
+            Some(Shown { version, .. }) if version < pin.version => format!(
                 "{path}: the server shows version {version}, but version {} was seen before; {advice}",
                 pin.version
             ),
-            Some((version, hash)) if version == pin.version && hash != pin.manifest => {
+            Some(Shown {
+                version, manifest, ..
+            }) if version == pin.version && manifest != pin.manifest => {
                 format!(
                     "{path}: version {version} is not the version {version} seen before; {advice}"
                 )
             }
+            // Versions further ahead follow ones that were not seen.
+            Some(Shown {
+                version, previous, ..
+            }) if version - pin.version == 1 && previous != Some(pin.manifest) => format!(
+                "{path}: version {version} does not follow the version {} seen before; {advice}",
+                pin.version
+            ),
             Some(_) => return Ok(()),
         };
         if allowed.rollback {
@@ -218,20 +296,35 @@ impl Pins {
         self.record_manifest(manifest, allowed, false)
     }
 
-    /// Records what this user just published: it is newest, and its signer is the user.
+    /// Records what this user just published: it is newest, and its signer is the user. A newer
+    /// version, which another of this user's clients has seen meanwhile, stays.
     ///
     /// # Errors
-    /// When the file cannot be written.
-    pub(crate) fn record_own(&mut self, signed: &SignedManifest) -> Result<(), Error> {
-        self.record_manifest(
-            signed.manifest(),
-            Allowed {
-                signer: true,
-                rollback: true,
-            },
-            true,
-        )
-        .map(drop)
+    /// A verification [`Error`] when another manifest of this version was seen meanwhile, or one of
+    /// the version before that this one does not follow: the server has shown two histories. And
+    /// when the file cannot be written.
+    pub(crate) fn record_own(
+        &mut self,
+        signed: &SignedManifest,
+        allowed: Allowed,
+    ) -> Result<(), Error> {
+        let allowed = Allowed {
+            signer: true,
+            ..allowed
+        };
+        self.record_manifest(signed.manifest(), allowed, true)
+            .map(drop)
+    }
+
+    /// What is known of this store and may not be on the disk yet. To be waited for without the
+    /// pins, before anything is acknowledged on their strength.
+    pub(crate) fn unsynced(&self) -> Unsynced {
+        Unsynced {
+            file: self.file.clone(),
+            inode: self.inode,
+            on_disk: Arc::clone(&self.on_disk),
+            length: self.read,
+        }
     }
 
     fn record_manifest(
@@ -242,7 +335,13 @@ impl Pins {
     ) -> Result<SignerStatus, Error> {
         let _lock = self.config_dir.lock(&self.name)?;
         self.refresh()?;
-        let status = self.check(manifest, allowed)?;
+        let overtaken = own
+            && (self.paths.get(&manifest.path)).is_some_and(|old| old.version > manifest.version);
+        let status = if overtaken {
+            SignerStatus::Accepted
+        } else {
+            self.check(manifest, allowed)?
+        };
         let pin = PathPin {
             version: manifest.version,
             manifest: manifest.hash(),
@@ -257,12 +356,6 @@ impl Pins {
         {
             text.push_str(&signer_line(&manifest.name, manifest.uid, &manifest.key));
         }
-        // Another of this user's clients may have published something newer meanwhile.
-        let overtaken = own
-            && self
-                .paths
-                .get(&manifest.path)
-                .is_some_and(|old| old.version > pin.version);
         if !overtaken && self.paths.get(&manifest.path) != Some(&pin) {
             text.push_str(&path_line(&manifest.path, &pin));
         }
@@ -275,10 +368,10 @@ impl Pins {
     /// Reads what was appended since the last time, or everything when the file was replaced. The
     /// lock is held.
     fn refresh(&mut self) -> Result<(), Error> {
-        let fail = |e: &io::Error, path: &std::path::Path| Error::io("read", path.display(), e);
+        let fail = |e: &io::Error, path: &Path| Error::io("read", path.display(), e);
         let mut file = match File::open(&self.file) {
             Ok(file) => file,
-            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound && self.read == 0 => return Ok(()),
             Err(e) => return Err(fail(&e, &self.file)),
         };
         let meta = file.metadata().map_err(|e| fail(&e, &self.file))?;
@@ -292,16 +385,24 @@ impl Pins {
             self.paths.clear();
             self.signers.clear();
             (self.read, self.inode, self.lines) = (0, meta.ino(), 0);
+            self.on_disk = Arc::default();
         }
         let mut text = String::new();
         file.seek(SeekFrom::Start(self.read))
             .map_err(|e| fail(&e, &self.file))?;
         file.read_to_string(&mut text)
             .map_err(|e| fail(&e, &self.file))?;
+        if self.read == 0 && !text.starts_with(HEADER) {
+            return Err(Error::verification(format!(
+                "{} is empty or does not begin with `{}`: the pins are damaged; restore them from a backup, or remove the file (every file and signer of this store is then new again)",
+                self.file.display(),
+                HEADER.trim_end()
+            )));
+        }
         let whole = text.rfind('\n').map_or(0, |at| at + 1);
         for line in text[..whole].lines() {
             self.lines += 1;
-            if self.lines == 1 && line == HEADER.trim_end() {
+            if self.lines == 1 {
                 continue;
             }
             self.apply(line).ok_or_else(|| {
@@ -359,30 +460,25 @@ impl Pins {
     /// Appends whole lines, after cutting off what a crash left of a line; the lock is held and
     /// everything before is read.
     fn append(&mut self, text: &str) -> Result<(), Error> {
-        let fail = |e: &io::Error, path: &std::path::Path| Error::io("write", path.display(), e);
+        let fail = |e: &io::Error, path: &Path| Error::io("write", path.display(), e);
         let live = self.paths.len()
             + self
                 .signers
                 .values()
                 .map(|(_, keys)| keys.len())
                 .sum::<usize>();
-        let mut file = OpenOptions::new()
-            .create(true)
-            .truncate(false)
-            .write(true)
-            .mode(0o600)
-            .open(&self.file)
-            .map_err(|e| fail(&e, &self.file))?;
-        file.set_len(self.read).map_err(|e| fail(&e, &self.file))?;
-        file.seek(SeekFrom::End(0))
-            .map_err(|e| fail(&e, &self.file))?;
-        let text = if self.read == 0 {
-            format!("{HEADER}{text}")
+        if self.read == 0 {
+            config_dir::replace(&self.file, format!("{HEADER}{text}").as_bytes())?;
         } else {
-            text.to_owned()
-        };
-        file.write_all(text.as_bytes())
-            .map_err(|e| fail(&e, &self.file))?;
+            let mut file = OpenOptions::new()
+                .write(true)
+                .open(&self.file)
+                .map_err(|e| fail(&e, &self.file))?;
+            file.set_len(self.read).map_err(|e| fail(&e, &self.file))?;
+            file.seek(SeekFrom::End(0))
+                .and_then(|_| file.write_all(text.as_bytes()))
+                .map_err(|e| fail(&e, &self.file))?;
+        }
         self.refresh()?;
         if self.lines > 2 * live + PIN_SLACK {
             self.compact()

@@ -43,7 +43,7 @@ impl JobRunner {
         store: StoreId,
     ) -> Result<(), Error> {
         self.check(signed, &signed.manifest().path, store)?;
-        let status = self.with_pins(store, |pins| pins.record(signed, self.settings.allowed))?;
+        let status = self.record(store, |pins| pins.record(signed, self.settings.allowed))?;
         let text = proof::export(signed, directory)?;
         self.tell_status(signed.manifest(), status);
         self.print(text.as_bytes())

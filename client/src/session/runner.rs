@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use towpath_io_mio::Execute;
 use towpath_protocol::signed::{
-    Content, FilePath, Manifest, ManifestHash, SignedManifest, SigningKey, StoreId, Timestamp,
+    Content, FilePath, Manifest, SignedManifest, SigningKey, StoreId, Timestamp,
 };
 use zeroize::Zeroizing;
 
@@ -17,7 +17,7 @@ use crate::local::config_dir::ConfigDir;
 use crate::local::download::Receiving;
 use crate::local::identity::IdentitySource;
 use crate::local::known_servers::ServerId;
-use crate::local::pins::{Allowed, Pins, SignerStatus};
+use crate::local::pins::{Allowed, Pins, Shown, SignerStatus};
 use crate::local::secret::read_secret;
 #[cfg(feature = "cli")]
 use crate::local::tree;
@@ -130,7 +130,7 @@ impl Execute for JobRunner {
                 let newest = if replace_damaged && current.is_none() && !again {
                     self.pinned(&path, login.store)
                 } else {
-                    Ok(current.map(|c| (c.manifest().version, c.hash())))
+                    Ok(current.map(Shown::of))
                 };
                 let signed = newest.and_then(|newest| {
                     self.sign_file(path, content, current, newest, &login, again)
@@ -225,6 +225,18 @@ impl JobRunner {
         f(pins)
     }
 
+    /// Runs `f` with the store's pins and waits until what it recorded is on the disk.
+    pub(crate) fn record<T>(
+        &self,
+        store: StoreId,
+        f: impl FnOnce(&mut Pins) -> Result<T, Error>,
+    ) -> Result<T, Error> {
+        let (value, unsynced) =
+            self.with_pins(store, |pins| f(pins).map(|value| (value, pins.unsynced())))?;
+        unsynced.sync()?;
+        Ok(value)
+    }
+
     /// Whether the manifest is of what was asked for, and fits what was seen before.
     pub(crate) fn check(
         &self,
@@ -240,6 +252,9 @@ impl JobRunner {
             )));
         }
         if manifest.content == Content::Deleted {
+            self.with_pins(store, |pins| {
+                pins.check_version(path, Some(Shown::of(signed)), self.settings.allowed)
+            })?;
             return Err(Error::new(
                 ErrorKind::NotFound,
                 format!("{path}: deleted by {}", manifest.name),
@@ -257,7 +272,7 @@ impl JobRunner {
     ) -> Result<(), Error> {
         let manifest = signed.manifest();
         let verified = file.verify(manifest).and_then(|()| {
-            self.with_pins(manifest.store, |pins| {
+            self.record(manifest.store, |pins| {
                 pins.record(signed, self.settings.allowed)
             })
         });
@@ -286,14 +301,14 @@ impl JobRunner {
         ));
     }
 
-    /// The version and manifest last seen at `path`.
-    fn pinned(
-        &self,
-        path: &FilePath,
-        store: StoreId,
-    ) -> Result<Option<(u64, ManifestHash)>, Error> {
+    /// The version last seen at `path`.
+    fn pinned(&self, path: &FilePath, store: StoreId) -> Result<Option<Shown>, Error> {
         self.with_pins(store, |pins| {
-            Ok(pins.path(path).map(|pin| (pin.version, pin.manifest)))
+            Ok(pins.path(path).map(|pin| Shown {
+                version: pin.version,
+                manifest: pin.manifest,
+                previous: None,
+            }))
         })
     }
 
@@ -302,7 +317,7 @@ impl JobRunner {
         path: FilePath,
         content: Content,
         current: Option<&SignedManifest>,
-        newest: Option<(u64, ManifestHash)>,
+        newest: Option<Shown>,
         login: &Login,
         again: bool,
     ) -> Result<SignedManifest, Error> {
@@ -323,7 +338,7 @@ impl JobRunner {
         }
         let key = self.key()?;
         let version = newest
-            .map_or(0, |(version, _)| version)
+            .map_or(0, |shown| shown.version)
             .checked_add(1)
             .ok_or_else(|| {
                 Error::verification(format!("{path}: the version cannot grow any more"))
@@ -332,7 +347,7 @@ impl JobRunner {
             store: login.store,
             content,
             version,
-            previous: newest.map(|(_, hash)| hash),
+            previous: newest.map(|shown| shown.manifest),
             uid: login.uid,
             name: login.name.clone(),
             key: key.public().fingerprint(),
@@ -350,7 +365,22 @@ impl JobRunner {
         report: Option<&TransferReport>,
     ) -> Result<(), Error> {
         let manifest = signed.manifest();
-        self.with_pins(manifest.store, |pins| pins.record_own(signed))?;
+        self.record(manifest.store, |pins| {
+            pins.record_own(signed, self.settings.allowed)
+        })
+        .map_err(|failure| {
+            let done = match manifest.content {
+                Content::Deleted => "deleted",
+                Content::File { .. } => "published",
+            };
+            Error::new(
+                failure.kind,
+                format!(
+                    "{}: {done}, as version {}, but this client could not pin that: {}",
+                    manifest.path, manifest.version, failure.message
+                ),
+            )
+        })?;
         match report {
             Some(report) => self.interaction.transferred(report),
             None => self.interaction.note(&format!(
