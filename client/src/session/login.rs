@@ -204,7 +204,10 @@ mod tests {
             &crate::interaction::NonInteractive,
         );
         assert_eq!(plan.next().unwrap(), Credential::Key);
-        assert_eq!(plan.refused(2).unwrap_err().kind, ErrorKind::LoginRefused);
+        assert_eq!(
+            plan.refused(2, None).unwrap_err().kind,
+            ErrorKind::LoginRefused
+        );
         // A key that is to be registered proves nothing yet; the password does.
         let plan = LoginPlan::choose(
             user,
