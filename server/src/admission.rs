@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 /// Where a peer is: an IPv4 address, an IPv6 /64, or this host itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Network {
+pub(crate) enum Network {
     /// An IPv4 address (also one mapped into IPv6).
     V4(u32),
     /// The upper 64 bits of an IPv6 address.
@@ -27,12 +27,12 @@ impl From<Option<IpAddr>> for Network {
 
 /// The IPv6 /48 around a network: what one customer of a provider commonly holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Site(u64);
+pub(crate) struct Site(u64);
 
 impl Network {
     /// The site that an IPv6 network belongs to.
     #[must_use]
-    pub fn site(self) -> Option<Site> {
+    pub(crate) fn site(self) -> Option<Site> {
         match self {
             Self::V6(network) => Some(Site(network >> 16)),
             Self::V4(_) | Self::Local => None,
@@ -42,21 +42,21 @@ impl Network {
 
 /// Counts the sessions of each network, up to a limit.
 #[derive(Debug)]
-pub struct SessionQuota {
+pub(crate) struct SessionQuota {
     sessions: Mutex<BTreeMap<Network, usize>>,
     limit: usize,
 }
 
 /// The admission of one session; dropping it releases it.
 #[derive(Debug)]
-pub struct Permit {
+pub(crate) struct Permit {
     quota: Arc<SessionQuota>,
     network: Network,
 }
 
 impl SessionQuota {
     /// At most `limit` sessions for each network; peers without an address are not limited.
-    pub fn new(limit: usize) -> Arc<Self> {
+    pub(crate) fn new(limit: usize) -> Arc<Self> {
         Arc::new(Self {
             sessions: Mutex::new(BTreeMap::new()),
             limit,
@@ -65,7 +65,7 @@ impl SessionQuota {
 
     /// Admits a peer at `address`, unless its network has as many sessions as it may have.
     #[must_use]
-    pub fn admit(self: &Arc<Self>, address: Option<IpAddr>) -> Option<Permit> {
+    pub(crate) fn admit(self: &Arc<Self>, address: Option<IpAddr>) -> Option<Permit> {
         let network = Network::from(address);
         // The map holds counts only, changed in one step: after a panic elsewhere it is still
         // right.
@@ -85,7 +85,7 @@ impl SessionQuota {
 
 impl Permit {
     /// The network that the session is counted for.
-    pub fn network(&self) -> Network {
+    pub(crate) fn network(&self) -> Network {
         self.network
     }
 }

@@ -9,17 +9,16 @@ use towpath_store::{Download, Upload};
 
 /// The user of a session, and how the login was done.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct AuthenticatedUser {
+pub(crate) struct AuthenticatedUser {
     /// The user's name, as it was at login.
-    pub name: UserName,
-    /// The user's id.
-    pub uid: UserId,
+    pub(crate) name: UserName,
+    pub(crate) uid: UserId,
     /// Logged in with a key, not with a password.
-    pub by_key: bool,
+    pub(crate) by_key: bool,
 }
 
 /// Work for a worker.
-pub enum Job {
+pub(crate) enum Job {
     /// Check a credential.
     Login {
         /// The name that the client claims; it need not be a possible one.
@@ -29,16 +28,12 @@ pub enum Job {
     },
     /// Answer a request of the control stream.
     Request {
-        /// Who asks.
         caller: AuthenticatedUser,
-        /// For what.
         request: Box<Request>,
     },
     /// Start receiving a file.
     OpenUpload {
-        /// Who uploads.
         caller: AuthenticatedUser,
-        /// Where to.
         path: FilePath,
         /// Whether it is to replace a damaged file whose manifest is lost.
         replace_damaged: bool,
@@ -52,18 +47,13 @@ pub enum Job {
     },
     /// Publish a file that is complete.
     Commit {
-        /// Who uploads.
         caller: AuthenticatedUser,
-        /// The file.
         upload: Box<Upload>,
-        /// Its signed manifest.
         signed: Box<SignedManifest>,
     },
     /// Start sending a file.
     OpenDownload {
-        /// Who asks.
         caller: AuthenticatedUser,
-        /// Which file.
         path: FilePath,
         /// Where to start, in bytes; a multiple of the record length.
         offset: u64,
@@ -78,7 +68,7 @@ pub enum Job {
 }
 
 /// What became of a [`Job`].
-pub enum Output {
+pub(crate) enum Output {
     /// Of [`Job::Login`]; `None` is a refusal.
     Login(Option<(AuthenticatedUser, Role)>),
     /// Of [`Job::Request`].
@@ -96,7 +86,7 @@ pub enum Output {
 }
 
 /// What became of a commit.
-pub enum CommitOutcome {
+pub(crate) enum CommitOutcome {
     /// Published and on stable storage.
     Published,
     /// Somebody else published first; the upload is whole and waits for a new signature.

@@ -1,25 +1,26 @@
 //! The server: what `towpathd` does.
 //!
-//! A [`session::ServerSession`] joins one protocol connection to the store and the user registry.
-//! It has no threads and no clock: slow work (bcrypt, files) leaves it as [`jobs::Job`]s, and
-//! whoever drives the session runs them on [`services::Services`].
+//! [`admin`] makes a server directory, [`run`] serves it. A session (`session/`) joins one protocol
+//! connection to the store and the user registry. It has no threads and no clock: slow work
+//! (bcrypt, files) leaves it as a job, and whoever drives the session runs the job on the services
+//! that all sessions share.
 
 #![forbid(unsafe_code)]
 
 pub mod admin;
-pub mod admission;
+mod admission;
 mod authorization;
 pub mod cli;
 pub mod config;
 pub mod directory;
 mod entries;
-pub mod jobs;
-pub mod limits;
+mod jobs;
+mod limits;
 mod refusals;
 pub mod run;
-pub mod services;
-pub mod session;
-pub mod throttle;
+mod services;
+mod session;
+mod throttle;
 pub mod tls_identity;
 
 #[cfg(test)]

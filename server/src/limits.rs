@@ -4,59 +4,59 @@ use std::time::Duration;
 
 /// Records handed to a worker in one job: a hand-off costs some microseconds, a record of 64 KiB
 /// some hundred.
-pub const BATCH_CHUNKS: usize = 16;
+pub(crate) const BATCH_CHUNKS: usize = 16;
 
 /// Entries of each table of the login throttle: bounds what an attacker with many addresses makes
 /// us remember.
-pub const THROTTLE_ENTRIES: usize = 16_384;
+pub(crate) const THROTTLE_ENTRIES: usize = 16_384;
 
 /// First delay after failed logins; doubles with each further failure.
-pub const THROTTLE_FIRST: Duration = Duration::from_millis(500);
+pub(crate) const THROTTLE_FIRST: Duration = Duration::from_millis(500);
 
 /// Longest pause of one user from one network, and longest delay of an attempt from one network: far
 /// below the time that a connection has for its login.
-pub const THROTTLE_LONGEST: Duration = Duration::from_secs(30);
+pub(crate) const THROTTLE_LONGEST: Duration = Duration::from_secs(30);
 
 /// Failures that cost nothing, for one user from one network: people mistype.
-pub const THROTTLE_FREE: u32 = 2;
+pub(crate) const THROTTLE_FREE: u32 = 2;
 
 /// Failures that cost nothing, for one network over all users: several people may sit behind one
 /// address.
-pub const THROTTLE_FREE_NETWORK: u32 = 10;
+pub(crate) const THROTTLE_FREE_NETWORK: u32 = 10;
 
 /// Failures that cost nothing, for one IPv6 /48 over all its networks: it may be a whole company.
-pub const THROTTLE_FREE_SITE: u32 = 40;
+pub(crate) const THROTTLE_FREE_SITE: u32 = 40;
 
 /// Failures that cost nothing, for one user over all networks: loose, so that strangers cannot lock
 /// a user out cheaply.
-pub const THROTTLE_FREE_USER: u32 = 50;
+pub(crate) const THROTTLE_FREE_USER: u32 = 50;
 
 /// Longest delay that failures from other networks cause for a user.
-pub const THROTTLE_LONGEST_USER: Duration = Duration::from_secs(4);
+pub(crate) const THROTTLE_LONGEST_USER: Duration = Duration::from_secs(4);
 
 /// Failures are forgotten after this long without another.
-pub const THROTTLE_MEMORY: Duration = Duration::from_secs(15 * 60);
+pub(crate) const THROTTLE_MEMORY: Duration = Duration::from_secs(15 * 60);
 
 /// Largest reserve of the disk that is taken, in MiB: a terabyte is a mistake of the unit.
-pub const MAX_RESERVE_MIB: u64 = 1024 * 1024;
+pub(crate) const MAX_RESERVE_MIB: u64 = 1024 * 1024;
 
 /// Longest configuration file, in bytes.
-pub const CONFIG_BYTES: u64 = 64 * 1024;
+pub(crate) const CONFIG_BYTES: u64 = 64 * 1024;
 
 /// Longest password file read, in bytes: a password has at most 71.
-pub const PASSWORD_FILE_BYTES: u64 = 1024;
+pub(crate) const PASSWORD_FILE_BYTES: u64 = 1024;
 
 /// One network gets at most one in this many of the sessions, so that no single host takes them
 /// all.
-pub const NETWORK_SHARE: usize = 4;
+pub(crate) const NETWORK_SHARE: usize = 4;
 
 /// Time that transfers under way get to finish after a stop was asked for.
-pub const DRAIN: Duration = Duration::from_secs(10);
+pub(crate) const DRAIN: Duration = Duration::from_secs(10);
 
 /// Time without a request after which a client that is logged in is let go: clients of ours end
 /// when they are done, and each session takes a place and memory.
-pub const IDLE: Duration = Duration::from_secs(15 * 60);
+pub(crate) const IDLE: Duration = Duration::from_secs(15 * 60);
 
 /// Time in which nothing moves after which a client with transfers is let go: a file may be piped
 /// in from something that thinks for hours, but not for ever.
-pub const STALLED: Duration = Duration::from_secs(6 * 60 * 60);
+pub(crate) const STALLED: Duration = Duration::from_secs(6 * 60 * 60);

@@ -30,17 +30,17 @@ use super::refusals::{
 use super::throttle::Throttle;
 
 /// What all sessions of a server share.
-pub struct Services {
+pub(crate) struct Services {
     /// The stored files.
-    pub store: Store,
+    pub(crate) store: Store,
     /// The users.
-    pub registry: Registry,
+    pub(crate) registry: Registry,
     throttle: Mutex<Throttle>,
 }
 
 impl Services {
     /// The services over an open store and registry.
-    pub fn new(store: Store, registry: Registry) -> Self {
+    pub(crate) fn new(store: Store, registry: Registry) -> Self {
         Self {
             store,
             registry,
@@ -49,7 +49,7 @@ impl Services {
     }
 
     /// The login throttle of all sessions.
-    pub fn throttle(&self) -> MutexGuard<'_, Throttle> {
+    pub(crate) fn throttle(&self) -> MutexGuard<'_, Throttle> {
         // The tables hold counts only: after a panic elsewhere they are still usable.
         self.throttle.lock().unwrap_or_else(PoisonError::into_inner)
     }

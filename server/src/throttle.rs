@@ -96,14 +96,14 @@ fn pause(count: u32, free: u32, longest: Duration) -> Duration {
 /// An attempt that was refused unseen: another one at this user from this network came too shortly
 /// before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct TooMany {
+pub(crate) struct TooMany {
     /// When an attempt is looked at again.
-    pub retry_after: Duration,
+    pub(crate) retry_after: Duration,
 }
 
 /// The attempts of all sessions of a server.
 #[derive(Debug)]
-pub struct Throttle {
+pub(crate) struct Throttle {
     pairs: Table<(String, Network)>,
     networks: Table<Network>,
     sites: Table<Site>,
@@ -118,7 +118,7 @@ impl Default for Throttle {
 
 impl Throttle {
     /// Nobody has tried yet.
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             pairs: Table::new(limits::THROTTLE_FREE, limits::THROTTLE_LONGEST),
             networks: Table::new(limits::THROTTLE_FREE_NETWORK, limits::THROTTLE_LONGEST),
@@ -133,7 +133,7 @@ impl Throttle {
     ///
     /// # Errors
     /// [`TooMany`] during the pause of this user and network. Such an attempt is not counted.
-    pub fn begin(
+    pub(crate) fn begin(
         &mut self,
         user: &str,
         network: Network,
@@ -156,7 +156,7 @@ impl Throttle {
     }
 
     /// Counts an attempt that failed.
-    pub fn failed(&mut self, user: &str, network: Network, now: Instant) {
+    pub(crate) fn failed(&mut self, user: &str, network: Network, now: Instant) {
         self.networks.count(&network, now);
         if let Some(site) = network.site() {
             self.sites.count(&site, now);
@@ -166,7 +166,7 @@ impl Throttle {
 
     /// A right password clears what was counted for this user from this network; not what others
     /// did.
-    pub fn succeeded(&mut self, user: &str, network: Network) {
+    pub(crate) fn succeeded(&mut self, user: &str, network: Network) {
         self.pairs.entries.remove(&(user.to_owned(), network));
     }
 }

@@ -29,7 +29,7 @@ use crate::services::Services;
 use crate::throttle::TooMany;
 
 /// A session of the server.
-pub struct ServerSession {
+pub(crate) struct ServerSession {
     connection: Connection,
     services: Arc<Services>,
     client: Client,
@@ -63,7 +63,7 @@ struct DelayedLogin {
 
 impl ServerSession {
     /// A session for a peer whose association is being set up.
-    pub fn new(
+    pub(crate) fn new(
         config: &ServerConfig,
         services: Arc<Services>,
         peer: Peer,
@@ -88,7 +88,8 @@ impl ServerSession {
     }
 
     /// The user, once logged in.
-    pub fn user(&self) -> Option<&AuthenticatedUser> {
+    #[cfg(test)]
+    pub(crate) fn user(&self) -> Option<&AuthenticatedUser> {
         self.client.user.as_ref()
     }
 
