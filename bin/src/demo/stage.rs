@@ -22,7 +22,7 @@ use towpath_server::config::Transport;
 use towpath_server::directory::ServerDirectory;
 use towpath_server::run::{Listen, ListenOptions, RunError, Server};
 
-use super::DemoError;
+use super::error::DemoError;
 use super::figures::told;
 
 /// The addresses that the server listens at.

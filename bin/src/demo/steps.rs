@@ -10,8 +10,9 @@ use towpath_client::ErrorKind;
 use towpath_client::exit::Exit;
 use towpath_protocol::Role;
 
+use super::error::DemoError;
+use super::size::{CUT, LARGE, SMALL_FILES, Size};
 use super::stage::{Person, Stage};
-use super::{CUT, DemoError, LARGE, SMALL_FILES, Size};
 
 /// How long a step that waits for another thread waits at the most.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -222,15 +222,6 @@ const BESIDE: [&str; 8] = [
 /// Files that a published crate must have.
 const DEMANDED: [&str; 3] = ["LICENSE-APACHE", "LICENSE-MIT", "README.md"];
 
-/// What is missing still, `PACKAGE: FILE`: the test fails when one is new and when one is there.
-const MISSING: &[&str] = &[
-    "towpath-client: LICENSE-APACHE",
-    "towpath-client: LICENSE-MIT",
-    "towpath-client: README.md",
-    "towpath: LICENSE-APACHE",
-    "towpath: LICENSE-MIT",
-];
-
 #[test]
 fn published_crates_have_their_texts_and_nothing_unexpected() {
     let mut missing = Vec::new();
@@ -261,5 +252,8 @@ fn published_crates_have_their_texts_and_nothing_unexpected() {
         }
     }
     assert!(published >= 6, "{published} crates are published");
-    assert_eq!(missing, MISSING, "files missing in published crates");
+    assert!(
+        missing.is_empty(),
+        "missing in published crates: {missing:?}"
+    );
 }
