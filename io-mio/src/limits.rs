@@ -151,6 +151,9 @@ pub const BLOCKED_TRAINS: usize = 8;
 /// interface without a link can hold packets for seconds.
 pub const BLOCKED_TIMEOUT: Duration = Duration::from_millis(50);
 
+/// Time without a failure after which a destination counts as one that can be sent to again.
+pub const SEND_FAILURE_QUIET: Duration = Duration::from_secs(60);
+
 /// Attempts to find a UDP port that is free at all addresses to listen on.
 pub const UDP_BIND_ATTEMPTS: usize = 8;
 

@@ -118,7 +118,8 @@ impl<S: Session> Driver<S> {
             }
             Inbound::Message { .. } => {}
             Inbound::PathChanged(path) => {
-                tracing::info!(session = id.0, remote = %path.remote, state = %path.state, "a path changed");
+                // The session, which knows whose path it is, says so to the user.
+                tracing::debug!(session = id.0, remote = %path.remote, state = %path.state, "a path changed");
             }
             Inbound::PeerClosed => self.unlink(id, CloseMode::Graceful, now),
             Inbound::Lost(reason) => {

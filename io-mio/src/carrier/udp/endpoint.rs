@@ -171,7 +171,7 @@ impl UdpSctp {
             };
             match event {
                 Event::PathChanged { path, state } => {
-                    tracing::debug!(association = id.0, %path, ?state, "a path changed");
+                    tracing::trace!(association = id.0, %path, ?state, "a path changed");
                     association.handle_path(path);
                 }
                 Event::Readable if association.is_closing() => {

@@ -9,6 +9,7 @@ mod association;
 mod carrier;
 mod config;
 mod endpoint;
+mod failures;
 mod interfaces;
 mod link_faults;
 mod socket;

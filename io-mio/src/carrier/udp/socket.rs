@@ -17,6 +17,7 @@ use nix::sys::socket::{
 use quinn_udp::{RecvMeta, Transmit, UdpSockRef, UdpSocketState};
 use towpath_sctp::{PathId, Transmit as SctpTransmit};
 
+use super::failures::Failures;
 use super::interfaces::{Device, Local};
 use crate::limits::{BLOCKED_TIMEOUT, BLOCKED_TRAINS, DATAGRAM_BUFFER, RECEIVE_BATCH, UDP_BUFFER};
 use crate::sys;
@@ -32,8 +33,7 @@ pub(super) struct Socket {
     pub(super) readable: bool,
     segmentation: bool,
     flow: Flow,
-    /// The last attempt to send failed, and that was logged.
-    failing: bool,
+    failures: Failures,
     #[cfg(test)]
     room: Room,
 }
@@ -116,7 +116,7 @@ impl Socket {
             readable: true,
             segmentation,
             flow: Flow::Open,
-            failing: false,
+            failures: Failures::default(),
             #[cfg(test)]
             room: Room::default(),
         })
@@ -200,7 +200,7 @@ impl Socket {
             waiting.push_back(waits(bytes));
             return;
         }
-        let sent = self.write(how, bytes);
+        let sent = self.write(how, bytes, now);
         if sent == bytes.len() {
             self.flow = Flow::Open;
         } else if matches!(self.flow, Flow::Open) {
@@ -223,7 +223,7 @@ impl Socket {
             return;
         };
         while let Some(train) = waiting.front_mut() {
-            let sent = self.write(train.how, &train.bytes);
+            let sent = self.write(train.how, &train.bytes, now);
             if sent < train.bytes.len() {
                 train.bytes.drain(..sent);
                 self.flow = Flow::Blocked {
@@ -254,47 +254,47 @@ impl Socket {
 
     /// Passes a train to the kernel. Returns the length that is done: all, unless the kernel has no
     /// room. What cannot be sent counts as lost in the network.
-    fn write(&mut self, how: How, bytes: &[u8]) -> usize {
+    fn write(&mut self, how: How, bytes: &[u8], now: Instant) -> usize {
         if how.fragment {
             self.allow_fragments(true);
-            let (done, _) = self.write_singly(how, bytes);
+            let (done, _) = self.write_singly(how, bytes, now);
             self.allow_fragments(false);
             return done;
         }
         if bytes.len() <= how.segment || self.state.max_gso_segments() == 1 || !self.segmentation {
-            return self.write_singly(how, bytes).0;
+            return self.write_singly(how, bytes, now).0;
         }
         match self.write_once(how, bytes) {
             Ok(()) => {
-                self.worked();
+                self.worked(how.to, now);
                 bytes.len()
             }
             Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
             // The device cannot cut trains, or only not into pieces that are too long for it now.
             Err(error) if matches!(error.raw_os_error(), Some(libc::EIO | libc::EINVAL)) => {
-                let (done, too_long) = self.write_singly(how, bytes);
+                let (done, too_long) = self.write_singly(how, bytes, now);
                 if too_long {
                     self.cut_again();
                 }
                 done
             }
             Err(error) => {
-                self.failed(how.to, &error);
+                self.failed(how.to, &error, now);
                 bytes.len()
             }
         }
     }
 
     /// The same, one datagram at a time. Also returns whether one was too long for the interface.
-    fn write_singly(&mut self, how: How, bytes: &[u8]) -> (usize, bool) {
+    fn write_singly(&mut self, how: How, bytes: &[u8], now: Instant) -> (usize, bool) {
         let (mut done, mut too_long) = (0, false);
         for datagram in bytes.chunks(how.segment.max(1)) {
             match self.write_once(how, datagram) {
-                Ok(()) => self.worked(),
+                Ok(()) => self.worked(how.to, now),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) => {
                     too_long |= error.raw_os_error() == Some(libc::EMSGSIZE);
-                    self.failed(how.to, &error);
+                    self.failed(how.to, &error, now);
                 }
             }
             done += datagram.len();
@@ -332,17 +332,15 @@ impl Socket {
         }
     }
 
-    fn worked(&mut self) {
-        if std::mem::take(&mut self.failing) {
-            tracing::info!(local = %self.local, "datagrams can be sent again");
+    fn worked(&mut self, to: SocketAddr, now: Instant) {
+        if self.failures.worked(to, now) {
+            tracing::info!(local = %self.local, remote = %to, "datagrams can be sent again");
         }
     }
 
-    fn failed(&mut self, to: SocketAddr, error: &io::Error) {
+    fn failed(&mut self, to: SocketAddr, error: &io::Error, now: Instant) {
         // A probe for a larger packet size; too large is an answer.
-        if error.raw_os_error() != Some(libc::EMSGSIZE)
-            && !std::mem::replace(&mut self.failing, true)
-        {
+        if error.raw_os_error() != Some(libc::EMSGSIZE) && self.failures.failed(to, now) {
             tracing::info!(local = %self.local, remote = %to, %error, "datagrams cannot be sent");
         }
     }
