@@ -71,6 +71,8 @@ pub(crate) struct Association {
     final_packets: Vec<Datagram>,
     /// Confirmed addresses have changed since the endpoint looked.
     pub(crate) addresses_changed: bool,
+    /// Cookies that the peer has called stale. Not reset by the INIT ACK that brings the next one.
+    stale_cookies: u32,
     /// The peer has another association with our SCTP port: the endpoint is to draw another.
     pub(crate) port_refused: bool,
     /// How often that may still happen.

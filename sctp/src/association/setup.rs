@@ -149,6 +149,7 @@ impl Association {
             guard: None,
             final_packets: Vec::new(),
             addresses_changed: true,
+            stale_cookies: 0,
             port_refused: false,
             port_changes_left: 0,
             config,
@@ -374,7 +375,8 @@ impl Association {
         let State::CookieEchoed(attempt, _) = self.state else {
             return;
         };
-        if attempt.repeats >= self.config.max_init_retransmits {
+        self.stale_cookies += 1;
+        if self.stale_cookies > self.config.max_init_retransmits {
             return self.close(CloseReason::SetupTimeout);
         }
         let round_trip = now

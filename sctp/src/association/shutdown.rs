@@ -76,7 +76,11 @@ impl Association {
     ) {
         match self.state {
             State::Established | State::ShutdownPending | State::ShutdownReceived => {
-                match self.tx.handle_cumulative(cumulative, &mut self.paths, now) {
+                let burst = self.config.max_burst;
+                let acknowledged =
+                    self.tx
+                        .handle_cumulative(cumulative, &mut self.paths, now, burst);
+                match acknowledged {
                     Ok(Some(outcome)) => self.acknowledged(&outcome),
                     Ok(None) => {}
                     Err(what) => return self.violated(what),

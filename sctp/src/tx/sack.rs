@@ -12,6 +12,13 @@ use crate::packet::Sack;
 use crate::path::Path;
 use crate::seq::{self, Tsn};
 
+/// What a path had in flight before an acknowledgement: bytes, and the lowest TSN.
+#[derive(Debug, Default)]
+struct Before {
+    flights: [usize; MAX_PATHS],
+    earliest: [Option<Tsn>; MAX_PATHS],
+}
+
 impl Tx {
     /// Takes a SACK.
     ///
@@ -30,39 +37,14 @@ impl Tx {
             return Ok(None);
         }
         let truncated = self.read_blocks(sack, cumulative)?;
-        let mut flights = [0; MAX_PATHS];
-        let mut earliest = [None; MAX_PATHS];
-        for (at, path) in paths.iter_mut().enumerate() {
-            flights[at] = path.flight;
-            if path.t3.is_some() {
-                earliest[at] = self.earliest(path, at);
-            }
-        }
+        let before = self.before(paths);
         let mut outcome = Acknowledged::default();
         self.advance(cumulative, paths, now, &mut outcome);
         self.apply_gaps(truncated, paths, now, &mut outcome)?;
         self.window = (sack.window as usize).saturating_sub(self.in_flight);
         self.shut = (sack.window as usize) < SILLY_WINDOW;
 
-        if self.recovery.is_some_and(|exit| cumulative >= exit) {
-            self.recovery = None;
-            self.fast = false;
-        }
-        for (at, path) in paths.iter_mut().enumerate() {
-            let bytes = outcome.bytes[at];
-            if bytes > 0 {
-                let chunk = path.chunk();
-                if self.recovery.is_none() {
-                    path.congestion
-                        .acknowledged(bytes, flights[at], chunk, max_burst * chunk);
-                }
-                path.refill(bytes, max_burst);
-            }
-        }
-        self.find_lost(paths, &outcome);
-        for (at, path) in paths.iter_mut().enumerate() {
-            self.manage_t3(path, at, earliest[at], now);
-        }
+        self.conclude(cumulative, paths, &before, &outcome, now, max_burst);
         Ok(Some(outcome))
     }
 
@@ -73,6 +55,7 @@ impl Tx {
         cumulative: u32,
         paths: &mut [Path],
         now: Instant,
+        max_burst: usize,
     ) -> Result<Option<Acknowledged>, &'static str> {
         let cumulative = seq::widen(cumulative, self.base - 1);
         if cumulative < self.base {
@@ -81,16 +64,62 @@ impl Tx {
         if cumulative >= self.next_tsn() {
             return Err("acknowledged what was never sent");
         }
+        let before = self.before(paths);
+        let in_flight = self.in_flight;
         let mut outcome = Acknowledged::default();
-        let mut earliest = [None; MAX_PATHS];
-        for (at, path) in paths.iter_mut().enumerate() {
-            earliest[at] = self.earliest(path, at);
-        }
         self.advance(cumulative, paths, now, &mut outcome);
-        for (at, path) in paths.iter_mut().enumerate() {
-            self.manage_t3(path, at, earliest[at], now);
-        }
+        // A SHUTDOWN has no window: the last one holds, of which so much is free again.
+        self.window += in_flight - self.in_flight;
+        self.conclude(cumulative, paths, &before, &outcome, now, max_burst);
         Ok(Some(outcome))
+    }
+
+    /// What [`conclude`](Self::conclude) compares with.
+    fn before(&self, paths: &mut [Path]) -> Before {
+        let mut before = Before::default();
+        for (at, path) in paths.iter_mut().enumerate() {
+            before.flights[at] = path.flight;
+            if path.t3.is_some() {
+                before.earliest[at] = self.earliest(path, at);
+            }
+        }
+        before
+    }
+
+    /// What follows for congestion windows, lost packets and timers when data has been acknowledged,
+    /// by a SACK or a SHUTDOWN.
+    fn conclude(
+        &mut self,
+        cumulative: Tsn,
+        paths: &mut [Path],
+        before: &Before,
+        outcome: &Acknowledged,
+        now: Instant,
+        max_burst: usize,
+    ) {
+        if self.recovery.is_some_and(|exit| cumulative >= exit) {
+            self.recovery = None;
+            self.fast = false;
+        }
+        for (at, path) in paths.iter_mut().enumerate() {
+            let bytes = outcome.bytes[at];
+            if bytes > 0 {
+                let chunk = path.chunk();
+                if self.recovery.is_none() {
+                    path.congestion.acknowledged(
+                        bytes,
+                        before.flights[at],
+                        chunk,
+                        max_burst * chunk,
+                    );
+                }
+                path.refill(bytes, max_burst);
+            }
+        }
+        self.find_lost(paths, outcome);
+        for (at, path) in paths.iter_mut().enumerate() {
+            self.manage_t3(path, at, before.earliest[at], now);
+        }
     }
 
     /// Puts the blocks, as ranges of TSNs, into `spare`. True if there were more than are read.

@@ -403,3 +403,36 @@ fn one_acknowledgement_answers_a_batch() {
     peer.collect();
     assert_eq!(peer.words(), ["SACK"]);
 }
+
+#[test]
+fn data_acknowledged_by_shutdowns_alone_keeps_flowing() {
+    let mut peer = Peer::connected();
+    let handle = peer.handle.expect("up");
+    for _ in 0..300 {
+        peer.server
+            .send(handle, Message::new(0, vec![1; 1_000]))
+            .expect("taken");
+    }
+    // Three times the peer's window. Each SHUTDOWN acknowledges all that has arrived so far; a round
+    // trip takes 10 ms.
+    let (mut next, mut rounds) = (peer.server_tsn, 0);
+    while peer.server.buffered(handle) > 0 && rounds < 60 {
+        peer.collect();
+        for (_, packet) in peer.replies() {
+            let packet = Packet::parse(&packet).expect("a packet");
+            for chunk in packet.chunks().flatten() {
+                if let Chunk::Data(data) = chunk
+                    && data.tsn == next
+                {
+                    next = next.wrapping_add(1);
+                }
+            }
+        }
+        peer.wait(Duration::from_millis(10));
+        peer.send(|writer| assert!(writer.shutdown(next.wrapping_sub(1))));
+        rounds += 1;
+    }
+    let left = peer.server.buffered(handle);
+    println!("{left} bytes of 300,000 are left after {rounds} round trips");
+    assert!(left == 0 && rounds < 20);
+}
