@@ -13,9 +13,10 @@ pub const MAX_ADDRESSES: usize = 8;
 /// one heartbeat per interval.
 pub const MAX_PATHS: usize = 16;
 
-/// Bytes of a state cookie. With it an INIT ACK stays under three times the smallest INIT, counted
-/// with IP and UDP headers.
-pub const MAX_COOKIE: usize = 96;
+/// Bytes of a state cookie: code and parameters (59), and 17 for each of nine addresses, the one
+/// that the INIT ACK goes to and [`MAX_ADDRESSES`] that an INIT lists. The cookie grows by no more
+/// than the INIT does, so the INIT ACK stays within [`AMPLIFICATION`].
+pub const MAX_COOKIE: usize = 59 + 17 * (1 + MAX_ADDRESSES);
 
 /// Bytes of a peer's cookie that is echoed. A COOKIE ECHO must fit one packet of the smallest path
 /// MTU.

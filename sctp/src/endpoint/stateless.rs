@@ -121,6 +121,9 @@ impl Endpoint {
             cookie.life = cookie.life.saturating_add(extension.min(most));
         }
         let sealed = self.secrets.seal(&cookie, arrival.ports(), now);
+        // For the INIT of a restart that lists fewer addresses than the association has.
+        cookie.addresses = InitAddresses::default();
+        let bare = self.secrets.seal(&cookie, arrival.ports(), now);
         let config = &self.config;
         let ours = Init::new(
             cookie.local_tag,
@@ -131,11 +134,13 @@ impl Endpoint {
         );
         let addresses = advertised(&self.addresses, arrival.path);
         let reports = || digest.unrecognized().map(|item| item.raw);
-        // What exceeds the amplification limit is left out: reports first, then addresses.
+        // What exceeds the amplification limit is left out: reports first, then our addresses, then
+        // the peer's.
         self.reply(arrival, init.tag, |writer| {
             writer.init_ack(&ours, &sealed, &addresses, reports())
                 || writer.init_ack(&ours, &sealed, &addresses, std::iter::empty())
                 || writer.init_ack(&ours, &sealed, &[], std::iter::empty())
+                || writer.init_ack(&ours, &bare, &[], std::iter::empty())
         });
     }
 

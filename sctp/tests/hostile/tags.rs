@@ -1,5 +1,6 @@
 //! Tags, cookies, restarts: who may speak for an association.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use towpath_sctp::packet::{Cause, Init};
@@ -239,5 +240,45 @@ fn packets_from_a_new_port_are_heard_and_answered_only_after_proof() {
             path.remote == home || words == "HEARTBEAT",
             "{words} to {path}"
         );
+    }
+}
+
+#[test]
+fn all_addresses_of_an_init_fit_the_cookie_so_that_a_restart_adds_none() {
+    for family in ["10.1.0.", "2001:db8::"] {
+        let mut peer = Peer::new();
+        if family.contains(':') {
+            peer.path = PathId::new(
+                address("[2001:db8::99]:9899"),
+                address("[2001:db8::ffff]:9899"),
+            );
+        }
+        let list: Vec<IpAddr> = (1..=8)
+            .map(|n| format!("{family}{n}").parse().expect("an address"))
+            .collect();
+        peer.send_tagged(0, |writer| {
+            assert!(writer.init(&init(OUR_TAG), &list, None, 0))
+        });
+        peer.learn();
+        peer.echo();
+        peer.replies();
+        let handle = peer.handle.expect("an association");
+        let mut known: Vec<IpAddr> = peer
+            .server
+            .paths(handle)
+            .iter()
+            .map(|path| path.path.remote.ip())
+            .collect();
+        known.retain(|known| list.contains(known));
+        assert_eq!(known, list);
+        peer.send_tagged(0, |writer| {
+            assert!(writer.init(&init(0x7777), &list, None, 0))
+        });
+        assert_eq!(peer.words(), ["INIT ACK"]);
+        // A bare INIT of a restart is answered too, within three times its length.
+        peer.send_tagged(0, |writer| {
+            assert!(writer.init(&init(0x7778), &[], None, 0))
+        });
+        assert_eq!(peer.words(), ["INIT ACK"]);
     }
 }
