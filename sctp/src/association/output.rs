@@ -258,7 +258,11 @@ impl Association {
         if !self.tx.has_lost() && !oversized {
             loop {
                 let probe = matches!(self.probe, WindowProbe::Due { .. });
-                let room = writer.room().min(largest);
+                let mut room = writer.room().min(largest);
+                if probe {
+                    // The peer may drop all of it.
+                    room = room.min(DATA_HEADER + MIN_FRAGMENT);
+                }
                 let sent = self
                     .tx
                     .send_new(&mut self.paths[at], at, room, probe, now, |data| {
@@ -291,7 +295,7 @@ impl Association {
             path.t3 = Some(deadline);
         }
         path.t3.get_or_insert(deadline);
-        if self.may_send(at) {
+        if self.may_send(at) && !self.tx.window_used() {
             // All packets of a train have one size; the rest of this one is too small for a
             // fragment.
             let room = writer.room();

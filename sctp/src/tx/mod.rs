@@ -196,6 +196,11 @@ impl Tx {
         !self.queue.is_empty() && self.ring.is_empty() && self.window < SILLY_WINDOW
     }
 
+    /// Whether the peer's window takes no further new data until it is opened.
+    pub(crate) fn window_used(&self) -> bool {
+        self.lost.is_empty() && self.window < SILLY_WINDOW
+    }
+
     /// Whether the peer's window is (nearly) zero, so that an unacknowledged probe of it is no sign
     /// of failure (§6.1 A).
     pub(crate) fn is_shut(&self) -> bool {

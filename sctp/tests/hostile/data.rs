@@ -405,6 +405,44 @@ fn one_acknowledgement_answers_a_batch() {
 }
 
 #[test]
+fn a_shut_window_is_probed_with_one_small_fragment() {
+    let mut peer = Peer::connected();
+    let handle = peer.handle.expect("up");
+    let now = peer.now;
+    peer.sack(u32::MAX, 0, &[]);
+    peer.server
+        .send(handle, Message::new(0, vec![7; 5_000]))
+        .expect("taken");
+    peer.collect();
+    assert_eq!(peer.words(), [""; 0]);
+    while peer.now < now + Duration::from_secs(3) {
+        peer.wait(Duration::from_millis(100));
+        let words = peer.words();
+        if let Some(data) = words.iter().find(|words| words.contains("DATA")) {
+            assert_eq!(data, "DATA 0/0 B64 I");
+            return;
+        }
+    }
+    panic!("the window is not probed");
+}
+
+#[test]
+fn an_acknowledgement_is_asked_for_where_the_peers_window_ends() {
+    let mut peer = Peer::connected();
+    let handle = peer.handle.expect("up");
+    peer.sack(u32::MAX, 3_000, &[]);
+    peer.server
+        .send(handle, Message::new(0, vec![7; 10_000]))
+        .expect("taken");
+    peer.collect();
+    let words = peer.words();
+    assert!(
+        words.last().is_some_and(|last| last.ends_with(" I")),
+        "{words:?}"
+    );
+}
+
+#[test]
 fn data_acknowledged_by_shutdowns_alone_keeps_flowing() {
     let mut peer = Peer::connected();
     let handle = peer.handle.expect("up");
