@@ -299,9 +299,8 @@ fn serve(
     config: SessionConfig,
     runner: JobRunner,
 ) -> Result<(), Error> {
-    let routes = transport::routes(url, route)?;
     let outcome = drive(
-        routes,
+        &|| transport::routes(url, route),
         config,
         &Arc::new(runner),
         &Arc::new(Counters::default()),

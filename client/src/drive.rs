@@ -12,51 +12,75 @@ use crate::error::{Error, ErrorKind};
 use crate::limits::{MAX_WINDOW, MIN_WINDOW, QUEUED_JOBS, RECEIVE_MEMORY, WORKERS};
 use crate::session::counters::Counters;
 use crate::session::runner::JobRunner;
-use crate::session::{ClientSession, Outcome, SessionConfig};
+use crate::session::{ClientSession, NotBegun, Outcome, SessionConfig};
 use crate::transport::Route;
 
 /// How long the kernel's SCTP may take to reach the server before that in user space is tried:
 /// three round trips of a satellite, and the first retransmission.
 const OTHER_TRANSPORT_AFTER: Duration = Duration::from_secs(3);
 
-/// Runs a session until it is over; each route is tried until one reaches the server.
+/// First pause before a server that was busy is tried again; it doubles.
+const BUSY_PAUSE: Duration = Duration::from_millis(100);
+
+/// Runs a session until it is over; each of the routes that `routes` makes is tried until one reaches
+/// the server. A server that has no place for another session is tried again until
+/// `config.connect_timeout` has passed.
 ///
 /// # Errors
-/// Sockets, threads or TLS that cannot be set up. Why the session failed is in its outcome.
+/// Sockets, threads or TLS that cannot be set up, and those of `routes`. Why the session failed is in
+/// its outcome.
 pub(crate) fn drive(
-    routes: Vec<Route>,
+    routes: &dyn Fn() -> Result<Vec<Route>, Error>,
     mut config: SessionConfig,
     runner: &Arc<JobRunner>,
     counters: &Arc<Counters>,
 ) -> Result<Outcome, Error> {
     let timeout = config.connect_timeout;
-    let last = routes.len().saturating_sub(1);
-    let mut outcome = Outcome::default();
-    for (index, route) in routes.into_iter().enumerate() {
-        config.addresses.clone_from(&route.shown);
-        config.connect_timeout = if index == last {
-            timeout
-        } else {
-            timeout.min(OTHER_TRANSPORT_AFTER)
-        };
-        let unreached;
-        (outcome, unreached) = attempt(route, config, runner, counters)?;
-        match unreached {
-            Some(unchanged) => config = unchanged,
-            None => break,
+    let give_up = Instant::now() + timeout;
+    let mut pause = BUSY_PAUSE;
+    loop {
+        let routes = routes()?;
+        let last = routes.len().saturating_sub(1);
+        let mut end = None;
+        for (index, route) in routes.into_iter().enumerate() {
+            config.addresses.clone_from(&route.shown);
+            config.connect_timeout = if index == last {
+                timeout
+            } else {
+                timeout.min(OTHER_TRANSPORT_AFTER)
+            };
+            let (outcome, not_begun) = attempt(route, config, runner, counters)?;
+            match not_begun {
+                None => return Ok(outcome),
+                Some(NotBegun::Unreached(unchanged)) => {
+                    config = unchanged;
+                    end = Some((outcome, false));
+                }
+                Some(NotBegun::TurnedAway(unchanged)) => {
+                    config = unchanged;
+                    end = Some((outcome, true));
+                    break;
+                }
+            }
         }
+        match end {
+            Some((_, true)) if Instant::now() + pause < give_up => {}
+            Some((outcome, _)) => return Ok(outcome),
+            None => return Ok(Outcome::default()),
+        }
+        std::thread::sleep(pause);
+        pause *= 2;
     }
-    Ok(outcome)
 }
 
-/// Runs a session over one route until it is over; its configuration comes back if the server was
-/// not reached.
+/// Runs a session over one route until it is over; its configuration comes back if nothing of it
+/// has begun.
 fn attempt(
     route: Route,
     config: SessionConfig,
     runner: &Arc<JobRunner>,
     counters: &Arc<Counters>,
-) -> Result<(Outcome, Option<SessionConfig>), Error> {
+) -> Result<(Outcome, Option<NotBegun>), Error> {
     let now = Instant::now();
     let tls = tls_client_config(Arc::new(rustls::time_provider::DefaultTimeProvider))
         .map_err(|e| Error::local(format!("TLS cannot be set up: {e}")))?;
@@ -96,9 +120,9 @@ fn attempt(
         .connect(carrier, &route.remotes, session)
         .map_err(fail)?;
     let result = driver.run(&mut |_| None, &mut |driver| driver.is_over(id));
-    let unreached = driver
+    let not_begun = driver
         .take_session(id)
-        .and_then(ClientSession::into_unreached);
+        .and_then(ClientSession::into_not_begun);
     // A worker may still wait for the user or for standard input.
     driver.detach();
     result.map_err(|e| Error::local(format!("the event loop failed: {e}")))?;
@@ -106,5 +130,5 @@ fn attempt(
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .clone();
-    Ok((outcome, unreached))
+    Ok((outcome, not_begun))
 }

@@ -297,7 +297,8 @@ fn connect(
         needs.adding_identity,
         &**terminal,
     );
-    let routes = transport::routes(&work.server, &common.route())?;
+    let route = common.route();
+    let routes = || transport::routes(&work.server, &route);
     let settings = Settings {
         trust: TrustPolicy {
             aliases: work.server.aliases(),
@@ -328,7 +329,7 @@ fn connect(
     };
     let interaction: Arc<dyn Interaction> = Arc::clone(terminal) as _;
     let runner = Arc::new(JobRunner::new(settings, interaction, None));
-    let outcome = drive(routes, config, &runner, terminal.progress().counters())?;
+    let outcome = drive(&routes, config, &runner, terminal.progress().counters())?;
     match outcome.fatal {
         Some(failure) => Err(failure),
         None => Ok(Exit::of_all(outcome.succeeded, &outcome.failures)),

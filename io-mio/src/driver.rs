@@ -115,6 +115,8 @@ pub struct Driver<S: Session> {
     draining: Option<Instant>,
     /// A carrier has more to do now.
     busy: bool,
+    /// Sessions may have been revoked since they were last asked.
+    check_revoked: bool,
     /// Peers refused since a session was last accepted, so that a flood makes one log line.
     turned_away: u64,
 }
@@ -183,6 +185,7 @@ impl<S: Session> Driver<S> {
             },
             draining: None,
             busy: false,
+            check_revoked: false,
             turned_away: 0,
         })
     }
@@ -328,6 +331,7 @@ impl<S: Session> Driver<S> {
         self.run_timers(now);
         self.drive_carriers(accept, now);
         self.take_outcomes(now);
+        self.end_revoked(now);
         self.begin_stop(now);
         // Each queued session gets one visit; what is queued meanwhile is for the next turn.
         for _ in 0..self.visits.len() {
@@ -335,7 +339,9 @@ impl<S: Session> Driver<S> {
                 self.visit(id);
             }
         }
-        self.busy = self.drive_carriers(accept, Instant::now());
+        let now = Instant::now();
+        self.busy = self.drive_carriers(accept, now);
+        self.end_revoked(now);
         Ok(())
     }
 

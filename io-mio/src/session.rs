@@ -63,6 +63,13 @@ pub trait Session {
     /// Whether the session is over: the loop sends what is left and shuts the association down.
     fn is_closed(&self) -> bool;
 
+    /// Whether the session was revoked: it is told so as
+    /// [`LostReason::Local`](crate::LostReason::Local), and its association is aborted. Asked after
+    /// peers were accepted and after jobs have ended.
+    fn is_revoked(&self) -> bool {
+        false
+    }
+
     /// The loop was stopped: the session should finish what is under way, begin nothing new, then
     /// be closed. Sessions that are not closed in time
     /// ([`LoopConfig::drain`](crate::LoopConfig::drain)) are aborted.

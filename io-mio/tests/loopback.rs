@@ -14,7 +14,7 @@ use common::{Peer, Role, Server, Worker, client_loop, impatient, pattern, turn_u
 use towpath_io_mio::carrier::udp::{self, UdpConfig};
 use towpath_io_mio::carrier::unix;
 use towpath_io_mio::limits::{MAX_MESSAGE, SEND_QUEUE_HARD};
-use towpath_io_mio::{Carrier, CarrierIndex, Driver, Inbound, LoopConfig, SessionId};
+use towpath_io_mio::{Carrier, CarrierIndex, Driver, Inbound, LoopConfig, LostReason, SessionId};
 
 /// A place where a server listens, over one carrier or another.
 trait Place {
@@ -102,6 +102,7 @@ macro_rules! over_all_carriers {
 
 over_all_carriers!(
     a_job_that_panics_ends_its_session_alone,
+    a_session_that_is_revoked_is_aborted_alone,
     jobs_run_at_once_as_far_as_there_are_workers_and_room,
     stopping_lets_sessions_finish_and_ends_those_that_do_not,
     a_session_that_will_not_end_is_aborted_when_the_time_is_up,
@@ -279,6 +280,29 @@ fn a_job_that_panics_ends_its_session_alone(place: &mut dyn Place) {
     assert_eq!(unlucky.changes.first(), Some(&Inbound::Up { streams: 64 }));
     assert!(unlucky.is_lost());
     assert!(unlucky.received.is_empty());
+    assert_eq!(driver.take_session(slow).unwrap().received.len(), 1);
+    server.stop();
+}
+
+fn a_session_that_is_revoked_is_aborted_alone(place: &mut dyn Place) {
+    let server = serve(place, || Role::Echo { jobs: true });
+    let mut driver = client_loop();
+    let carrier = client(&mut driver, place);
+    let remotes = place.remotes();
+    let message = |text: &'static str| Peer::client(vec![(1, Bytes::from_static(text.as_bytes()))]);
+    let revoked = driver
+        .connect(carrier, &remotes, message("revoke"))
+        .unwrap();
+    let slow = driver.connect(carrier, &remotes, message("slow")).unwrap();
+    turn_until(&mut driver, "both end", |driver| {
+        driver.active_sessions() == 0
+    });
+    let revoked = driver.take_session(revoked).unwrap();
+    assert_eq!(
+        revoked.changes.last(),
+        Some(&Inbound::Lost(LostReason::Aborted))
+    );
+    assert!(revoked.received.is_empty());
     assert_eq!(driver.take_session(slow).unwrap().received.len(), 1);
     server.stop();
 }

@@ -46,9 +46,21 @@ pub(crate) const CONFIG_BYTES: u64 = 64 * 1024;
 /// Longest password file read, in bytes: a password has at most 71.
 pub(crate) const PASSWORD_FILE_BYTES: u64 = 1024;
 
-/// One network gets at most one in this many of the sessions, so that no single host takes them
-/// all.
-pub(crate) const NETWORK_SHARE: usize = 4;
+/// Sessions that have not logged in, beside the configured ones that have: some 100 kB each.
+pub(crate) const STRANGERS: usize = 512;
+
+/// Those of one network: a burst of clients behind one address, and an eighth of all such sessions.
+pub(crate) const STRANGERS_NETWORK: usize = 64;
+
+/// Those of one IPv6 /48 over all its networks.
+pub(crate) const STRANGERS_SITE: usize = 128;
+
+/// Time that a stranger has to log in before it yields to newcomers from its own network: several
+/// round trips and a worker's turn.
+pub(crate) const STRANGER_TIME: Duration = Duration::from_secs(2);
+
+/// One user gets at most one in this many of the sessions, so that nobody takes them all.
+pub(crate) const USER_SHARE: usize = 4;
 
 /// Time that transfers under way get to finish after a stop was asked for.
 pub(crate) const DRAIN: Duration = Duration::from_secs(10);

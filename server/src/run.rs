@@ -182,7 +182,7 @@ impl Server {
         let listeners = open_carriers(&self.config, listen)?;
         let places = listeners.places.join("; ");
         let config = LoopConfig {
-            max_sessions: self.config.max_sessions,
+            max_sessions: all_sessions(&self.config),
             workers: self.config.worker_threads(),
             drain: limits::DRAIN,
             ..LoopConfig::default()
@@ -198,7 +198,7 @@ impl Server {
             driver,
             services: self.services,
             session: self.session,
-            quota: SessionQuota::new((self.config.max_sessions / limits::NETWORK_SHARE).max(1)),
+            quota: SessionQuota::new(self.config.max_sessions),
             places,
             udp_port: listeners.udp_port,
         })
@@ -236,15 +236,16 @@ impl Listening {
         let mut accept = |peer: Peer| {
             let peer_name = peer.to_string();
             let address = peer.addresses.first().map(|address| address.ip());
-            let Some(permit) = quota.admit(address) else {
+            let now = Instant::now();
+            let Ok(permit) = quota.admit(address, now) else {
                 tracing::warn!(
                     peer = peer_name,
-                    "too many sessions of one network: refused"
+                    "too many sessions of one network before login: turned away"
                 );
                 return None;
             };
             let services = Arc::clone(&services);
-            match ServerSession::new(&session, services, peer, permit, Instant::now()) {
+            match ServerSession::new(&session, services, peer, permit, now) {
                 Ok(session) => Some(session),
                 Err(error) => {
                     tracing::error!(peer = peer_name, %error, "cannot serve a client");
@@ -318,6 +319,11 @@ struct Listeners {
     udp_port: Option<u16>,
 }
 
+/// Sessions at once: those that are logged in, the strangers, and as many again that are ending.
+fn all_sessions(config: &Config) -> usize {
+    config.max_sessions + 2 * limits::STRANGERS
+}
+
 fn open_carriers(config: &Config, listen: Listen) -> Result<Listeners, RunError> {
     let mut listeners = Listeners::default();
     let options = match listen {
@@ -356,7 +362,7 @@ fn open_carriers(config: &Config, listen: Listen) -> Result<Listeners, RunError>
     }
     let udp_port = options.udp_port.unwrap_or(config.udp_port);
     let udp = UdpConfig {
-        max_associations: config.max_sessions,
+        max_associations: all_sessions(config),
         link_faults: options.link_faults,
         ..UdpConfig::default()
     };

@@ -114,3 +114,30 @@ fn a_client_whose_server_is_gone_says_so() {
     assert_eq!(client.list("").unwrap_err().kind(), ErrorKind::Unreachable);
     drop(client);
 }
+
+/// One user has a quarter of the sessions, and at least one.
+#[test]
+fn a_client_that_is_turned_away_says_so_and_gets_in_when_there_is_a_place() {
+    let mut site = Site::new();
+    let mia = site.person("mia", "maintainer");
+    site.stop();
+    fs::write(site.server_path("towpathd.toml"), "max_sessions = 1\n").unwrap();
+    site.start();
+    let client = connect(&site, &mia);
+    let url = Url::parse(&site.url(&mia, "")).unwrap();
+    let mut hurried = options(&site, &mia);
+    hurried.connect_timeout = Duration::from_secs(1);
+    let refused = Client::connect(&url, &hurried).unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Server, "{refused}");
+    assert!(refused.to_string().contains("busy"), "{refused}");
+    std::thread::scope(|scope| {
+        let second = scope.spawn(|| connect(&site, &mia));
+        wait_until("the second is turned away", || {
+            site.log().matches("too many sessions").count() > 3
+        });
+        client.close().unwrap();
+        let second = second.join().unwrap();
+        assert_eq!(second.list("").unwrap().len(), 0);
+        second.close().unwrap();
+    });
+}

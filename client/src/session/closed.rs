@@ -5,6 +5,14 @@ use towpath_protocol::{CloseReason, Deadline};
 
 use crate::error::{Error, ErrorKind};
 
+/// The error for a server at `at` that has no place for another session.
+pub(crate) fn busy(at: &str) -> Error {
+    Error::new(
+        ErrorKind::Server,
+        format!("the server at {at} is busy and takes no further session now; try again later"),
+    )
+}
+
 /// The error for a connection of `user` to the server at `at` that ended because of `reason`;
 /// `connecting` says that it was never established.
 pub(crate) fn error(reason: &CloseReason, at: &str, user: &UserName, connecting: bool) -> Error {

@@ -131,6 +131,11 @@ impl LoginPlan {
         Ok(())
     }
 
+    /// Whether the credential to try now costs the user no answer.
+    pub(crate) fn may_repeat(&self) -> bool {
+        self.credentials.front() != Some(&Credential::AskedPassword)
+    }
+
     /// The key cannot be used.
     ///
     /// # Errors

@@ -21,7 +21,7 @@ use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use towpath_io_mio::{Inbound, Session, Ticket, Transmit};
+use towpath_io_mio::{Inbound, LostReason, Session, Ticket, Transmit};
 use towpath_protocol::channel::LinkChange;
 use towpath_protocol::client::{Connection, Event, TransferEvent};
 use towpath_protocol::signed::StoreId;
@@ -93,6 +93,16 @@ enum Phase {
     Over,
     /// The association never came up; the configuration is as it was.
     Unreached,
+    /// The server has no place for another session now; the configuration is as it was.
+    TurnedAway,
+}
+
+/// Why a session ended before anything of it began; its configuration is as it was.
+pub(crate) enum NotBegun {
+    /// The server was not reached: another transport may be tried.
+    Unreached(SessionConfig),
+    /// The server has no place for another session now: the same may be tried again.
+    TurnedAway(SessionConfig),
 }
 
 impl fmt::Debug for ClientSession {
@@ -130,10 +140,28 @@ impl ClientSession {
         }
     }
 
-    /// The configuration, if the server was never reached: nothing of it has begun, and another
-    /// transport may be tried.
-    pub(crate) fn into_unreached(self) -> Option<SessionConfig> {
-        matches!(self.phase, Phase::Unreached).then_some(self.config)
+    /// The configuration, if nothing of it has begun.
+    pub(crate) fn into_not_begun(self) -> Option<NotBegun> {
+        match self.phase {
+            Phase::Unreached => Some(NotBegun::Unreached(self.config)),
+            Phase::TurnedAway => Some(NotBegun::TurnedAway(self.config)),
+            _ => None,
+        }
+    }
+
+    /// The server aborted the association before the login was over, as it does with those it has
+    /// no place for. What was asked of the user is not asked twice.
+    fn turned_away(&mut self, now: Instant) {
+        let failure = closed::busy(&self.config.addresses);
+        self.with_outcome(|outcome| {
+            outcome.fatal.get_or_insert(failure);
+        });
+        if self.pending.outstanding.is_empty() && self.config.login.may_repeat() {
+            self.phase = Phase::TurnedAway;
+        } else {
+            self.connection.handle_link(LinkChange::Lost, now);
+            self.drain(now);
+        }
     }
 
     /// The association did not come up.
@@ -161,7 +189,7 @@ impl ClientSession {
     fn begin_close(&mut self, now: Instant) {
         if !matches!(
             self.phase,
-            Phase::Closing { .. } | Phase::Over | Phase::Unreached
+            Phase::Closing { .. } | Phase::Over | Phase::Unreached | Phase::TurnedAway
         ) {
             self.connection.close(now);
             self.phase = Phase::Closing {
@@ -405,7 +433,7 @@ impl ClientSession {
                     );
                 }
             }
-            Phase::Closing { .. } | Phase::Over | Phase::Unreached => {}
+            Phase::Closing { .. } | Phase::Over | Phase::Unreached | Phase::TurnedAway => {}
         }
     }
 
@@ -434,6 +462,9 @@ impl Session for ClientSession {
                 LinkChange::PathChanged
             }
             Inbound::PeerClosed => LinkChange::PeerClosed,
+            Inbound::Lost(LostReason::Aborted) if matches!(self.phase, Phase::Greeting { .. }) => {
+                return self.turned_away(now);
+            }
             Inbound::Lost(_) => LinkChange::Lost,
         };
         if matches!(self.phase, Phase::Connecting { .. }) {
@@ -486,7 +517,7 @@ impl Session for ClientSession {
     fn poll_timeout(&self) -> Option<Instant> {
         let own = match self.phase {
             Phase::Connecting { deadline } | Phase::Closing { deadline } => Some(deadline),
-            Phase::Over | Phase::Unreached => return None,
+            Phase::Over | Phase::Unreached | Phase::TurnedAway => return None,
             Phase::Greeting { .. } | Phase::Working(_) => None,
         };
         [own, self.connection.poll_timeout()]
@@ -503,7 +534,7 @@ impl Session for ClientSession {
     /// the connection is gone. Neither an answer of the user nor a command is waited for.
     fn is_closed(&self) -> bool {
         let done = match self.phase {
-            Phase::Over | Phase::Unreached => true,
+            Phase::Over | Phase::Unreached | Phase::TurnedAway => true,
             Phase::Working(_) => self.connection.is_closed() && self.active.is_empty(),
             Phase::Closing { .. } => self.connection.is_closed(),
             Phase::Connecting { .. } | Phase::Greeting { .. } => false,

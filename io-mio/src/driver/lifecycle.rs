@@ -60,6 +60,7 @@ impl<S: Session> Driver<S> {
         } else if self.draining.is_some() {
             None
         } else {
+            self.check_revoked = true;
             accept(peer)
         };
         match session {
@@ -74,6 +75,24 @@ impl<S: Session> Driver<S> {
                 self.turned_away += u64::from(full);
                 self.carriers[carrier.0].close(association, CloseMode::Abort, now);
             }
+        }
+    }
+
+    /// Ends the sessions that were revoked.
+    pub(super) fn end_revoked(&mut self, now: Instant) {
+        if !std::mem::take(&mut self.check_revoked) {
+            return;
+        }
+        let mut revoked = Vec::new();
+        for (id, entry) in &mut self.sessions {
+            if !matches!(entry.link, Link::Over) && entry.session.is_revoked() {
+                let reason = LostReason::Local("revoked");
+                entry.session.handle_inbound(Inbound::Lost(reason), now);
+                revoked.push(*id);
+            }
+        }
+        for id in revoked {
+            self.finish(id, CloseMode::Abort, now);
         }
     }
 
@@ -153,6 +172,7 @@ impl<S: Session> Driver<S> {
     /// pool are visited next.
     pub(super) fn take_outcomes(&mut self, now: Instant) {
         while let Some(((id, ticket), outcome)) = self.pool.poll() {
+            self.check_revoked = true;
             let Some(entry) = self.sessions.get_mut(&id) else {
                 continue;
             };

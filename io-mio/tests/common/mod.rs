@@ -74,6 +74,7 @@ pub(crate) struct Peer {
     ticket: u64,
     closed: bool,
     stopping: bool,
+    revoked: bool,
     counters: Arc<Counters>,
 }
 
@@ -106,6 +107,7 @@ impl Peer {
             ticket: 0,
             closed: false,
             stopping: false,
+            revoked: false,
             counters: counters.clone(),
         }
     }
@@ -196,6 +198,7 @@ impl Session for Peer {
     fn handle_output(&mut self, ticket: Ticket, (stream, payload): (u16, Bytes), _now: Instant) {
         assert!(ticket.0 < self.ticket);
         self.pending -= 1;
+        self.revoked |= &*payload == b"revoke";
         self.outgoing.push_back((stream, payload));
     }
 
@@ -253,6 +256,10 @@ impl Session for Peer {
     fn is_closed(&self) -> bool {
         let idle = self.outgoing.is_empty() && self.jobs.is_empty() && self.pending == 0;
         self.closed || self.is_server() && self.stopping && idle
+    }
+
+    fn is_revoked(&self) -> bool {
+        self.revoked && self.is_server()
     }
 
     fn handle_stop(&mut self, _now: Instant) {

@@ -35,7 +35,7 @@ pub(crate) struct ServerSession {
     client: Client,
     network: Network,
     /// Released when the session ends.
-    _permit: Permit,
+    permit: Permit,
     delayed_login: Option<DelayedLogin>,
     transfers: Transfers,
     jobs: JobQueue,
@@ -78,7 +78,7 @@ impl ServerSession {
             services,
             client: Client { peer, user: None },
             network,
-            _permit: permit,
+            permit,
             delayed_login: None,
             transfers: Transfers::default(),
             jobs: JobQueue::default(),
@@ -264,6 +264,10 @@ impl ServerSession {
                         .throttle()
                         .succeeded(user.as_str(), self.network);
                 }
+                if self.permit.log_in(authenticated.uid).is_err() {
+                    tracing::warn!(%user, peer = %self.client.peer, "too many sessions: turned away");
+                    return;
+                }
                 tracing::info!(%user, uid = %authenticated.uid, %role, method, peer = %self.client.peer, "logged in");
                 let verdict = Verdict::Accepted {
                     uid: authenticated.uid,
@@ -412,6 +416,10 @@ impl Session for ServerSession {
 
     fn is_closed(&self) -> bool {
         self.connection.is_closed()
+    }
+
+    fn is_revoked(&self) -> bool {
+        self.permit.is_revoked()
     }
 
     fn handle_stop(&mut self, now: Instant) {

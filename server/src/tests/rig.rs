@@ -109,7 +109,7 @@ impl Server {
         };
         let place = self
             .admission
-            .admit(Some(IpAddr::V4(Ipv4Addr::new(10, 0, 0, host))))
+            .admit(Some(IpAddr::V4(Ipv4Addr::new(10, 0, 0, host))), now)
             .unwrap();
         let services = Arc::clone(&self.services);
         let server = ServerSession::new(&self.config, services, peer, place, now).unwrap();
