@@ -122,7 +122,11 @@ pub const MAX_CONTROL_QUEUE: usize = 32;
 /// pad theirs to probe for an MTU; more than this would use the echo to transport payload.
 pub const MAX_HEARTBEAT_INFO: usize = 1_200;
 
-/// Bytes of an unrecognised chunk or parameter copied into a report.
+/// Bytes of an unrecognised chunk copied into an ERROR: the whole chunk (RFC 9260 §3.3.10.6) if the
+/// ERROR fits one packet of the smallest path MTU.
+pub const MAX_REPORTED_CHUNK: usize = BASE_MTU - 12 - 8;
+
+/// Bytes of an unrecognised parameter copied into a report.
 pub const MAX_REPORTED: usize = 128;
 
 /// Unrecognised parameters reported in one INIT ACK or ERROR.

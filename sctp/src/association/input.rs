@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{Association, Control, Report, State, WindowProbe};
 use crate::event::{CloseReason, Event, PathId};
-use crate::limits::{MAX_HEARTBEAT_INFO, MAX_REPORTED};
+use crate::limits::{MAX_HEARTBEAT_INFO, MAX_REPORTED_CHUNK};
 use crate::packet::{Cause, Causes, Chunk, Chunks, Data, Sack, UnknownAction};
 use crate::path::PathIndex;
 use crate::rx::Received;
@@ -12,6 +12,9 @@ use crate::tx::Acknowledged;
 
 /// Round trip assumed for the receive window before one has been measured.
 const ASSUMED_RTT: Duration = Duration::from_millis(100);
+
+/// Headers of an ERROR chunk and of its cause.
+const ERROR_HEADERS: usize = 8;
 
 /// Summary of the DATA chunks of one packet.
 #[derive(Debug, Default)]
@@ -84,8 +87,14 @@ impl Association {
                 if action.report
                     && let Some(at) = at
                 {
-                    let raw = raw[..raw.len().min(MAX_REPORTED)].to_vec();
-                    self.enqueue(at, Control::Error(Report::UnrecognizedChunk(raw)));
+                    // Only heartbeats go to an address that is not confirmed (§5.4).
+                    let to = match self.paths[at].confirmed() {
+                        true => at,
+                        false => self.data_path(),
+                    };
+                    let most = MAX_REPORTED_CHUNK.min(self.paths[to].chunk() - ERROR_HEADERS);
+                    let raw = raw[..raw.len().min(most)].to_vec();
+                    self.enqueue(to, Control::Error(Report::UnrecognizedChunk(raw)));
                 }
                 return action.proceed;
             }

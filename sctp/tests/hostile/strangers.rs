@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use proptest::prelude::*;
-use towpath_sctp::packet::{Chunk, Data, Init, Packet, kind};
+use towpath_sctp::packet::{Cause, Chunk, Data, Init, Packet, kind};
 use towpath_sctp::{CloseReason, EndpointConfig, PathId};
 
 use crate::peer::{OUR_TAG, PORT, Peer, address};
@@ -277,4 +277,31 @@ proptest! {
             prop_assert!(!matches!(reason, CloseReason::Aborted), "{:?}", reason);
         }
     }
+}
+
+#[test]
+fn an_unknown_chunk_is_reported_whole_and_only_to_a_confirmed_address() {
+    let mut peer = Peer::connected();
+    let home = peer.path.local;
+    peer.path.local = address("10.0.0.66:9899");
+    let value = [7; 600];
+    // Type 0x7f: stop and report (§3.2).
+    peer.send(|writer| assert!(writer.raw(0x7f, 0, &value)));
+    let replies = peer.replies();
+    let errors: Vec<_> = replies
+        .iter()
+        .filter(|(_, packet)| crate::peer::text(packet).starts_with("ERROR"))
+        .collect();
+    let [(path, packet)] = &errors[..] else {
+        panic!("one ERROR: {errors:?}")
+    };
+    assert_eq!(path.remote, home);
+    let parsed = Packet::parse(packet).expect("a packet");
+    let Some(Ok(Chunk::Error(causes))) = parsed.chunks().next() else {
+        panic!("an ERROR")
+    };
+    let Some(Cause::UnrecognizedChunk(raw)) = causes.iter().next() else {
+        panic!("an unrecognized chunk")
+    };
+    assert_eq!((raw.len(), &raw[4..]), (604, &value[..]));
 }
