@@ -5,12 +5,13 @@
 //!
 //! - events of the association become changes of the link, in order: what had arrived before the
 //!   end is handed over before the end is;
-//! - at most [`SEND_QUEUE`] bytes wait in the association, so that an Abort, a reply or a small file
-//!   overtakes what the connection still holds;
+//! - at most [`SEND_QUEUE`] bytes wait in the association, so that an Abort, a reply or a small
+//!   file overtakes what the connection still holds;
 //! - a message that the association does not take is kept and offered again first;
 //! - while the connection takes nothing, messages stay in the association, and its receive window
 //!   closes: back pressure reaches the peer;
-//! - when the connection is over, the association is shut down, and what still arrives is discarded.
+//! - when the connection is over, the association is shut down, and what still arrives is
+//!   discarded.
 //!
 //! The event loop feeds the [`Endpoint`] with datagrams and time, and after each turn calls
 //! [`Adapter::handle_event`] for each event and [`Adapter::run`]. The examples have a client and a
@@ -108,8 +109,8 @@ pub struct Adapter<C> {
 
 impl<C: Connection> Adapter<C> {
     /// Joins a connection to an association that is being set up: the handle of
-    /// [`Endpoint::connect`], or of an [`Event::Connected`] with `accepted`, which is then the first
-    /// event to hand over.
+    /// [`Endpoint::connect`], or of an [`Event::Connected`] with `accepted`, which is then the
+    /// first event to hand over.
     pub const fn new(handle: AssociationHandle, connection: C) -> Self {
         Self {
             handle,

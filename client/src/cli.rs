@@ -47,7 +47,8 @@ pub struct Common {
     /// Log in with the password in the first line of this file (`-`: standard input)
     #[arg(long, global = true, value_name = "FILE")]
     pub password_file: Option<PathBuf>,
-    /// The private key to log in and to sign with [default: id_ed25519 in the configuration directory]
+    /// The private key to log in and to sign with [default: id_ed25519 in the configuration
+    /// directory]
     #[arg(long, short, global = true, value_name = "FILE")]
     pub identity: Option<PathBuf>,
     /// The passphrase of the key is the first line of this file (`-`: standard input)

@@ -83,8 +83,8 @@ impl Default for ConnectOptions {
 /// A connection to a server, with a user logged in.
 ///
 /// Every call blocks until its operation is done; calls from several threads run at the same time.
-/// A thread of the client's own serves the connection, so that it outlives pauses between calls. The
-/// server ends a connection without requests after 15 minutes; then every call fails with
+/// A thread of the client's own serves the connection, so that it outlives pauses between calls.
+/// The server ends a connection without requests after 15 minutes; then every call fails with
 /// [`ErrorKind::Unreachable`], and the program connects again.
 ///
 /// ```no_run

@@ -22,13 +22,13 @@ const OTHER_TRANSPORT_AFTER: Duration = Duration::from_secs(3);
 /// First pause before a server that was busy is tried again; it doubles.
 const BUSY_PAUSE: Duration = Duration::from_millis(100);
 
-/// Runs a session until it is over; each of the routes that `routes` makes is tried until one reaches
-/// the server. A server that has no place for another session is tried again until
+/// Runs a session until it is over; each of the routes that `routes` makes is tried until one
+/// reaches the server. A server that has no place for another session is tried again until
 /// `config.connect_timeout` has passed.
 ///
 /// # Errors
-/// Sockets, threads or TLS that cannot be set up, and those of `routes`. Why the session failed is in
-/// its outcome.
+/// Sockets, threads or TLS that cannot be set up, and those of `routes`. Why the session failed is
+/// in its outcome.
 pub(crate) fn drive(
     routes: &dyn Fn() -> Result<Vec<Route>, Error>,
     mut config: SessionConfig,

@@ -94,8 +94,8 @@ impl Exit {
     }
 
     /// The code for several results: the common one when all failed alike, [`Exit::Partial`] when
-    /// some succeeded or they differ; [`ErrorKind::Verification`] when only verification failed, even
-    /// if others succeeded, so that a program tells damage and tampering from a missing file.
+    /// some succeeded or they differ; [`ErrorKind::Verification`] when only verification failed,
+    /// even if others succeeded, so that a program tells damage and tampering from a missing file.
     #[must_use]
     pub fn of_all(succeeded: u64, failures: &BTreeSet<ErrorKind>) -> Self {
         match failures.first() {

@@ -2,9 +2,6 @@
 
 use std::time::Duration;
 
-/// Port of a URL that names none.
-pub(crate) const DEFAULT_PORT: u16 = 9260;
-
 /// Addresses that one URL may name or resolve to: what an SCTP association carries here.
 pub(crate) const MAX_ADDRESSES: usize = 8;
 

@@ -57,8 +57,8 @@ impl std::fmt::Debug for Route {
 /// Chooses the carriers, to be tried in this order, and resolves the server's addresses.
 ///
 /// # Errors
-/// An [`Error`] with [`ErrorKind::Unreachable`] when a host has no address or there is no such carrier
-/// here.
+/// An [`Error`] with [`ErrorKind::Unreachable`] when a host has no address or there is no such
+/// carrier here.
 pub(crate) fn routes(server: &Url, options: &RouteOptions) -> Result<Vec<Route>, Error> {
     if let Some(path) = &options.unix {
         return Ok(vec![test_route(path)]);

@@ -10,10 +10,11 @@ use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
 
 use towpath_protocol::Escaped;
+use towpath_protocol::limits::DEFAULT_PORT;
 use towpath_protocol::signed::{FilePath, PathError, UserName};
 
 use crate::error::{Error, ErrorKind};
-use crate::limits::{DEFAULT_PORT, MAX_ADDRESSES};
+use crate::limits::MAX_ADDRESSES;
 
 /// How a URL starts.
 pub(crate) const SCHEME: &str = "towpath://";

@@ -38,8 +38,8 @@ impl fmt::Display for Escaped<'_> {
 /// - interlinear annotations, U+FFF9 to U+FFFB
 /// - what else Unicode calls `Default_Ignorable_Code_Point` (`DerivedCoreProperties.txt`): soft
 ///   hyphen, zero-width spaces, the byte order mark, fillers, tags. The joiners U+200C and U+200D
-///   and the variation selectors U+FE00 to U+FE0F alone stay, since Persian, Indic scripts and emoji
-///   are written with them.
+///   and the variation selectors U+FE00 to U+FE0F alone stay, since Persian, Indic scripts and
+///   emoji are written with them.
 pub fn is_hidden(c: char) -> bool {
     c.is_control()
         || matches!(c,

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use crate::channel::chunk::{CHUNK_LEN, HEADROOM, TAILROOM};
 
+/// SCTP port of a server where none is given. SCTP over UDP uses it too, behind the UDP port.
+pub const DEFAULT_PORT: u16 = 9_260;
+
 // Formats: names, manifests, signatures, keys, statements.
 
 /// Longest part of a path, in bytes: leaves room in the 255 bytes of a file name for `.age` and for

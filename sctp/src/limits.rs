@@ -149,8 +149,8 @@ pub const MIN_RECEIVE_WINDOW: u32 = 1_500;
 /// sent before may have left late, so an answer is given more time once.
 pub const LATE_TIMER: Duration = Duration::from_millis(20);
 
-/// The largest timer slack that is added to `RTO.Min`: a machine that was suspended for an hour is no
-/// reason to wait for an hour.
+/// The largest timer slack that is added to `RTO.Min`: a machine that was suspended for an hour is
+/// no reason to wait for an hour.
 pub const MAX_TIMER_SLACK: Duration = Duration::from_secs(1);
 
 /// Time in which a measured timer slack is halved: some seconds after a machine has become quiet, a

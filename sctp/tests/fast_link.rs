@@ -104,8 +104,8 @@ impl Flows {
     }
 }
 
-/// More than `MAX_RECEIVED_RANGES` packets are lost one by one at the end of slow start. All that the
-/// sender repeats after its timeout is the first of them.
+/// More than `MAX_RECEIVED_RANGES` packets are lost one by one at the end of slow start. All that
+/// the sender repeats after its timeout is the first of them.
 #[test]
 fn a_queue_that_overflows_does_not_end_the_association() {
     for mtu in [1_232, 1_472] {

@@ -2,8 +2,8 @@
 //!
 //! A session begins as a stranger and becomes a user's by its login. Strangers have places of their
 //! own, so no number of them takes a user's. A stranger's place goes to a newcomer when its network
-//! holds all that one network may have, or when all places are taken: then the oldest stranger of the
-//! network with the most of them yields.
+//! holds all that one network may have, or when all places are taken: then the oldest stranger of
+//! the network with the most of them yields.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -103,8 +103,8 @@ impl Admission {
     /// Gives a stranger a place, and says who loses theirs for it.
     ///
     /// # Errors
-    /// [`Busy`] when the newcomer's own network holds what it may, and none of its strangers has had
-    /// the time to log in ([`limits::STRANGER_TIME`]).
+    /// [`Busy`] when the newcomer's own network holds what it may, and none of its strangers has
+    /// had the time to log in ([`limits::STRANGER_TIME`]).
     pub(crate) fn admit(
         &mut self,
         network: Network,

@@ -8,11 +8,9 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum;
 use serde::Deserialize;
 use towpath_io_mio::carrier::udp::UDP_PORT;
+use towpath_protocol::limits::DEFAULT_PORT;
 
 use super::limits;
-
-/// Port of Towpath over SCTP where none is configured.
-pub const DEFAULT_PORT: u16 = 9260;
 
 /// How SCTP is carried: by the kernel, in user space over UDP, or both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ValueEnum)]
@@ -40,8 +38,8 @@ pub struct Config {
     pub udp_port: u16,
     /// Further age recipients (`age1…`) that can open every stored file, for recovery.
     pub recipients: Vec<String>,
-    /// MiB of the disk that uploads leave free for deletions, logins and the log; one percent of it,
-    /// 1 to 256 MiB, when absent.
+    /// MiB of the disk that uploads leave free for deletions, logins and the log; one percent of
+    /// it, 1 to 256 MiB, when absent.
     pub reserve_mib: Option<u64>,
     /// bcrypt cost of password hashes, 10 to 16; hashes of another cost are renewed at login.
     pub bcrypt_cost: u32,

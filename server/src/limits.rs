@@ -13,8 +13,8 @@ pub(crate) const THROTTLE_ENTRIES: usize = 16_384;
 /// First delay after failed logins; doubles with each further failure.
 pub(crate) const THROTTLE_FIRST: Duration = Duration::from_millis(500);
 
-/// Longest pause of one user from one network, and longest delay of an attempt from one network: far
-/// below the time that a connection has for its login.
+/// Longest pause of one user from one network, and longest delay of an attempt from one network:
+/// far below the time that a connection has for its login.
 pub(crate) const THROTTLE_LONGEST: Duration = Duration::from_secs(30);
 
 /// Failures that cost nothing, for one user from one network: people mistype.

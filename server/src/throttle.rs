@@ -1,13 +1,13 @@
 //! Slows down password guessing, without locking anyone out.
 //!
 //! Two rules. Guesses at one user from one network come one after another, with a pause between
-//! them that grows with each failure: an attempt during the pause is refused, is told when the pause
-//! is over, and changes nothing. Failures of a network (an IPv4 address or an IPv6 /64), of the IPv6
-//! /48 around it, and, loosely, of a user over all networks delay the attempts that follow, each in
-//! its own session: nobody queues behind another, so the wait of a user behind a network that guesses
-//! is at most [`THROTTLE_LONGEST`](limits::THROTTLE_LONGEST). Sessions that have not logged in are bounded for each network
-//! ([`admission`](super::admission)), and with them the guesses that wait side by side. Logins by key
-//! are never delayed. Every table is bounded.
+//! them that grows with each failure: an attempt during the pause is refused, is told when the
+//! pause is over, and changes nothing. Failures of a network (an IPv4 address or an IPv6 /64), of
+//! the IPv6 /48 around it, and, loosely, of a user over all networks delay the attempts that
+//! follow, each in its own session: nobody queues behind another, so the wait of a user behind a
+//! network that guesses is at most [`THROTTLE_LONGEST`](limits::THROTTLE_LONGEST). Sessions that
+//! have not logged in are bounded for each network ([`admission`](super::admission)), and with them
+//! the guesses that wait side by side. Logins by key are never delayed. Every table is bounded.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};

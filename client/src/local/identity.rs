@@ -105,8 +105,8 @@ fn no_key(path: &Path) -> Error {
     ))
 }
 
-/// Generates an Ed25519 key at `path`, which must not exist, in OpenSSH's format with mode 0600, and
-/// writes its public half beside it (`.pub`). Returns the public key.
+/// Generates an Ed25519 key at `path`, which must not exist, in OpenSSH's format with mode 0600,
+/// and writes its public half beside it (`.pub`). Returns the public key.
 ///
 /// # Errors
 /// A local [`Error`]; an existing key is never overwritten.

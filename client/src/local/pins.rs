@@ -9,8 +9,8 @@
 //! path <version> <manifest hash> <uid> <key> <path>
 //! ```
 //! Appending keeps ten thousand small files cheap; outdated lines are dropped by writing the file
-//! anew now and then. All reading and writing happens under a lock. The first version of the file is
-//! written beside its name and renamed, so that a file without its first line was not left by a
+//! anew now and then. All reading and writing happens under a lock. The first version of the file
+//! is written beside its name and renamed, so that a file without its first line was not left by a
 //! crash. A last line without its newline was cut by a crash and is dropped: nothing was
 //! acknowledged on its strength. Any other damage is an error, since a lost pin would let an old
 //! file pass for a new one.

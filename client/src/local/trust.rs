@@ -22,8 +22,8 @@ pub(crate) struct TrustPolicy {
 /// Decides about `shown`, and records it when trusted.
 ///
 /// # Errors
-/// An [`Error`] with [`ErrorKind::Untrusted`] when it contradicts the records or the fingerprint given,
-/// or nobody vouches for it.
+/// An [`Error`] with [`ErrorKind::Untrusted`] when it contradicts the records or the fingerprint
+/// given, or nobody vouches for it.
 pub(crate) fn decide(
     config_dir: &ConfigDir,
     policy: &TrustPolicy,

@@ -7,13 +7,13 @@
 //! chain(d, s, g)       = HKDF-Expand(chain(d, s, g-1), "towpath/1 next"     ‖ d ‖ s ‖ g, 32)
 //! key(d, s, g, b)      = HKDF-Expand(secret(d, s, g),  "towpath/1 key"      ‖ b,         32)
 //! ```
-//! d is the direction in one byte, s the stream in 2, g the generation in 4, and b the record number
-//! shifted right by 20 bits, in 8; all big-endian. The hash is SHA-256 (RFC 5869 §2.3; the
+//! d is the direction in one byte, s the stream in 2, g the generation in 4, and b the record
+//! number shifted right by 20 bits, in 8; all big-endian. The hash is SHA-256 (RFC 5869 §2.3; the
 //! exporter's output is uniform, so §3.3 lets Extract be skipped).
 //!
-//! The root is zeroised once the chains of all agreed streams exist, a chain once the next one does.
-//! That alone does not make the keys of ended transfers unrecoverable: rustls keeps its exporter
-//! secret, from which the root can be derived again, until the connection is dropped.
+//! The root is zeroised once the chains of all agreed streams exist, a chain once the next one
+//! does. That alone does not make the keys of ended transfers unrecoverable: rustls keeps its
+//! exporter secret, from which the root can be derived again, until the connection is dropped.
 
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Prk};
 use zeroize::Zeroizing;

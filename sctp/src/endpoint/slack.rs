@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use crate::limits::{MAX_TIMER_SLACK, TIMER_SLACK_HALF_LIFE};
 
-/// The largest lateness of late, halved with time: on a busy machine a process does not run for tens
-/// or hundreds of milliseconds, and neither does a peer on the same machine.
+/// The largest lateness of late, halved with time: on a busy machine a process does not run for
+/// tens or hundreds of milliseconds, and neither does a peer on the same machine.
 #[derive(Debug)]
 pub(crate) struct Slack {
     value: Duration,

@@ -138,9 +138,9 @@ impl Path {
         }
     }
 
-    /// The new deadline of a timer that waits for an answer, was due at `deadline` and is handled at
-    /// `now`; none if it is not late. What the process sent before it did not run may have left as
-    /// late as the timer is.
+    /// The new deadline of a timer that waits for an answer, was due at `deadline` and is handled
+    /// at `now`; none if it is not late. What the process sent before it did not run may have left
+    /// as late as the timer is.
     pub(crate) fn defer(&self, deadline: Instant, now: Instant) -> Option<Instant> {
         let late = now.saturating_duration_since(deadline);
         (late >= LATE_TIMER).then(|| now + late.min(self.rtt.rto()))

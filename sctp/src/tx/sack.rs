@@ -86,8 +86,8 @@ impl Tx {
         before
     }
 
-    /// What follows for congestion windows, lost packets and timers when data has been acknowledged,
-    /// by a SACK or a SHUTDOWN.
+    /// What follows for congestion windows, lost packets and timers when data has been
+    /// acknowledged, by a SACK or a SHUTDOWN.
     fn conclude(
         &mut self,
         cumulative: Tsn,

@@ -451,8 +451,8 @@ fn data_acknowledged_by_shutdowns_alone_keeps_flowing() {
             .send(handle, Message::new(0, vec![1; 1_000]))
             .expect("taken");
     }
-    // Three times the peer's window. Each SHUTDOWN acknowledges all that has arrived so far; a round
-    // trip takes 10 ms.
+    // Three times the peer's window. Each SHUTDOWN acknowledges all that has arrived so far; a
+    // round trip takes 10 ms.
     let (mut next, mut rounds) = (peer.server_tsn, 0);
     while peer.server.buffered(handle) > 0 && rounds < 60 {
         peer.collect();

@@ -10,10 +10,12 @@ use crate::limits::MAX_LIST;
 /// What is left of a stored file that is damaged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Damage {
-    /// Its manifest: [`Store::stat`](crate::Store::stat) gives it, and the next version goes on from it.
+    /// Its manifest: [`Store::stat`](crate::Store::stat) gives it, and the next version goes on
+    /// from it.
     Content,
     /// Nothing: whose it is and which version is not known. Only an upload of
-    /// [`Store::begin_replacing`](crate::Store::begin_replacing) is published in its place, under any version.
+    /// [`Store::begin_replacing`](crate::Store::begin_replacing) is published in its place, under
+    /// any version.
     Proof,
 }
 

@@ -94,7 +94,8 @@ impl Store {
         self.shared.index().list(prefix, after, limit)
     }
 
-    /// The newest manifest at a path, a deletion or that of a file with [`Damage::Content`] included.
+    /// The newest manifest at a path, a deletion or that of a file with [`Damage::Content`]
+    /// included.
     #[must_use]
     pub fn stat(&self, path: &FilePath) -> Option<SignedManifest> {
         self.shared.index().newest(path).cloned()
