@@ -13,8 +13,8 @@ use crate::transport::{RouteOptions, Transport};
 
 /// Secure file transfer that survives the loss of a network path.
 ///
-/// A URL is `towpath://USER@ADDRESS[,ADDRESS…][:PORT]/PATH`. Several addresses are several ways to
-/// one server, all used by one connection. The port is 9260 unless given; an IPv6 address stands in
+/// A URL is `towpath://USER@ADDRESS[,ADDRESS…][:PORT]/PATH`. Several addresses are addresses of one
+/// server, all used by one connection. The port is 9260 unless given; IPv6 addresses are in
 /// brackets; in the path `%20` is a space and `%25` a percent sign.
 #[derive(Debug, Parser)]
 #[command(
@@ -24,20 +24,21 @@ use crate::transport::{RouteOptions, Transport};
     arg_required_else_help = true
 )]
 pub struct Cli {
-    /// What to do.
+    /// The command.
     #[command(subcommand)]
     pub command: Command,
-    /// What holds for every command.
+    /// Options of every command.
     #[command(flatten)]
     pub common: Common,
 }
 
-/// Options of every command; they may stand before or behind its name.
+/// Options of every command; allowed before and after its name.
 #[derive(Debug, Args)]
 pub struct Common {
-    /// Directory of keys, known servers and pins [default: TOWPATH_HOME, else ~/.config/towpath]
+    /// Directory of keys, known servers and pins [default: TOWPATH_CONFIG_DIR, else
+    /// ~/.config/towpath]
     #[arg(long, global = true, value_name = "DIR")]
-    pub home: Option<PathBuf>,
+    pub config_dir: Option<PathBuf>,
     /// The server's key must be this one; also trusts it the first time
     #[arg(long, global = true, value_name = "SHA256:…")]
     pub fingerprint: Option<String>,
@@ -78,7 +79,7 @@ pub struct Common {
 }
 
 impl Cli {
-    /// Reads the command line of the process; ends the process where it is wrong or asks for help.
+    /// Parses the command line of the process; ends the process on a usage error or for help.
     #[must_use]
     pub fn read() -> Self {
         let command = Self::command().after_help(Exit::table());
@@ -88,7 +89,7 @@ impl Cli {
         }
     }
 
-    /// Whether statistics are to be printed.
+    /// Whether to print statistics.
     pub(crate) fn stats(&self) -> bool {
         match &self.command {
             Command::Get(args) => args.transfers.stats,
@@ -99,7 +100,7 @@ impl Cli {
 }
 
 impl Common {
-    /// What is said about the way to the server.
+    /// The options about the route to the server.
     pub(crate) fn route(&self) -> RouteOptions {
         RouteOptions {
             transport: self.transport,
@@ -133,7 +134,7 @@ pub enum Command {
     Put(Put),
     /// Delete files, with a signature
     Rm(Rm),
-    /// Say who is logged in
+    /// Show the logged-in user and role
     Whoami(Whoami),
     /// Generate, register and list keys
     #[command(subcommand)]
@@ -145,15 +146,15 @@ pub enum Command {
     ///
     /// Writes DIR/NAME.manifest, DIR/NAME.sig, DIR/NAME.b3 and a line in DIR/allowed_signers, and
     /// prints the commands that check them:
-    /// `ssh-keygen -Y verify -f allowed_signers -I USER -n file@towpath -s NAME.sig < NAME.manifest`
-    /// shows that USER signed, and `b3sum --check NAME.b3` (beside the file) that this is what they
-    /// signed.
+    /// `ssh-keygen -Y verify -f allowed_signers -I USER -n file@towpath -s NAME.sig <
+    /// NAME.manifest` shows that USER signed, and `b3sum --check NAME.b3` (beside the file)
+    /// that this is what they signed.
     Export(Export),
     /// Show what Towpath does: a server and its clients in this process, on loopback addresses
     Demo,
 }
 
-/// How transfers run.
+/// Options of transfers.
 #[derive(Debug, Args)]
 pub struct Transfers {
     /// Parallel transfers
@@ -166,7 +167,7 @@ pub struct Transfers {
     pub stats: bool,
 }
 
-/// What may contradict what was seen before.
+/// Allowed contradictions of the pins.
 #[derive(Clone, Copy, Debug, Default, Args)]
 pub struct Pinned {
     /// Accept another signer than the one seen before, and pin the new one
@@ -190,19 +191,19 @@ pub struct Ls {
 /// `towpath get`
 #[derive(Debug, Args)]
 pub struct Get {
-    /// Files on the server, then where to
+    /// Files on the server, then the local target
     #[arg(required = true, value_name = "URL… LOCAL")]
     pub places: Vec<String>,
     /// Get every file below a directory
     #[arg(long, short)]
     pub recursive: bool,
-    /// With `-`: write what comes before it is verified (a failure still shows in the exit code)
+    /// With `-`: write data before it is verified (a failure still sets the exit code)
     #[arg(long)]
     pub unverified: bool,
-    /// How.
+    /// Options of the transfers.
     #[command(flatten)]
     pub transfers: Transfers,
-    /// What may differ.
+    /// Allowed contradictions of the pins.
     #[command(flatten)]
     pub pinned: Pinned,
 }
@@ -210,20 +211,19 @@ pub struct Get {
 /// `towpath put`
 #[derive(Debug, Args)]
 pub struct Put {
-    /// Local files (`-`: standard input), then where to on the server
+    /// Local files (`-`: standard input), then the URL to put them at
     #[arg(required = true, value_name = "LOCAL… URL")]
     pub places: Vec<String>,
     /// Put directories with every file in them
     #[arg(long, short)]
     pub recursive: bool,
-    /// Replace a file that is damaged on the server and whose owner cannot be read any more
-    /// (administrators)
+    /// Replace a file that is damaged on the server and whose owner is unreadable (administrators)
     #[arg(long)]
     pub replace_damaged: bool,
-    /// How.
+    /// Options of the transfers.
     #[command(flatten)]
     pub transfers: Transfers,
-    /// What may differ.
+    /// Allowed contradictions of the pins.
     #[command(flatten)]
     pub pinned: Pinned,
 }
@@ -234,7 +234,7 @@ pub struct Rm {
     /// Files on the server
     #[arg(required = true, value_name = "URL")]
     pub urls: Vec<String>,
-    /// What may differ.
+    /// Allowed contradictions of the pins.
     #[command(flatten)]
     pub pinned: Pinned,
 }
@@ -251,7 +251,7 @@ pub struct Whoami {
 pub enum Keys {
     /// Generate an Ed25519 key in OpenSSH's format (0600; an existing one is never overwritten)
     New(KeysNew),
-    /// Register your key at a server; the key signs that it is yours
+    /// Register your key at a server, with a statement signed by the key
     Add(KeysAdd),
     /// List a user's keys: fingerprint, whether pinned here, how it was registered, comment
     List(KeysList),
@@ -260,7 +260,7 @@ pub enum Keys {
 /// `towpath keys new`
 #[derive(Debug, Args)]
 pub struct KeysNew {
-    /// What to call the key (USER@towpath unless given)
+    /// Comment of the key [default: USER@towpath]
     #[arg(long)]
     pub comment: Option<String>,
     /// Store it without a passphrase, without asking
@@ -283,7 +283,7 @@ pub struct KeysAdd {
 pub struct KeysList {
     /// The server
     pub url: String,
-    /// Whose keys [default: your own]
+    /// User whose keys to list [default: yourself]
     pub user: Option<String>,
 }
 
@@ -354,9 +354,9 @@ pub struct UsersRole {
 pub struct Export {
     /// The file on the server
     pub url: String,
-    /// Where to write
+    /// Directory to write to
     pub directory: PathBuf,
-    /// What may differ.
+    /// Allowed contradictions of the pins.
     #[command(flatten)]
     pub pinned: Pinned,
 }

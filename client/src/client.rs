@@ -1,4 +1,4 @@
-//! A client for programs: blocking, one connection for all its operations.
+//! A blocking client for programs: one connection for all its operations.
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
@@ -29,14 +29,15 @@ use crate::session::tasks::answered;
 use crate::transport::{self, RouteOptions, Transport};
 use crate::url::Url;
 
-/// How a [`Client`] connects. The default is what `towpath` does without options, except that
-/// nothing is asked.
+/// Options of [`Client::connect`]. The default is that of `towpath` without options, but without
+/// prompts.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct ConnectOptions {
-    /// Configuration directory, with keys, known servers and pins; `~/.config/towpath` when `None`.
+    /// Configuration directory, with keys, known servers and pins; `~/.config/towpath` when
+    /// `None`.
     pub config_dir: Option<PathBuf>,
-    /// The fingerprint that the server must have. The server is then trusted.
+    /// The only accepted fingerprint of the server, which is then trusted.
     pub fingerprint: Option<ServerFingerprint>,
     /// Trust an unknown server without a fingerprint, and remember it.
     pub trust_first_use: bool,
@@ -47,7 +48,7 @@ pub struct ConnectOptions {
     pub passphrase_file: Option<PathBuf>,
     /// File whose first line is the password to log in with.
     pub password_file: Option<PathBuf>,
-    /// What carries the connection.
+    /// Transport of the connection.
     pub transport: Transport,
     /// The server's UDP port, for SCTP in user space.
     pub udp_port: u16,
@@ -57,7 +58,7 @@ pub struct ConnectOptions {
     pub connect_timeout: Duration,
     /// Permission bits that downloaded files do not get.
     pub umask: u32,
-    /// Answers questions and takes messages.
+    /// Handler of questions and messages.
     pub interaction: Arc<dyn Interaction>,
 }
 
@@ -83,7 +84,7 @@ impl Default for ConnectOptions {
 /// A connection to a server, with a user logged in.
 ///
 /// Every call blocks until its operation is done; calls from several threads run at the same time.
-/// A thread of the client's own serves the connection, so that it outlives pauses between calls.
+/// A background thread serves the connection, so it stays open between calls.
 /// The server ends a connection without requests after 15 minutes; then every call fails with
 /// [`ErrorKind::Unreachable`], and the program connects again.
 ///
@@ -175,7 +176,7 @@ impl Client {
             .name("towpath-client".into())
             .spawn(move || {
                 let result = serve(&url, &route, config, runner);
-                // The client may be gone.
+                // The client may have been dropped.
                 send_end.send(result).unwrap_or(());
             })
             .map_err(|e| Error::io("start", "a thread", &e))?;
@@ -189,8 +190,8 @@ impl Client {
     }
 
     /// Lists the files at or below `prefix`: a directory, a file, or everything when it is empty.
-    /// The paths ascend. A listing is the server's word; what it lists is verified by
-    /// [`get`](Self::get).
+    /// The paths ascend. A listing is not signed; [`get`](Self::get) verifies the files that it
+    /// names.
     ///
     /// # Errors
     /// [`ErrorKind::Denied`], [`ErrorKind::Unreachable`], [`ErrorKind::Server`].
@@ -202,8 +203,8 @@ impl Client {
     }
 
     /// Downloads a file to `local`, which is replaced when it is a regular file. The file appears
-    /// there when size, hash, signature and signer are verified. A download that was cut short
-    /// leaves a partial file beside it, which the next call continues.
+    /// there when size, hash, signature and signer are verified. An interrupted download leaves a
+    /// partial file beside it, which the next call continues.
     ///
     /// Returns the signed manifest.
     ///
@@ -234,10 +235,10 @@ impl Client {
         })
     }
 
-    /// Ends the connection in order. Dropping a client does the same without reporting errors.
+    /// Closes the connection. Dropping a client does the same without reporting errors.
     ///
     /// # Errors
-    /// Why the connection had ended before.
+    /// The error that had ended the connection before.
     pub fn close(mut self) -> Result<(), Error> {
         self.join();
         self.end_result().unwrap_or(Ok(()))
@@ -261,7 +262,7 @@ impl Client {
         result.recv().unwrap_or_else(|_| Err(self.ended()))
     }
 
-    /// The error of a call that found the connection at its end.
+    /// The error of a call after the connection has ended.
     fn ended(&self) -> Error {
         match self.end_result() {
             Some(Err(error)) => error,
@@ -269,13 +270,13 @@ impl Client {
         }
     }
 
-    /// How the connection ended, once; the thread is past its session.
+    /// How the connection ended; returned once, after the session's thread has finished.
     fn end_result(&self) -> Option<Result<(), Error>> {
         let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
         ended.recv().ok()
     }
 
-    /// Lets the session end, and waits for it.
+    /// Ends the session and waits for it.
     fn join(&mut self) {
         self.commands = None;
         if let Some(thread) = self.thread.take()
@@ -292,7 +293,7 @@ impl Drop for Client {
     }
 }
 
-/// Serves the connection until there will be no more commands, or it is lost.
+/// Serves the connection until the last command is done or it is lost.
 fn serve(
     url: &Url,
     route: &RouteOptions,

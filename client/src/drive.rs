@@ -15,8 +15,8 @@ use crate::session::runner::JobRunner;
 use crate::session::{ClientSession, NotBegun, Outcome, SessionConfig};
 use crate::transport::Route;
 
-/// How long the kernel's SCTP may take to reach the server before that in user space is tried:
-/// three round trips of a satellite, and the first retransmission.
+/// Time for the kernel's SCTP to connect before SCTP in user space is tried: three round trips over
+/// a satellite, and the first retransmission.
 const OTHER_TRANSPORT_AFTER: Duration = Duration::from_secs(3);
 
 /// First pause before a server that was busy is tried again; it doubles.
@@ -92,7 +92,7 @@ fn attempt(
     };
     let connection = Connection::new(ClientConfig { tls, limits }, now)
         .map_err(|e| Error::local(format!("TLS cannot be set up: {e}")))?;
-    // One worker more waits for the commands of a `Client`.
+    // One more worker waits for the commands of a `Client`.
     let workers = WORKERS + usize::from(config.commands);
     let outcome = Arc::new(Mutex::new(Outcome::default()));
     let session = ClientSession::new(

@@ -17,7 +17,7 @@ pub enum ErrorKind {
     LoginRefused,
     /// The server is not known, or its key changed.
     Untrusted,
-    /// What the server sent is not what was signed, or contradicts what was seen before.
+    /// Data of the server does not match its signed manifest, or contradicts the pins.
     Verification,
     /// There is no such file or user on the server.
     NotFound,
@@ -27,15 +27,15 @@ pub enum ErrorKind {
     Local,
     /// Another client changed the file meanwhile.
     Conflict,
-    /// The server could not do it: no space, too busy, too large, or a fault of its own.
+    /// The server failed: no space, too busy, file too large, or an internal error.
     Server,
     /// Interrupted by the user.
     Interrupted,
 }
 
-/// What failed: a kind for programs, and a message for the user.
+/// An error: a kind for programs, and a message for the user.
 ///
-/// The message says what happened, to what, and what to do; text from a peer in it is already
+/// The message names the object, the problem and the next step; text from a peer in it is already
 /// escaped.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Error {
@@ -45,7 +45,7 @@ pub struct Error {
 }
 
 impl Error {
-    /// What kind of failure it is.
+    /// The kind of the error.
     #[must_use]
     pub fn kind(&self) -> ErrorKind {
         self.kind
@@ -63,12 +63,12 @@ impl Error {
         Self::new(ErrorKind::Usage, message)
     }
 
-    /// Something local failed.
+    /// A local error.
     pub(crate) fn local(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Local, message)
     }
 
-    /// What the server sent does not verify.
+    /// A verification error.
     pub(crate) fn verification(message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Verification, message)
     }
@@ -81,7 +81,7 @@ impl Error {
         ))
     }
 
-    /// Standard output cannot be written to. Nothing is said when its reader merely had enough
+    /// Standard output cannot be written to. The message is empty when its reader closed the pipe
     /// (`towpath ls … | head`).
     pub(crate) fn output(error: &io::Error) -> Self {
         match error.kind() {
@@ -90,7 +90,7 @@ impl Error {
         }
     }
 
-    /// The server refused something about `what`.
+    /// The server refused a request about `what`.
     pub(crate) fn refused(what: &str, refusal: &Refusal) -> Self {
         let said = Escaped(&refusal.message);
         let what = Escaped(what);

@@ -1,10 +1,10 @@
-//! Names in lines that programs read.
+//! Escaping of names in output for programs.
 
 use std::fmt;
 
 use towpath_protocol::is_hidden;
 
-/// Shows text as one word: every space, `=`, backslash and [hidden](is_hidden) character as
+/// Displays text without spaces: every space, `=`, backslash and [hidden](is_hidden) character as
 /// `\u{HEX}`.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Word<'a>(pub(crate) &'a str);

@@ -1,4 +1,4 @@
-//! How a command ends: the exit code of each kind of error.
+//! Exit codes: one for each kind of error.
 
 use std::collections::BTreeSet;
 
@@ -7,16 +7,16 @@ use crate::error::ErrorKind;
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Exit {
-    /// Everything was done.
+    /// Success.
     Success,
     /// Several things were asked for, and some failed, or failed for different reasons.
     Partial,
-    /// All failed, for this reason.
+    /// All failed, with this kind of error.
     Failed(ErrorKind),
 }
 
 impl Exit {
-    /// Every way to end, in the order of the codes.
+    /// All variants, in the order of the codes.
     pub const ALL: [Self; 13] = [
         Self::Success,
         Self::Partial,

@@ -1,4 +1,4 @@
-//! How an operation talks to its user: questions, messages and results.
+//! Interaction with the user: questions, messages and results.
 
 use std::fmt;
 use std::io;
@@ -8,15 +8,15 @@ use zeroize::Zeroizing;
 use crate::error::Error;
 use crate::session::meter::TransferReport;
 
-/// Questions to the user, and what the user is told.
+/// Questions, messages and results for the user.
 ///
-/// Only worker threads call it: an answer may take minutes, and the connection is served meanwhile.
-/// Text in messages that comes from a peer is already escaped.
+/// Called on worker threads only: an answer may take minutes, and the connection continues
+/// meanwhile. Text in messages that comes from a peer is already escaped.
 pub trait Interaction: fmt::Debug + Send + Sync {
-    /// Whether the user can be asked. Where not, operations that need an answer fail.
+    /// Whether the user can be asked. If not, operations that need an answer fail.
     fn is_interactive(&self) -> bool;
 
-    /// Asks whether the server, whose store and fingerprint the question shows, is the right one.
+    /// Asks whether the server, whose store and fingerprint the question shows, is to be trusted.
     ///
     /// # Errors
     /// The question could not be asked.
@@ -34,7 +34,7 @@ pub trait Interaction: fmt::Debug + Send + Sync {
     /// A warning, or the reason why a part of the operation failed.
     fn warn(&self, message: &str);
 
-    /// A transfer ended well.
+    /// A transfer succeeded.
     fn transferred(&self, report: &TransferReport) {
         self.note(&report.summary());
     }
@@ -42,7 +42,7 @@ pub trait Interaction: fmt::Debug + Send + Sync {
     /// The result of a command, as text; only the command line has such results.
     ///
     /// # Errors
-    /// Those of the output.
+    /// An I/O error of the output.
     fn print(&self, _text: &[u8]) -> io::Result<()> {
         Ok(())
     }

@@ -1,11 +1,11 @@
 //! The Towpath client: a blocking [`Client`] for programs, and the command line `towpath`.
 //!
 //! [`Client::connect`] logs in to a server over one or several network paths; the client then
-//! lists, gets and puts files until it is closed. The module `run` and all that needs a terminal is
-//! behind the feature `cli`.
+//! lists, gets and puts files until it is closed. The module `run` and everything that needs a
+//! terminal require the feature `cli`.
 //!
 //! Invariants: nothing about the user is sent before the server is trusted; nothing appears under a
-//! file's own name before size, hash, signature and pins are verified; text from elsewhere is
+//! file's own name before size, hash, signature and pins are verified; text from peers and files is
 //! escaped before it is shown.
 
 #![forbid(unsafe_code)]

@@ -1,4 +1,4 @@
-//! From arguments to tasks: which file goes where.
+//! Converts arguments to tasks: source and target of each file.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::io::Read;
@@ -30,14 +30,14 @@ use crate::url::{SCHEME, Url};
 pub(crate) struct Work {
     /// The server.
     pub(crate) server: Url,
-    /// In the order in which they begin.
+    /// Tasks in the order in which they start.
     pub(crate) tasks: VecDeque<Box<dyn Task>>,
 }
 
 /// Parses a URL.
 ///
 /// # Errors
-/// A usage [`Error`] naming the part at fault.
+/// A usage [`Error`] naming the invalid part.
 pub(crate) fn parse_url(text: &str) -> Result<Url, Error> {
     Url::parse(text).map_err(|e| Error::usage(format!("`{}` is no URL: {e}", Escaped(text))))
 }
@@ -51,7 +51,7 @@ fn stored_file(url: &Url) -> Result<FilePath, Error> {
     })
 }
 
-/// All of one login on one server.
+/// Checks that all URLs have the same user and server.
 fn same_server(all: &[Url]) -> Result<Url, Error> {
     let first = all.first().ok_or_else(|| Error::usage("no URL"))?;
     match all.iter().find(|d| !d.same_server(first)) {
@@ -67,7 +67,7 @@ fn check_directory_name(url: &Url) -> Result<(), Error> {
     if name.is_empty() {
         return Ok(());
     }
-    // A directory's parts follow a file's rules, and one more: something must fit below.
+    // A directory's parts follow the rules for files; in addition, a file name must fit below.
     FilePath::parse(&format!("{name}/x"))
         .map(drop)
         .map_err(|e| {
@@ -363,7 +363,7 @@ pub(crate) fn users(args: &cli::Users, interaction: &dyn Interaction) -> Result<
     Ok(single(parse_url(url)?, task))
 }
 
-/// A public key and its comment, of a file with one OpenSSH line.
+/// Reads a public key and its comment from a file with one OpenSSH line.
 fn public_key(file: &Path) -> Result<(PublicKey, String), Error> {
     let shown = file.display();
     let mut text = String::new();
@@ -377,7 +377,7 @@ fn public_key(file: &Path) -> Result<(PublicKey, String), Error> {
         .map_err(|e| Error::local(format!("{}: {e}", file.display())))
 }
 
-/// A command of one task that needs no path.
+/// The plan of one task without a path.
 pub(crate) fn single(server: Url, task: impl Task + 'static) -> Work {
     Work {
         server,
@@ -392,7 +392,7 @@ mod tests {
     use super::*;
     use crate::error::ErrorKind;
 
-    /// The tasks of a command line, as `Debug` shows them.
+    /// The tasks of a command line, formatted with `Debug`.
     fn planned(arguments: &[&str]) -> Result<Vec<String>, Error> {
         let cli = cli::Cli::try_parse_from(std::iter::once(&"towpath").chain(arguments)).unwrap();
         let work = match &cli.command {

@@ -1,4 +1,4 @@
-//! Runs a command: settings, connection, loop, and how it ended.
+//! Runs a command: settings, connection, event loop and exit code.
 
 use std::io::IsTerminal;
 use std::path::Path;
@@ -18,7 +18,7 @@ use crate::error::{Error, ErrorKind};
 use crate::exit::Exit;
 use crate::interaction::Interaction;
 use crate::limits::DEFAULT_PARALLEL;
-use crate::local::config_dir::{ConfigDir, HOME_VARIABLE};
+use crate::local::config_dir::{CONFIG_DIR_VARIABLE, ConfigDir};
 use crate::local::identity::{IdentitySource, generate_key};
 use crate::local::known_servers::parse_fingerprint;
 use crate::local::pins::Allowed;
@@ -34,7 +34,7 @@ use crate::terminal::Terminal;
 use crate::terminal::progress::Progress;
 use crate::transport;
 
-/// What a command needs beyond its tasks.
+/// Requirements of a command besides its tasks.
 #[derive(Debug, Default)]
 struct Needs {
     signing: bool,
@@ -42,7 +42,7 @@ struct Needs {
     pinned: Pinned,
     key: Option<Arc<SigningKey>>,
     new_key: Option<Arc<SigningKey>>,
-    /// That key is the identity, which the server does not know yet.
+    /// The key to register is the identity, which the server does not know yet.
     adding_identity: bool,
 }
 
@@ -60,7 +60,7 @@ pub fn main(cli: &Cli) -> ! {
     if let Err(error) = watch_signals(Arc::clone(&terminal)) {
         terminal.warn(&Error::io("watch for", "signals", &error).message);
     }
-    // The only way to read the umask is to set it; no other thread makes files yet.
+    // The only way to read the umask is to set it; no other thread creates files yet.
     let mask = umask(Mode::from_bits_truncate(0o077));
     umask(mask);
     let exit = match run(cli, &terminal, mask.bits()) {
@@ -76,8 +76,7 @@ pub fn main(cli: &Cli) -> ! {
     std::process::exit(i32::from(exit.code()))
 }
 
-/// Ends the process when the user says so, with the terminal as it was. What a get has written
-/// stays for the next one.
+/// Ends the process on a signal and restores the terminal. Partial files stay for the next get.
 fn watch_signals(terminal: Arc<Terminal>) -> std::io::Result<()> {
     let mut signals = Signals::new([SIGINT, SIGTERM, SIGHUP])?;
     let watch = move || {
@@ -95,14 +94,14 @@ fn watch_signals(terminal: Arc<Terminal>) -> std::io::Result<()> {
 /// Runs the command to its end.
 ///
 /// # Errors
-/// The [`Error`] to show; tasks that failed by themselves were shown already, and only count in
-/// the exit.
+/// The [`Error`] to show; failures of single tasks were shown already, and only determine the exit
+/// code.
 pub fn run(cli: &Cli, terminal: &Arc<Terminal>, umask: u32) -> Result<Exit, Error> {
     let common = &cli.common;
-    let from_environment = std::env::var_os(HOME_VARIABLE)
-        .filter(|home| !home.is_empty())
+    let from_environment = std::env::var_os(CONFIG_DIR_VARIABLE)
+        .filter(|path| !path.is_empty())
         .map(Into::into);
-    let config_dir = ConfigDir::open(common.home.clone().or(from_environment).as_deref())?;
+    let config_dir = ConfigDir::open(common.config_dir.clone().or(from_environment).as_deref())?;
     let identity = IdentitySource::new(
         &config_dir,
         common.identity.clone(),
@@ -176,13 +175,13 @@ pub fn run(cli: &Cli, terminal: &Arc<Terminal>, umask: u32) -> Result<Exit, Erro
     };
     check_input(common, false)?;
     if needs.signing {
-        // Unlocked before anything else: nobody wants to be asked at the end of a long transfer.
+        // Unlocked first, so that the prompt does not come at the end of a long transfer.
         needs.key = Some(identity.load(&**terminal).map(Arc::new)?);
     }
     connect(work, needs, common, config_dir, identity, terminal, umask)
 }
 
-/// Standard input can be only one thing.
+/// Standard input can be used for one purpose only.
 fn check_input(common: &Common, data: bool) -> Result<(), Error> {
     let secrets = [&common.password_file, &common.passphrase_file];
     let uses = secrets

@@ -1,4 +1,4 @@
-//! Which transport carries the connection: the one place that chooses.
+//! The choice of the transport.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -11,11 +11,11 @@ use towpath_io_mio::carrier::unix;
 use crate::error::{Error, ErrorKind};
 use crate::url::Url;
 
-/// How messages are carried.
+/// The transport of the connection.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum Transport {
-    /// SCTP of the kernel where it has SCTP and reaches the server, else SCTP in user space.
+    /// The kernel's SCTP if available and the server answers, else SCTP in user space
     #[default]
     Auto,
     /// SCTP of the kernel.
@@ -24,7 +24,7 @@ pub enum Transport {
     Udp,
 }
 
-/// What the user says about the way to the server.
+/// Options about the route to the server.
 #[derive(Clone, Debug)]
 pub(crate) struct RouteOptions {
     pub(crate) transport: Transport,
@@ -36,15 +36,15 @@ pub(crate) struct RouteOptions {
     pub(crate) unix: Option<PathBuf>,
 }
 
-/// A carrier and where it is to connect to.
+/// A carrier and the addresses to connect to.
 pub(crate) struct Route {
     /// The carrier.
     pub(crate) carrier: Box<dyn Carrier>,
-    /// Its name, for figures.
+    /// Name of the transport in statistics.
     pub(crate) name: &'static str,
     /// The server's addresses.
     pub(crate) remotes: Vec<SocketAddr>,
-    /// The same for messages.
+    /// The server's addresses, as text for messages.
     pub(crate) shown: String,
 }
 
@@ -57,8 +57,8 @@ impl std::fmt::Debug for Route {
 /// Chooses the carriers, to be tried in this order, and resolves the server's addresses.
 ///
 /// # Errors
-/// An [`Error`] with [`ErrorKind::Unreachable`] when a host has no address or there is no such
-/// carrier here.
+/// An [`Error`] with [`ErrorKind::Unreachable`] when a host has no address or the carrier is not
+/// available.
 pub(crate) fn routes(server: &Url, options: &RouteOptions) -> Result<Vec<Route>, Error> {
     if let Some(path) = &options.unix {
         return Ok(vec![test_route(path)]);
@@ -122,7 +122,7 @@ fn no_socket(error: &std::io::Error) -> Error {
     )
 }
 
-/// The addresses are those of nobody: the socket's path decides.
+/// The addresses are unused: the socket's path decides.
 fn test_route(path: &Path) -> Route {
     Route {
         carrier: Box::new(unix::client(path)),

@@ -1,10 +1,10 @@
-//! What a person types to name a file on a server:
+//! URLs of files on a server:
 //! `towpath://alice@10.0.0.1,10.0.1.1:9260/dir/file`.
 //!
-//! Several addresses are several ways to the same server: one connection uses them all. A port
-//! behind the last address holds for all of them; otherwise each address has its own, or none has
-//! and [`DEFAULT_PORT`] holds. An IPv6 address stands in brackets. In the path only `%` is special:
-//! `%20` is a space.
+//! Several addresses are addresses of the same server: one connection uses them all. A port after
+//! the last address applies to all; otherwise each address has its own, or all use
+//! [`DEFAULT_PORT`]. IPv6 addresses are in brackets. In the path only `%` is special: `%20` is a
+//! space.
 
 use std::fmt;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr, ToSocketAddrs};
@@ -16,10 +16,10 @@ use towpath_protocol::signed::{FilePath, PathError, UserName};
 use crate::error::{Error, ErrorKind};
 use crate::limits::MAX_ADDRESSES;
 
-/// How a URL starts.
+/// Scheme of a URL.
 pub(crate) const SCHEME: &str = "towpath://";
 
-/// One address of a server, as typed.
+/// One address of a server, as in the URL.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Address {
     /// An IP address (IPv6 without brackets) or a host name.
@@ -41,7 +41,7 @@ impl fmt::Display for Address {
 /// A parsed URL.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Url {
-    /// Who logs in; `None` when the URL names nobody.
+    /// User name; `None` when the URL has none.
     pub user: Option<UserName>,
     /// The server's addresses, at least one.
     pub addresses: Vec<Address>,
@@ -49,7 +49,7 @@ pub struct Url {
     pub path: String,
 }
 
-/// Why a URL does not parse; each names the part at fault.
+/// Errors of parsing; each names the invalid part.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "each variant's message is its documentation")]
 pub enum UrlError {
@@ -84,10 +84,10 @@ pub enum UrlError {
 }
 
 impl Url {
-    /// Parses what a person typed.
+    /// Parses a URL.
     ///
     /// # Errors
-    /// [`UrlError`] naming the part that is wrong.
+    /// [`UrlError`] naming the invalid part.
     pub fn parse(text: &str) -> Result<Self, UrlError> {
         let rest = text.strip_prefix(SCHEME).ok_or(UrlError::Scheme)?;
         let (authority, path) = rest.split_once('/').unwrap_or((rest, ""));
@@ -112,7 +112,7 @@ impl Url {
         self.path.is_empty() || self.path.ends_with('/')
     }
 
-    /// The path as a file's name.
+    /// The path as the name of a stored file.
     ///
     /// # Errors
     /// [`PathError`] when no stored file can have this name.
@@ -120,7 +120,7 @@ impl Url {
         FilePath::parse(&self.path)
     }
 
-    /// The user who logs in: the one named, else the one whose session this is (`USER`).
+    /// User name for the login: that of the URL, else of the local user (`USER`).
     ///
     /// # Errors
     /// A usage [`Error`] when neither gives a valid name.
@@ -138,8 +138,8 @@ impl Url {
         })
     }
 
-    /// All socket addresses of the server, in the order typed, without doubles. Asks the system's
-    /// resolver for host names.
+    /// All socket addresses of the server, in the order typed, without duplicates. Host names are
+    /// resolved by the system.
     ///
     /// # Errors
     /// An [`Error`] with [`ErrorKind::Unreachable`] naming the host that does not resolve.
@@ -169,7 +169,7 @@ impl Url {
         Ok(found)
     }
 
-    /// The addresses as they are recorded beside a known server.
+    /// The addresses as recorded in `known_servers`.
     pub(crate) fn aliases(&self) -> Vec<String> {
         self.addresses
             .iter()
@@ -183,7 +183,7 @@ impl Url {
             .collect()
     }
 
-    /// Whether both URLs mean the same login on the same server.
+    /// Whether both URLs have the same user and server.
     #[must_use]
     pub fn same_server(&self, other: &Self) -> bool {
         self.user == other.user && self.addresses == other.addresses
@@ -266,8 +266,8 @@ fn parse_port(text: &str) -> Option<u16> {
     text.parse().ok().filter(|&port| digits && port != 0)
 }
 
-/// RFC 1123 §2.1 host names. Four dotted numbers that are no IP address are a typing error, not a
-/// name.
+/// RFC 1123 §2.1 host names. Four dotted numbers that are not an IP address are an error, not a
+/// host name.
 fn is_host_name(host: &str) -> bool {
     let label = |l: &str| {
         !l.is_empty()

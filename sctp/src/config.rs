@@ -66,8 +66,8 @@ pub struct Config {
     pub sack_frequency: u32,
     /// How long a state cookie is valid (`Valid.Cookie.Life`).
     pub cookie_life: Duration,
-    /// Packets that may be sent at once beyond what was just acknowledged (`Max.Burst`), and in one
-    /// train.
+    /// Packets that may be sent at once beyond what was just acknowledged (`Max.Burst`), and in
+    /// one train.
     ///
     /// Without segmentation offload the packets of a train are sent one by one; short trains then
     /// keep the receiver's socket buffer from overflowing.

@@ -1,38 +1,38 @@
-//! Why the demonstration stops early.
+//! The errors of the demo.
 
 use std::io;
 use std::path::PathBuf;
 
 use towpath_client::exit::Exit;
 
-/// Why the demonstration stopped.
+/// Why the demo stopped.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum DemoError {
-    /// Files of the demonstration itself.
+    /// Local I/O on a file of the demo failed.
     #[error("{}: {source}", path.display())]
     Io {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system call.
         source: io::Error,
     },
-    /// The server's directory or users.
+    /// The server's directory or users could not be created.
     #[error("the server cannot be set up: {0}")]
     Admin(#[from] towpath_server::admin::AdminError),
-    /// The server.
+    /// The server failed to start or to run.
     #[error("the server failed: {0}")]
     Server(#[from] towpath_server::run::RunError),
-    /// A command ended in another way than it should.
+    /// A command ended with an unexpected exit code.
     #[error("`{line}` ended with {found:?}, and should have ended with {expected:?}")]
     Command {
-        /// The command.
+        /// The command line as shown.
         line: String,
-        /// How it should have ended.
+        /// The expected exit code.
         expected: Exit,
-        /// How it ended.
+        /// The exit code it ended with.
         found: Exit,
     },
-    /// Something is not as it should be.
+    /// A check of the demo failed; the text says which.
     #[error("{0}")]
     Wrong(String),
 }

@@ -1,4 +1,4 @@
-//! How large the demonstration's files are.
+//! Sizes of the demo's files.
 
 use std::fmt;
 
@@ -8,7 +8,7 @@ pub(super) const LARGE: u64 = 64 << 20;
 /// Files of the tree.
 pub(super) const SMALL_FILES: usize = 500;
 
-/// Bytes of the file that is under way when an address is cut: long enough to be cut in its middle.
+/// Bytes of the file that is transferred when an address is cut: large enough to be cut midway.
 pub(super) const CUT: u64 = 192 << 20;
 
 /// A size in MiB, KiB or bytes, rounded down.

@@ -1,4 +1,4 @@
-//! Where the demonstration plays: a directory, a server, and people with homes.
+//! The environment of the demo: a directory, a server, and users with configuration directories.
 
 use std::fs;
 use std::io::Write;
@@ -23,12 +23,12 @@ use towpath_server::directory::ServerDirectory;
 use towpath_server::run::{Listen, ListenOptions, RunError, Server};
 
 use super::error::DemoError;
-use super::figures::told;
+use super::statistics::told;
 
 /// The addresses that the server listens at.
 const ADDRESSES: [&str; 2] = ["127.0.0.1", "127.0.0.2"];
 
-/// What commands name in the demonstration's directory.
+/// Names of local files that commands use, in the directory of the demo.
 const LOCALS: [&str; 9] = [
     "large.bin",
     "large.copy",
@@ -44,7 +44,7 @@ const LOCALS: [&str; 9] = [
 /// The file mode mask of what the clients write.
 const UMASK: u32 = 0o077;
 
-/// The directory of the demonstration, removed at its end.
+/// The directory of the demo, removed at its end.
 pub(super) struct Stage {
     dir: tempfile::TempDir,
     server: Option<Running>,
@@ -58,10 +58,10 @@ struct Running {
     fingerprint: String,
 }
 
-/// Someone with an account.
-pub(super) struct Person {
+/// A user of the server, with a configuration directory.
+pub(super) struct User {
     name: UserName,
-    home: PathBuf,
+    config_dir: PathBuf,
 }
 
 impl Stage {
@@ -90,7 +90,7 @@ impl Stage {
         self.server_directory().files().join(format!("{path}.age"))
     }
 
-    /// Where the server keeps what is under way.
+    /// The directory of partial uploads.
     pub(super) fn stored_partials(&self) -> PathBuf {
         self.server_directory().files().join(".towpath/partial")
     }
@@ -105,24 +105,24 @@ impl Stage {
         Ok(())
     }
 
-    /// Makes a key and an account.
-    pub(super) fn person(&self, name: &str, role: Role) -> Result<Person, DemoError> {
+    /// Generates a key and adds a user.
+    pub(super) fn user(&self, name: &str, role: Role) -> Result<User, DemoError> {
         let parsed = UserName::parse(name).map_err(|e| DemoError::Wrong(e.to_string()))?;
-        let person = Person {
+        let user = User {
             name: parsed.clone(),
-            home: self.path(name),
+            config_dir: self.path(name),
         };
         self.run(
-            &person,
+            &user,
             &["keys", "new", "--no-passphrase", "-q"],
             Exit::Success,
         )?;
         println!("  $ towpathd user add server {name} --role {role} --key {name}/id_ed25519.pub");
-        let key = person.home.join("id_ed25519.pub");
+        let key = user.config_dir.join("id_ed25519.pub");
         let dir = self.path("server");
-        let user = admin::add_user(&dir, parsed, role, Password::None, Some(&key))?;
-        println!("  added {} as {}", user.name, user.role);
-        Ok(person)
+        let added = admin::add_user(&dir, parsed, role, Password::None, Some(&key))?;
+        println!("  added {} as {}", added.name, added.role);
+        Ok(user)
     }
 
     /// Starts the server in a thread.
@@ -161,19 +161,19 @@ impl Stage {
 }
 
 impl Stage {
-    /// Runs a command that has to succeed. `URL` at the start of an argument stands for the server.
-    pub(super) fn ok(&self, who: &Person, words: &[&str]) -> Result<(), DemoError> {
+    /// Runs a command that must succeed. `URL` at the start of an argument stands for the server.
+    pub(super) fn ok(&self, who: &User, words: &[&str]) -> Result<(), DemoError> {
         self.run(who, words, Exit::Success)
     }
 
-    /// Runs a command that has to be refused.
-    pub(super) fn refused(&self, who: &Person, words: &[&str], how: Exit) -> Result<(), DemoError> {
+    /// Runs a command that must be refused.
+    pub(super) fn refused(&self, who: &User, words: &[&str], how: Exit) -> Result<(), DemoError> {
         self.run(who, words, how)?;
-        println!("  refused, as it should be (exit code {})", how.code());
+        println!("  refused, as expected (exit code {})", how.code());
         Ok(())
     }
 
-    fn run(&self, who: &Person, words: &[&str], expected: Exit) -> Result<(), DemoError> {
+    fn run(&self, who: &User, words: &[&str], expected: Exit) -> Result<(), DemoError> {
         println!("  {}$ towpath {}", who.name, words.join(" "));
         let line = format!("towpath {}", words.join(" "));
         let mut arguments = vec!["towpath".to_owned()];
@@ -183,8 +183,8 @@ impl Stage {
                 None => self.local(word),
             });
         }
-        arguments.extend(["--batch".to_owned(), "--home".to_owned()]);
-        arguments.push(who.home.display().to_string());
+        arguments.extend(["--batch".to_owned(), "--config-dir".to_owned()]);
+        arguments.push(who.config_dir.display().to_string());
         if let Some(server) = &self.server {
             arguments.extend(["--transport", "udp", "--udp-port"].map(str::to_owned));
             arguments.push(server.udp_port.to_string());
@@ -213,11 +213,11 @@ impl Stage {
 }
 
 impl Stage {
-    fn url(&self, who: &Person, path: &str) -> String {
+    fn url(&self, who: &User, path: &str) -> String {
         format!("towpath://{}@{}/{path}", who.name, ADDRESSES.join(","))
     }
 
-    /// Names of things in the demonstration's directory are shown short and used whole.
+    /// Expands a name in [`LOCALS`] to its full path; commands are shown with the short name.
     fn local(&self, word: &str) -> String {
         if LOCALS.contains(&word) {
             self.path(word).display().to_string()
@@ -226,7 +226,7 @@ impl Stage {
         }
     }
 
-    /// Makes a file of `size` bytes that no compression makes smaller.
+    /// Creates a file of `size` incompressible bytes.
     pub(super) fn file(&self, name: &str, size: u64) -> Result<(), DemoError> {
         let path = self.path(name);
         let write = || {
@@ -245,7 +245,7 @@ impl Stage {
         write().map_err(DemoError::io(&path))
     }
 
-    /// Two files that have to be equal.
+    /// Checks that two files are equal.
     pub(super) fn same(&self, one: &str, other: &str) -> Result<(), DemoError> {
         let hash = hash_of(&self.path(one))?;
         if hash != hash_of(&self.path(other))? {
@@ -255,7 +255,7 @@ impl Stage {
         Ok(())
     }
 
-    /// Two trees that have to be equal.
+    /// Checks that two trees are equal.
     pub(super) fn same_trees(&self, one: &str, other: &str) -> Result<(), DemoError> {
         let (mut files, mut pending) = (0, vec![PathBuf::new()]);
         while let Some(dir) = pending.pop() {
@@ -292,15 +292,15 @@ impl Stage {
         }
     }
 
-    /// What unplugs the server's addresses.
+    /// The control that cuts the server's addresses.
     pub(super) fn link_faults(&self) -> Result<LinkFaults, DemoError> {
         let server = self.server.as_ref();
         let link_faults = server.map(|server| server.link_faults.clone());
         link_faults.ok_or_else(|| DemoError::Wrong("the server does not run".to_owned()))
     }
 
-    /// Checks an exported proof with `ssh-keygen`, where there is one.
-    pub(super) fn check_proof(&self, signer: &Person) -> Result<(), DemoError> {
+    /// Checks an exported proof with `ssh-keygen`, if it is installed.
+    pub(super) fn check_proof(&self, signer: &User) -> Result<(), DemoError> {
         let dir = self.path("proof");
         let manifest = dir.join("large.bin.manifest");
         let input = fs::File::open(&manifest).map_err(DemoError::io(&manifest))?;

@@ -1,4 +1,4 @@
-//! The steps of the demonstration, in order.
+//! The steps of the demo, in order.
 
 use std::fs;
 use std::io::{Read, Seek, SeekFrom, Write};
@@ -12,23 +12,23 @@ use towpath_protocol::Role;
 
 use super::error::DemoError;
 use super::size::{CUT, LARGE, SMALL_FILES, Size};
-use super::stage::{Person, Stage};
+use super::stage::{Stage, User};
 
-/// How long a step that waits for another thread waits at the most.
-const PATIENCE: Duration = Duration::from_secs(20);
+/// Longest wait of a step for another thread.
+const STEP_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Everything, in order.
+/// Runs all steps, in order.
 pub(super) fn all() -> Result<(), DemoError> {
     let mut stage = Stage::new()?;
-    say("1", "An administrator makes a server");
+    say("1", "An administrator creates a server");
     stage.init()?;
     say(
         "2",
-        "…and users, each with a key of their own: files are signed by people, not by the server",
+        "…and users, each with a key: users sign files, the server does not",
     );
-    let ada = stage.person("ada", Role::Admin)?;
-    let mia = stage.person("mia", Role::Maintainer)?;
-    let gus = stage.person("gus", Role::Guest)?;
+    let ada = stage.user("ada", Role::Admin)?;
+    let mia = stage.user("mia", Role::Maintainer)?;
+    let gus = stage.user("gus", Role::Guest)?;
     stage.serve()?;
 
     say(
@@ -57,10 +57,7 @@ pub(super) fn all() -> Result<(), DemoError> {
     rate("got, each with its signature verified,", started);
     stage.same_trees("tree", "tree.copy")?;
 
-    say(
-        "5",
-        "The proof of authorship leaves with the file: any ssh-keygen can check it",
-    );
+    say("5", "Export the proof of authorship; ssh-keygen checks it");
     stage.ok(&gus, &["export", "URL/large.bin", "proof"])?;
     stage.check_proof(&mia)?;
 
@@ -76,7 +73,7 @@ pub(super) fn all() -> Result<(), DemoError> {
         &["rm", "URL/tree/f000.txt"],
         Exit::Failed(ErrorKind::Denied),
     )?;
-    println!("  (someone flips one bit of a stored file, behind the server's back)");
+    println!("  (one bit of a stored file on the server is flipped)");
     flip(&stage)?;
     stage.refused(
         &gus,
@@ -87,7 +84,7 @@ pub(super) fn all() -> Result<(), DemoError> {
         return Err(DemoError::Wrong("a damaged file was written".to_owned()));
     }
 
-    say("7", "A network dies in the middle of a transfer");
+    say("7", "A network fails during a transfer");
     cut(&stage, &mia)?;
     stage.stop()
 }
@@ -130,19 +127,19 @@ fn flip(stage: &Stage) -> Result<(), DemoError> {
     flip(&path).map_err(DemoError::io(path))
 }
 
-/// Cuts the address that carries a put while it runs.
-fn cut(stage: &Stage, mia: &Person) -> Result<(), DemoError> {
+/// Cuts the address that carries most packets of a running put.
+fn cut(stage: &Stage, mia: &User) -> Result<(), DemoError> {
     stage.file("long.bin", CUT)?;
     let link_faults = stage.link_faults()?;
     let partials = stage.stored_partials();
     let watcher = std::thread::spawn(move || -> Option<IpAddr> {
         let started = Instant::now();
-        while started.elapsed() < PATIENCE {
+        while started.elapsed() < STEP_TIMEOUT {
             if bytes_in(&partials) > CUT / 4 {
                 let busiest = link_faults.take_busiest()?;
                 link_faults.cut(busiest);
                 println!(
-                    "  *** {busiest} goes silent, {} into the file ***",
+                    "  *** {busiest} is cut after {} ***",
                     Size(bytes_in(&partials))
                 );
                 return Some(busiest);
@@ -158,9 +155,7 @@ fn cut(stage: &Stage, mia: &Person) -> Result<(), DemoError> {
             "the address was not cut in time".to_owned(),
         ));
     };
-    println!(
-        "  The put went on over the other address by itself; the longest pause is how long it stood still."
-    );
+    println!("  The put failed over to the other address; the longest pause is the longest stall.");
     stage.ok(mia, &["get", "-q", "URL/long.bin", "long.copy"])?;
     stage.same("long.bin", "long.copy")?;
     stage.link_faults()?.restore(cut);

@@ -14,7 +14,7 @@ fn cut(site: &Site, path: &str) -> Vec<u8> {
 #[test]
 fn a_damaged_file_is_listed_and_named_after_a_restart() {
     let mut site = Site::new();
-    let alice = site.person("alice", "maintainer");
+    let alice = site.user("alice", "maintainer");
     site.put(&alice, "dir/whole", &bytes(1_000, 1));
     site.put(&alice, "dir/cut", &bytes(1_000, 2));
     site.put(&alice, "dir/garbage", &bytes(1_000, 3));
@@ -70,10 +70,10 @@ fn a_damaged_file_is_listed_and_named_after_a_restart() {
 #[test]
 fn a_damaged_file_is_replaced_by_its_owner_or_by_an_administrator() {
     let mut site = Site::new();
-    let root = site.person("root", "admin");
+    let root = site.user("root", "admin");
     let (alice, bob) = (
-        site.person("alice", "maintainer"),
-        site.person("bob", "maintainer"),
+        site.user("alice", "maintainer"),
+        site.user("bob", "maintainer"),
     );
     for path in ["cut", "garbage", "unknown"] {
         site.put(&alice, path, b"old");

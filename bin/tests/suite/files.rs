@@ -11,7 +11,7 @@ const CHUNK: usize = 65_536;
 #[test]
 fn every_size_around_a_chunk_comes_back() {
     let site = Site::new();
-    let alice = site.person("alice", "maintainer");
+    let alice = site.user("alice", "maintainer");
     for size in [0, 1, CHUNK - 1, CHUNK, CHUNK + 1, 40 * CHUNK + 17] {
         let content = bytes(size, 1);
         let path = format!("size-{size}");
@@ -26,7 +26,7 @@ fn every_size_around_a_chunk_comes_back() {
 #[test]
 fn mode_and_time_come_back_and_nothing_wider() {
     let site = Site::new();
-    let alice = site.person("alice", "maintainer");
+    let alice = site.user("alice", "maintainer");
     let source = site.path("tool");
     fs::write(&source, "#!/bin/sh\n").unwrap();
     fs::set_permissions(&source, fs::Permissions::from_mode(0o4777)).unwrap();
@@ -50,7 +50,7 @@ fn mode_and_time_come_back_and_nothing_wider() {
 #[test]
 fn names_in_every_script() {
     let site = Site::new();
-    let alice = site.person("alice", "maintainer");
+    let alice = site.user("alice", "maintainer");
     let scripts = [
         "naïve café.txt",
         "Straße/Ελληνικά",
@@ -97,7 +97,7 @@ fn names_in_every_script() {
 #[test]
 fn hostile_names_are_refused_here() {
     let site = Site::new();
-    let alice = site.person("alice", "maintainer");
+    let alice = site.user("alice", "maintainer");
     let source = site.path("source");
     fs::write(&source, "x").unwrap();
     for name in [
@@ -127,7 +127,7 @@ fn hostile_names_are_refused_here() {
 #[test]
 fn a_tree_goes_and_comes_back() {
     let site = Site::new();
-    let alice = site.person("alice", "maintainer");
+    let alice = site.user("alice", "maintainer");
     let tree = site.path("tree");
     for index in 0..30u8 {
         let directory = tree.join(format!("d{}/e{}", index % 3, index % 5));
@@ -190,7 +190,7 @@ fn a_tree_goes_and_comes_back() {
 #[test]
 fn many_at_once_and_the_small_one_does_not_wait() {
     let site = Site::new();
-    let alice = site.person("alice", "maintainer");
+    let alice = site.user("alice", "maintainer");
     let tree = site.path("many");
     fs::create_dir(&tree).unwrap();
     for index in 0..32u8 {
@@ -247,7 +247,7 @@ fn many_at_once_and_the_small_one_does_not_wait() {
 #[test]
 fn overwriting_deleting_and_listing_count_versions() {
     let site = Site::new();
-    let alice = site.person("alice", "maintainer");
+    let alice = site.user("alice", "maintainer");
     let url = site.url(&alice, "f");
     let version = || {
         let listing = site.towpath(&alice, &["ls", &url]).succeeds().text();
@@ -275,7 +275,7 @@ fn overwriting_deleting_and_listing_count_versions() {
 #[test]
 fn standard_input_and_output() {
     let site = Site::new();
-    let alice = site.person("alice", "maintainer");
+    let alice = site.user("alice", "maintainer");
     let content = bytes(300_000, 5);
     let url = site.url(&alice, "piped");
     site.towpath_with_input(&alice, &["put", "-", &url], &content)
@@ -291,7 +291,7 @@ fn standard_input_and_output() {
 #[test]
 fn what_cannot_be_put_is_named() {
     let site = Site::new();
-    let alice = site.person("alice", "maintainer");
+    let alice = site.user("alice", "maintainer");
     let directory = site.fresh_directory();
     fs::write(directory.join("file"), "x").unwrap();
     std::os::unix::fs::symlink("file", directory.join("link")).unwrap();
@@ -331,7 +331,7 @@ fn what_cannot_be_put_is_named() {
 #[test]
 fn a_link_or_directory_at_the_target_is_never_replaced() {
     let site = Site::new();
-    let alice = site.person("alice", "maintainer");
+    let alice = site.user("alice", "maintainer");
     site.put(&alice, "f", b"new");
     let directory = site.fresh_directory();
     fs::write(directory.join("victim"), "old").unwrap();
@@ -351,7 +351,7 @@ fn a_link_or_directory_at_the_target_is_never_replaced() {
 #[test]
 fn a_large_sparse_file_needs_little_memory() {
     let site = Site::new();
-    let alice = site.person("alice", "maintainer");
+    let alice = site.user("alice", "maintainer");
     let source = site.path("sparse");
     let size = 300u64 << 20;
     fs::File::create(&source).unwrap().set_len(size).unwrap();
@@ -362,7 +362,7 @@ fn a_large_sparse_file_needs_little_memory() {
             .arg("ulimit -v 600000; exec \"$0\" \"$@\"")
             .arg(command.get_program())
             .args(command.get_args())
-            .env_remove("TOWPATH_HOME"),
+            .env_remove("TOWPATH_CONFIG_DIR"),
         None,
     );
     ran.succeeds();
@@ -379,7 +379,7 @@ fn a_large_sparse_file_needs_little_memory() {
 #[ignore = "needs 11 GB of disk and half a minute"]
 fn five_gibibytes_come_back() {
     let site = Site::new();
-    let alice = site.person("alice", "maintainer");
+    let alice = site.user("alice", "maintainer");
     let (source, target) = (site.path("sparse"), site.path("back"));
     let size = 5u64 << 30;
     let file = fs::File::create(&source).unwrap();

@@ -1,4 +1,4 @@
-//! A server, people with homes and keys, and what their commands print.
+//! A server, users with configuration directories and keys, and what their commands print.
 
 use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
@@ -53,12 +53,12 @@ struct Running {
     _output: BufReader<ChildStdout>,
 }
 
-/// Somebody with a password, a home and, mostly, a key.
-pub(crate) struct Person {
+/// A user with a password, a configuration directory and usually a key.
+pub(crate) struct User {
     /// The user's name.
     pub(crate) name: String,
     /// Where `towpath` keeps keys, known servers and pins.
-    pub(crate) home: PathBuf,
+    pub(crate) config_dir: PathBuf,
     /// Holds the password.
     pub(crate) password_file: PathBuf,
 }
@@ -234,55 +234,55 @@ impl Site {
     }
 
     /// A user with a password and a registered key.
-    pub(crate) fn person(&self, name: &str, role: &str) -> Person {
-        let person = self.stranger(name);
-        person.make_key();
-        let mut add = self.user_add(&person, role);
-        add.arg("--key").arg(person.home.join("id_ed25519.pub"));
+    pub(crate) fn user(&self, name: &str, role: &str) -> User {
+        let user = self.stranger(name);
+        user.make_key();
+        let mut add = self.user_add(&user, role);
+        add.arg("--key").arg(user.config_dir.join("id_ed25519.pub"));
         run(&mut add, None).succeeds();
-        person
+        user
     }
 
     /// A user with a password only.
-    pub(crate) fn person_without_key(&self, name: &str, role: &str) -> Person {
-        let person = self.stranger(name);
-        run(&mut self.user_add(&person, role), None).succeeds();
-        person
+    pub(crate) fn user_without_key(&self, name: &str, role: &str) -> User {
+        let user = self.stranger(name);
+        run(&mut self.user_add(&user, role), None).succeeds();
+        user
     }
 
-    /// Somebody with a password whom the server does not know.
-    pub(crate) fn stranger(&self, name: &str) -> Person {
-        let person = Person {
+    /// A user with a password whom the server does not know.
+    pub(crate) fn stranger(&self, name: &str) -> User {
+        let user = User {
             name: name.to_owned(),
-            home: self.path(&format!("{name}.home")),
+            config_dir: self.path(&format!("{name}.config")),
             password_file: self.path(&format!("{name}.password")),
         };
         write_private(
-            &person.password_file,
+            &user.password_file,
             format!("correct horse {name}\n").as_bytes(),
         );
-        person
+        user
     }
 
-    fn user_add(&self, person: &Person, role: &str) -> Command {
+    fn user_add(&self, user: &User, role: &str) -> Command {
         let mut command = Command::new(towpathd());
         command
             .args(["user", "add"])
             .arg(self.server_path(""))
-            .args([&person.name, "--role", role]);
-        command.arg("--password-file").arg(&person.password_file);
+            .args([&user.name, "--role", role]);
+        command.arg("--password-file").arg(&user.password_file);
         command
     }
 
-    /// What names `path` on the server for `person`.
-    pub(crate) fn url(&self, person: &Person, path: &str) -> String {
-        format!("towpath://{}@{}/{path}", person.name, ADDRESSES.join(","))
+    /// What names `path` on the server for `user`.
+    pub(crate) fn url(&self, user: &User, path: &str) -> String {
+        format!("towpath://{}@{}/{path}", user.name, ADDRESSES.join(","))
     }
 
-    /// `towpath ARGUMENTS` with the person's home, not yet run.
-    pub(crate) fn command(&self, person: &Person, arguments: &[&str]) -> Command {
+    /// `towpath ARGUMENTS` with the user's configuration directory, not yet started.
+    pub(crate) fn command(&self, user: &User, arguments: &[&str]) -> Command {
         let mut command = Command::new(towpath());
-        command.arg("--home").arg(&person.home);
+        command.arg("--config-dir").arg(&user.config_dir);
         if crate::OVER_UDP {
             command.args(["--transport", "udp", "--udp-port"]);
             command.arg(self.udp_port.to_string());
@@ -291,62 +291,57 @@ impl Site {
         }
         command.args(arguments);
         command
-            .env_remove("TOWPATH_HOME")
+            .env_remove("TOWPATH_CONFIG_DIR")
             .current_dir(self.root.path());
         command
     }
 
     /// Runs `towpath ARGUMENTS` as it is.
-    pub(crate) fn plain(&self, person: &Person, arguments: &[&str]) -> Ran {
-        run(&mut self.command(person, arguments), None)
+    pub(crate) fn plain(&self, user: &User, arguments: &[&str]) -> Ran {
+        run(&mut self.command(user, arguments), None)
     }
 
     /// Runs `towpath ARGUMENTS` with the right fingerprint; logs in by key.
-    pub(crate) fn towpath(&self, person: &Person, arguments: &[&str]) -> Ran {
-        run(&mut self.trusting(person, arguments), None)
+    pub(crate) fn towpath(&self, user: &User, arguments: &[&str]) -> Ran {
+        run(&mut self.trusting(user, arguments), None)
     }
 
     /// The same with standard input.
-    pub(crate) fn towpath_with_input(
-        &self,
-        person: &Person,
-        arguments: &[&str],
-        input: &[u8],
-    ) -> Ran {
-        run(&mut self.trusting(person, arguments), Some(input))
+    pub(crate) fn towpath_with_input(&self, user: &User, arguments: &[&str], input: &[u8]) -> Ran {
+        run(&mut self.trusting(user, arguments), Some(input))
     }
 
-    /// Runs `towpath ARGUMENTS` with the right fingerprint and the person's password.
-    pub(crate) fn by_password(&self, person: &Person, arguments: &[&str]) -> Ran {
-        let mut command = self.trusting(person, arguments);
-        command.arg("--password-file").arg(&person.password_file);
+    /// Runs `towpath ARGUMENTS` with the right fingerprint and the user's password.
+    pub(crate) fn by_password(&self, user: &User, arguments: &[&str]) -> Ran {
+        let mut command = self.trusting(user, arguments);
+        command.arg("--password-file").arg(&user.password_file);
         run(&mut command, None)
     }
 
     /// `towpath ARGUMENTS` with the right fingerprint, not yet run.
-    pub(crate) fn trusting(&self, person: &Person, arguments: &[&str]) -> Command {
-        let mut command = self.command(person, arguments);
+    pub(crate) fn trusting(&self, user: &User, arguments: &[&str]) -> Command {
+        let mut command = self.command(user, arguments);
         command.arg("--fingerprint").arg(&self.fingerprint);
         command
     }
 
     /// Puts `content` at `path`.
     #[track_caller]
-    pub(crate) fn put(&self, person: &Person, path: &str, content: &[u8]) {
+    pub(crate) fn put(&self, user: &User, path: &str, content: &[u8]) {
         let source = self.fresh_directory().join("source");
         fs::write(&source, content).unwrap();
-        self.towpath(person, &["put", text(&source), &self.url(person, path)])
+        self.towpath(user, &["put", text(&source), &self.url(user, path)])
             .succeeds();
     }
 
     /// Gets `path` and gives what the command did and where the file would be.
-    pub(crate) fn get(&self, person: &Person, path: &str, options: &[&str]) -> (Ran, PathBuf) {
+    pub(crate) fn get(&self, user: &User, path: &str, options: &[&str]) -> (Ran, PathBuf) {
         let target = self.fresh_directory().join("target");
-        let url = self.url(person, path);
+        let url = self.url(user, path);
         let mut arguments = vec!["get"];
         arguments.extend(options);
         arguments.extend([url.as_str(), text(&target)]);
-        (self.towpath(person, &arguments), target)
+        (self.towpath(user, &arguments), target)
     }
 
     /// The server's log.
@@ -368,23 +363,23 @@ impl Drop for Site {
     }
 }
 
-impl Person {
-    /// Makes the person's key.
+impl User {
+    /// Generates the user's key.
     pub(crate) fn make_key(&self) {
         let mut command = Command::new(towpath());
         command
-            .arg("--home")
-            .arg(&self.home)
+            .arg("--config-dir")
+            .arg(&self.config_dir)
             .args(["keys", "new", "--no-passphrase"]);
         run(&mut command, None).succeeds();
     }
 
-    /// The fingerprint of the person's key, as `ssh-keygen` has it.
+    /// The fingerprint of the user's key, as `ssh-keygen` has it.
     pub(crate) fn key(&self) -> String {
         let ran = run(
             Command::new("ssh-keygen")
                 .arg("-lf")
-                .arg(self.home.join("id_ed25519.pub")),
+                .arg(self.config_dir.join("id_ed25519.pub")),
             None,
         )
         .succeeds();

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use towpath_client::{Client, ConnectOptions, ErrorKind, FilePath, Transport, Url};
 
-use crate::suite::harness::{Person, Site, bytes, wait_until};
+use crate::suite::harness::{Site, User, bytes, wait_until};
 
-fn options(site: &Site, person: &Person) -> ConnectOptions {
+fn options(site: &Site, user: &User) -> ConnectOptions {
     let mut options = ConnectOptions::default();
-    options.config_dir = Some(person.home.clone());
+    options.config_dir = Some(user.config_dir.clone());
     options.fingerprint = Some(site.fingerprint.parse().unwrap());
     options.transport = Transport::Udp;
     options.udp_port = site.udp_port;
@@ -17,9 +17,9 @@ fn options(site: &Site, person: &Person) -> ConnectOptions {
     options
 }
 
-fn connect(site: &Site, person: &Person) -> Client {
-    let url = Url::parse(&site.url(person, "")).unwrap();
-    Client::connect(&url, &options(site, person)).unwrap()
+fn connect(site: &Site, user: &User) -> Client {
+    let url = Url::parse(&site.url(user, "")).unwrap();
+    Client::connect(&url, &options(site, user)).unwrap()
 }
 
 fn path(text: &str) -> FilePath {
@@ -29,7 +29,7 @@ fn path(text: &str) -> FilePath {
 #[test]
 fn a_program_puts_lists_and_gets_over_one_connection() {
     let site = Site::new();
-    let mia = site.person("mia", "maintainer");
+    let mia = site.user("mia", "maintainer");
     let directory = site.fresh_directory();
     let (source, copy) = (directory.join("source"), directory.join("copy"));
     let content = bytes(3_000_000, 7);
@@ -64,7 +64,7 @@ fn a_program_puts_lists_and_gets_over_one_connection() {
 #[test]
 fn calls_from_several_threads_share_the_connection() {
     let site = Site::new();
-    let mia = site.person("mia", "maintainer");
+    let mia = site.user("mia", "maintainer");
     let directory = site.fresh_directory();
     let client = connect(&site, &mia);
     std::thread::scope(|scope| {
@@ -84,7 +84,7 @@ fn calls_from_several_threads_share_the_connection() {
 #[test]
 fn each_failure_of_connect_has_its_kind() {
     let mut site = Site::new();
-    let mia = site.person("mia", "maintainer");
+    let mia = site.user("mia", "maintainer");
     let url = Url::parse(&site.url(&mia, "")).unwrap();
     let kind = |options: &ConnectOptions| Client::connect(&url, options).unwrap_err().kind();
 
@@ -94,7 +94,7 @@ fn each_failure_of_connect_has_its_kind() {
 
     let stranger = site.stranger("zoe");
     let mut no_credential = options(&site, &mia);
-    no_credential.config_dir = Some(stranger.home.clone());
+    no_credential.config_dir = Some(stranger.config_dir.clone());
     assert_eq!(kind(&no_credential), ErrorKind::LoginRefused);
 
     let mut elsewhere = options(&site, &mia);
@@ -106,7 +106,7 @@ fn each_failure_of_connect_has_its_kind() {
 #[test]
 fn a_client_whose_server_is_gone_says_so() {
     let mut site = Site::new();
-    let mia = site.person("mia", "maintainer");
+    let mia = site.user("mia", "maintainer");
     let client = connect(&site, &mia);
     client.list("").unwrap();
     site.stop();
@@ -119,7 +119,7 @@ fn a_client_whose_server_is_gone_says_so() {
 #[test]
 fn a_client_that_is_turned_away_says_so_and_gets_in_when_there_is_a_place() {
     let mut site = Site::new();
-    let mia = site.person("mia", "maintainer");
+    let mia = site.user("mia", "maintainer");
     site.stop();
     fs::write(site.server_path("towpathd.toml"), "max_sessions = 1\n").unwrap();
     site.start();

@@ -9,7 +9,7 @@ use super::harness::{Site, run, text, write_private};
 #[test]
 fn key_and_password_log_in() {
     let site = Site::new();
-    let alice = site.person("alice", "maintainer");
+    let alice = site.user("alice", "maintainer");
     let url = site.url(&alice, "");
     let by_key = site.towpath(&alice, &["whoami", &url]).succeeds().text();
     assert!(
@@ -32,7 +32,7 @@ fn key_and_password_log_in() {
 #[test]
 fn wrong_password_and_unknown_user_look_the_same() {
     let site = Site::new();
-    let alice = site.person_without_key("alice", "guest");
+    let alice = site.user_without_key("alice", "guest");
     let mallory = site.stranger("mallory");
     fs::write(&alice.password_file, "wrong\n").unwrap();
     let wrong = site
@@ -47,7 +47,7 @@ fn wrong_password_and_unknown_user_look_the_same() {
 #[test]
 fn an_unregistered_key_is_refused_and_a_password_registers_it() {
     let site = Site::new();
-    let alice = site.person_without_key("alice", "maintainer");
+    let alice = site.user_without_key("alice", "maintainer");
     let url = site.url(&alice, "");
     site.towpath(&alice, &["ls", &url]).exits(4);
     let source = site.path("source");
@@ -79,7 +79,7 @@ fn an_unregistered_key_is_refused_and_a_password_registers_it() {
 #[test]
 fn a_second_key_is_added_with_the_first() {
     let site = Site::new();
-    let alice = site.person("alice", "maintainer");
+    let alice = site.user("alice", "maintainer");
     let url = site.url(&alice, "");
     let second = site.path("second");
     site.plain(
@@ -121,7 +121,7 @@ fn a_key_with_a_passphrase() {
         &["keys", "new", "--passphrase-file", text(&passphrase)],
     )
     .succeeds();
-    let key = alice.home.join("id_ed25519");
+    let key = alice.config_dir.join("id_ed25519");
     assert_eq!(
         fs::metadata(&key).unwrap().permissions().mode() & 0o777,
         0o600
@@ -137,7 +137,7 @@ fn a_key_with_a_passphrase() {
     .succeeds()
     .text();
     assert!(
-        fs::read_to_string(alice.home.join("id_ed25519.pub"))
+        fs::read_to_string(alice.config_dir.join("id_ed25519.pub"))
             .unwrap()
             .starts_with(
                 opened
@@ -151,7 +151,7 @@ fn a_key_with_a_passphrase() {
     add.args(["user", "add"])
         .arg(site.server_path(""))
         .args(["alice", "--role", "guest", "--key"])
-        .arg(alice.home.join("id_ed25519.pub"));
+        .arg(alice.config_dir.join("id_ed25519.pub"));
     run(&mut add, None).succeeds();
     let url = site.url(&alice, "");
     site.towpath(&alice, &["ls", &url])
@@ -174,7 +174,7 @@ fn a_key_with_a_passphrase() {
 #[test]
 fn roles_are_enforced_with_their_exit_code() {
     let site = Site::new();
-    let owner = site.person("owner", "maintainer");
+    let owner = site.user("owner", "maintainer");
     let source = site.path("source");
     fs::write(&source, "x").unwrap();
     for (role, upload, delete_others, manage) in [
@@ -182,7 +182,7 @@ fn roles_are_enforced_with_their_exit_code() {
         ("maintainer", 0, 3, 3),
         ("guest", 3, 3, 3),
     ] {
-        let who = site.person(role, role);
+        let who = site.user(role, role);
         site.put(&owner, "others", b"of the owner");
         site.get(&who, "others", &[]).0.succeeds();
         site.towpath(&who, &["ls", &site.url(&who, "others")])
@@ -225,11 +225,11 @@ fn roles_are_enforced_with_their_exit_code() {
 #[test]
 fn users_are_managed_from_the_client() {
     let site = Site::new();
-    let root = site.person("root", "admin");
+    let root = site.user("root", "admin");
     let url = site.url(&root, "");
     let bob = site.stranger("bob");
     bob.make_key();
-    let key = bob.home.join("id_ed25519.pub");
+    let key = bob.config_dir.join("id_ed25519.pub");
     site.towpath(&root, &["users", "add", &url, "bob", "--key", text(&key)])
         .succeeds();
     let listing = site
@@ -240,7 +240,7 @@ fn users_are_managed_from_the_client() {
         listing.contains("bob") && listing.contains("guest"),
         "{listing}"
     );
-    let whoami = |person| site.towpath(person, &["whoami", &site.url(person, "")]);
+    let whoami = |user| site.towpath(user, &["whoami", &site.url(user, "")]);
     assert!(whoami(&bob).succeeds().text().contains("guest"));
     site.towpath(&root, &["users", "add", &url, "bob", "--key", text(&key)])
         .exits(11)
@@ -263,7 +263,7 @@ fn users_are_managed_from_the_client() {
 #[test]
 fn a_person_at_a_terminal_is_asked() {
     let site = Site::new();
-    let alice = site.person_without_key("alice", "guest");
+    let alice = site.user_without_key("alice", "guest");
     let command = site.command(&alice, &["whoami", &site.url(&alice, "")]);
     let script = format!(
         "set timeout 60\nspawn {}\nexpect -exact \"{}\"\nexpect \"(yes/no)\"\nsend \"maybe\\r\"\nexpect \"(yes/no)\"\nsend \"yes\\r\"\nexpect \"Password of alice:\"\nsend \"wrong\\r\"\nexpect \"try again\"\nexpect \"Password of alice:\"\nsend \"correct horse alice\\r\"\nexpect \"user   alice\"\nexpect eof\ncatch wait result\nexit [lindex $result 3]\n",
@@ -280,7 +280,7 @@ fn a_person_at_a_terminal_is_asked() {
         "the password was shown"
     );
     assert!(
-        fs::read_to_string(alice.home.join("known_servers"))
+        fs::read_to_string(alice.config_dir.join("known_servers"))
             .unwrap()
             .contains(&site.fingerprint)
     );
@@ -289,7 +289,7 @@ fn a_person_at_a_terminal_is_asked() {
 #[test]
 fn an_interrupt_at_a_question_gives_the_terminal_back() {
     let site = Site::new();
-    let alice = site.person_without_key("alice", "guest");
+    let alice = site.user_without_key("alice", "guest");
     let command = site.trusting(&alice, &["get", &site.url(&alice, "f"), "."]);
     let script = format!(
         // Ctrl-C may come before the prompt has taken it over; then the shell gets it too.
@@ -307,7 +307,7 @@ fn an_interrupt_at_a_question_gives_the_terminal_back() {
 #[test]
 fn a_listing_that_is_cut_short_is_no_fault() {
     let site = Site::new();
-    let alice = site.person("alice", "maintainer");
+    let alice = site.user("alice", "maintainer");
     site.put(&alice, "f", b"x");
     let command = site.trusting(&alice, &["ls", &site.url(&alice, "")]);
     let line = format!("{} | true", words(&command, "'"));

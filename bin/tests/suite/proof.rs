@@ -9,7 +9,7 @@ use super::harness::{Site, bytes, names, run, text};
 #[test]
 fn a_flipped_bit_is_found_and_nothing_is_written() {
     let mut site = Site::new();
-    let alice = site.person("alice", "maintainer");
+    let alice = site.user("alice", "maintainer");
     site.put(&alice, "f", &bytes(200_000, 1));
     let stored = site.stored("f");
     let whole = fs::read(&stored).unwrap();
@@ -47,9 +47,9 @@ fn a_flipped_bit_is_found_and_nothing_is_written() {
 #[test]
 fn an_older_version_is_refused_by_who_saw_the_newer() {
     let mut site = Site::new();
-    let alice = site.person("alice", "maintainer");
-    let bob = site.person("bob", "guest");
-    let carol = site.person("carol", "guest");
+    let alice = site.user("alice", "maintainer");
+    let bob = site.user("bob", "guest");
+    let carol = site.user("carol", "guest");
     site.put(&alice, "f", b"one");
     let old = fs::read(site.stored("f")).unwrap();
     site.put(&alice, "f", b"two");
@@ -80,7 +80,7 @@ fn an_older_version_is_refused_by_who_saw_the_newer() {
 #[test]
 fn a_file_that_vanished_is_not_put_anew_by_who_knew_it() {
     let mut site = Site::new();
-    let alice = site.person("alice", "maintainer");
+    let alice = site.user("alice", "maintainer");
     site.put(&alice, "f", b"one");
     site.stop();
     fs::remove_file(site.stored("f")).unwrap();
@@ -98,9 +98,9 @@ fn a_file_that_vanished_is_not_put_anew_by_who_knew_it() {
 #[test]
 fn a_new_signer_is_refused_until_accepted() {
     let site = Site::new();
-    let alice = site.person("alice", "maintainer");
-    let root = site.person("root", "admin");
-    let reader = site.person("reader", "guest");
+    let alice = site.user("alice", "maintainer");
+    let root = site.user("root", "admin");
+    let reader = site.user("reader", "guest");
     site.put(&alice, "f", b"by alice");
     site.get(&reader, "f", &[]).0.succeeds().says("first use");
     site.get(&reader, "f", &[]).0.succeeds();
@@ -115,7 +115,7 @@ fn a_new_signer_is_refused_until_accepted() {
 #[test]
 fn two_put_the_same_path_at_once_and_both_are_counted() {
     let site = Site::new();
-    let alice = site.person("alice", "maintainer");
+    let alice = site.user("alice", "maintainer");
     let source = site.path("source");
     fs::write(&source, bytes(3 << 20, 1)).unwrap();
     let url = site.url(&alice, "contested");
@@ -143,8 +143,8 @@ fn check(directory: &Path, line: &str, input_changed: bool) -> bool {
 #[test]
 fn other_tools_check_the_proof() {
     let site = Site::new();
-    let alice = site.person("alice", "maintainer");
-    let bob = site.person("bob", "guest");
+    let alice = site.user("alice", "maintainer");
+    let bob = site.user("bob", "guest");
     let content = bytes(100_000, 3);
     site.put(&alice, "d/report 1.pdf", &content);
     let directory = site.fresh_directory();
@@ -192,7 +192,7 @@ fn other_tools_check_the_proof() {
 #[test]
 fn age_opens_what_is_stored() {
     let site = Site::new();
-    let alice = site.person("alice", "maintainer");
+    let alice = site.user("alice", "maintainer");
     for size in [0, 1, 65_536, 200_000] {
         let content = bytes(size, 4);
         site.put(&alice, "f", &content);

@@ -1,4 +1,4 @@
-//! A get that was cut continues; a person's interrupt is clean.
+//! A get that was cut continues; a user's interrupt is clean.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -14,15 +14,12 @@ const SIZE: usize = 64 << 20;
 fn cut(
     site: &mut Site,
     content_at: &str,
-    person: &super::harness::Person,
+    user: &super::harness::User,
     end: impl FnOnce(&mut Site, u32),
 ) -> (std::path::PathBuf, i32) {
     let directory = site.fresh_directory();
     let target = directory.join("f");
-    let mut command = site.trusting(
-        person,
-        &["get", &site.url(person, content_at), text(&target)],
-    );
+    let mut command = site.trusting(user, &["get", &site.url(user, content_at), text(&target)]);
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -45,7 +42,7 @@ fn cut(
 #[test]
 fn a_cut_get_continues_where_it_ended() {
     let mut site = Site::new();
-    let alice = site.person("alice", "maintainer");
+    let alice = site.user("alice", "maintainer");
     let content = bytes(SIZE, 1);
     site.put(&alice, "f", &content);
     let (directory, code) = cut(&mut site, "f", &alice, |site, _| {
@@ -74,7 +71,7 @@ fn a_cut_get_continues_where_it_ended() {
 #[test]
 fn an_interrupt_leaves_what_came() {
     let mut site = Site::new();
-    let alice = site.person("alice", "maintainer");
+    let alice = site.user("alice", "maintainer");
     let content = bytes(SIZE, 2);
     site.put(&alice, "f", &content);
     let (directory, code) = cut(&mut site, "f", &alice, |_, pid| signal(pid, Signal::SIGINT));
@@ -87,7 +84,7 @@ fn an_interrupt_leaves_what_came() {
 #[test]
 fn a_partial_that_was_changed_is_found() {
     let mut site = Site::new();
-    let alice = site.person("alice", "maintainer");
+    let alice = site.user("alice", "maintainer");
     let content = bytes(SIZE, 3);
     site.put(&alice, "f", &content);
     let (directory, _) = cut(&mut site, "f", &alice, |_, pid| {
@@ -110,7 +107,7 @@ fn a_partial_that_was_changed_is_found() {
 #[test]
 fn a_new_version_starts_over() {
     let mut site = Site::new();
-    let alice = site.person("alice", "maintainer");
+    let alice = site.user("alice", "maintainer");
     site.put(&alice, "f", &bytes(SIZE, 4));
     let (directory, _) = cut(&mut site, "f", &alice, |_, pid| {
         signal(pid, Signal::SIGTERM)

@@ -7,7 +7,7 @@ use super::harness::{ADDRESSES, ELSEWHERE, Site, text};
 #[test]
 fn an_unknown_server_is_refused_without_a_person_and_known_afterwards() {
     let site = Site::new();
-    let alice = site.person("alice", "guest");
+    let alice = site.user("alice", "guest");
     let url = site.url(&alice, "");
     site.plain(&alice, &["ls", &url])
         .exits(5)
@@ -32,7 +32,7 @@ fn an_unknown_server_is_refused_without_a_person_and_known_afterwards() {
 #[test]
 fn a_fingerprint_trusts_the_first_time() {
     let site = Site::new();
-    let alice = site.person("alice", "guest");
+    let alice = site.user("alice", "guest");
     let url = site.url(&alice, "");
     site.towpath(&alice, &["ls", &url]).succeeds();
     site.plain(&alice, &["ls", &url]).succeeds();
@@ -41,7 +41,7 @@ fn a_fingerprint_trusts_the_first_time() {
 #[test]
 fn a_changed_key_is_a_hard_failure() {
     let mut site = Site::new();
-    let alice = site.person("alice", "guest");
+    let alice = site.user("alice", "guest");
     let url = site.url(&alice, "");
     site.towpath(&alice, &["ls", &url]).succeeds();
     let before = site.fingerprint.clone();
@@ -54,7 +54,7 @@ fn a_changed_key_is_a_hard_failure() {
     }
     site.start();
     assert_ne!(site.fingerprint, before);
-    let known = alice.home.join("known_servers");
+    let known = alice.config_dir.join("known_servers");
     for options in [
         &["ls"][..],
         &["ls", "--trust-first-use"],
@@ -77,10 +77,10 @@ fn a_changed_key_is_a_hard_failure() {
 fn another_store_at_a_known_address_is_a_hard_failure() {
     let site = Site::new();
     let other = Site::new();
-    let alice = site.person("alice", "guest");
+    let alice = site.user("alice", "guest");
     site.towpath(&alice, &["ls", &site.url(&alice, "")])
         .succeeds();
-    // The other server answers at the address; Alice's home is the same.
+    // The other server answers at the address; Alice's configuration directory is the same.
     let only_one = format!("towpath://{}@{}/", alice.name, ADDRESSES[1]);
     other
         .towpath(&alice, &["ls", &only_one])
@@ -98,10 +98,10 @@ fn another_store_at_a_known_address_is_a_hard_failure() {
 #[test]
 fn damaged_records_are_not_taken_for_none() {
     let site = Site::new();
-    let alice = site.person("alice", "guest");
+    let alice = site.user("alice", "guest");
     let url = site.url(&alice, "");
     site.towpath(&alice, &["ls", &url]).succeeds();
-    let known = alice.home.join("known_servers");
+    let known = alice.config_dir.join("known_servers");
     let text = fs::read_to_string(&known).unwrap();
     fs::write(&known, &text[..text.len() / 3]).unwrap();
     site.plain(&alice, &["ls", "--trust-first-use", &url])
@@ -112,7 +112,7 @@ fn damaged_records_are_not_taken_for_none() {
 #[test]
 fn nobody_there() {
     let mut site = Site::new();
-    let alice = site.person("alice", "guest");
+    let alice = site.user("alice", "guest");
     site.kill();
     site.towpath(&alice, &["ls", &site.url(&alice, "")])
         .exits(8)

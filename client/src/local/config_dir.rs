@@ -1,8 +1,8 @@
-//! The client's own directory: keys, known servers and pins.
+//! The configuration directory: keys, known servers and pins.
 //!
-//! The directory is 0700 and its files 0600. A file that is replaced is written beside itself and
-//! renamed, under a lock on a separate file, since a lock on a file that is replaced would guard a
-//! dead inode.
+//! The directory is 0700 and its files 0600. A file is replaced by writing a new file and renaming
+//! it, under a lock on a separate file: a lock on the replaced file itself would be on the old
+//! inode.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -14,27 +14,27 @@ use nix::fcntl::{Flock, FlockArg};
 use crate::error::Error;
 
 /// Environment variable that names the directory.
-pub(crate) const HOME_VARIABLE: &str = "TOWPATH_HOME";
+pub(crate) const CONFIG_DIR_VARIABLE: &str = "TOWPATH_CONFIG_DIR";
 
-/// The client's directory, created and private.
+/// The configuration directory, which exists and is writable by its owner only.
 #[derive(Clone, Debug)]
 pub(crate) struct ConfigDir {
     root: PathBuf,
 }
 
-/// Held while a file of the configuration directory is read and replaced.
+/// Lock that is held while a file of the configuration directory is read and replaced.
 #[derive(Debug)]
 pub(crate) struct ConfigLock {
     _lock: Flock<File>,
 }
 
 impl ConfigDir {
-    /// Opens the directory: `chosen` (from `--home` or the environment), else `~/.config/towpath`,
-    /// creating it when absent.
+    /// Opens the directory: `chosen` (from `--config-dir` or the environment), else
+    /// `~/.config/towpath`, creating it when absent.
     ///
     /// # Errors
-    /// A local [`Error`] when it cannot be made, is not a directory, belongs to somebody else, or
-    /// others may write to it.
+    /// A local [`Error`] when it cannot be created, is not a directory, belongs to another user, or
+    /// is writable by others.
     pub(crate) fn open(chosen: Option<&Path>) -> Result<Self, Error> {
         let root = match chosen {
             Some(path) => path.to_owned(),
@@ -49,13 +49,13 @@ impl ConfigDir {
         let meta = fs::metadata(&root).map_err(|e| fail("read", &e))?;
         if meta.uid() != nix::unistd::geteuid().as_raw() {
             return Err(Error::local(format!(
-                "{} belongs to another user; choose a directory of your own with --home",
+                "{} belongs to another user; choose a directory of your own with --config-dir",
                 root.display()
             )));
         }
         if meta.mode() & 0o022 != 0 {
             return Err(Error::local(format!(
-                "others may write to {0}; run `chmod 700 {0}` or choose another directory with --home",
+                "others may write to {0}; run `chmod 700 {0}` or choose another directory with --config-dir",
                 root.display()
             )));
         }
@@ -67,7 +67,7 @@ impl ConfigDir {
         self.root.join(name)
     }
 
-    /// Makes a private directory inside the configuration directory.
+    /// Creates a directory inside the configuration directory, with mode 0700.
     ///
     /// # Errors
     /// A local [`Error`].
@@ -108,7 +108,7 @@ fn default_root() -> Result<PathBuf, Error> {
         base.or_else(|| std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".config")));
     base.map(|b| b.join("towpath")).ok_or_else(|| {
         Error::local(format!(
-            "neither HOME nor {HOME_VARIABLE} is set; name a directory with --home"
+            "neither HOME nor {CONFIG_DIR_VARIABLE} is set; name a directory with --config-dir"
         ))
     })
 }
@@ -123,8 +123,7 @@ pub(crate) fn read_text(path: &Path, limit: u64) -> Result<Option<String>, Error
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(Error::io("open", path.display(), &e)),
     };
-    // Room for all of it at once: a key that grew into its buffer would leave copies that nobody
-    // erases.
+    // The buffer is allocated once: a buffer that grows leaves copies of a key that are not erased.
     let length = file.metadata().map_or(0, |meta| meta.len()).min(limit);
     let mut text = String::with_capacity(usize::try_from(length).unwrap_or(0) + 1);
     file.take(limit + 1)
@@ -156,10 +155,10 @@ pub(crate) fn replace(path: &Path, text: &[u8]) -> Result<(), Error> {
     sync_directory(directory).map_err(|e| fail(&e))
 }
 
-/// Makes a rename in `directory` survive a crash.
+/// Syncs `directory`, so that a rename in it survives a crash.
 ///
 /// # Errors
-/// What the system says.
+/// The error of the system call.
 pub(crate) fn sync_directory(directory: &Path) -> io::Result<()> {
     let directory = if directory.as_os_str().is_empty() {
         Path::new(".")
@@ -176,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_new_home_is_private_and_one_that_others_write_to_is_refused() {
+    fn a_new_directory_is_private_and_one_that_others_write_to_is_refused() {
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().join("a/b");
         ConfigDir::open(Some(&root)).unwrap();

@@ -1,9 +1,9 @@
-//! Where a download goes: a partial file beside its target, a spool, or standard output as it
-//! comes.
+//! The destination of a download: a partial file beside its target, a spool file, or standard
+//! output directly.
 //!
-//! A partial file `.<name>.towpath-partial` carries a record beside it, the hash of the manifest it
-//! belongs to. A later get that finds both continues where the partial ends, after hashing again
-//! what is there. Nothing appears under the target's own name before size and hash are verified.
+//! A partial file `.<name>.towpath-partial` has a record beside it: the hash of its manifest. A
+//! later get that finds both continues at the end of the partial file, after hashing its content
+//! again. Nothing appears under the target's own name before size and hash are verified.
 
 use std::ffi::OsStr;
 use std::fs::{self, File, FileTimes, OpenOptions, Permissions};
@@ -21,30 +21,30 @@ use towpath_protocol::signed::{Content, Manifest, ManifestHash};
 use crate::error::Error;
 use crate::local::config_dir;
 
-/// What a partial file's name ends with.
+/// Suffix of the name of a partial file.
 const PARTIAL: &str = ".towpath-partial";
 
-/// What the name of its record ends with besides.
+/// Further suffix of the name of its record.
 const RECORD: &str = ".of";
 
-/// Where a download goes.
+/// The destination of a download.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[cfg_attr(
     not(feature = "cli"),
     expect(dead_code, reason = "only the command line writes to standard output")
 )]
 pub(crate) enum Target {
-    /// At this path.
+    /// A file at `path`.
     File {
-        /// The final name.
+        /// The final path.
         path: PathBuf,
-        /// For a tree of files, its root: the directories below it are made, and none may be a
-        /// link.
+        /// For a tree of files, its root: directories below it are created, and none may be a
+        /// symlink.
         tree: Option<PathBuf>,
     },
-    /// To standard output once verified.
+    /// Standard output, after verification.
     Output,
-    /// To standard output as it comes.
+    /// Standard output, before verification.
     UnverifiedOutput,
 }
 
@@ -66,7 +66,7 @@ enum Output {
 
 #[derive(Debug)]
 struct Partial {
-    /// Locked, so that two clients never write one partial.
+    /// Locked, so that two clients never write the same partial file.
     file: Flock<File>,
     path: PathBuf,
     record: PathBuf,
@@ -75,11 +75,10 @@ struct Partial {
 }
 
 impl Receiving {
-    /// Opens what the target needs, and hashes what an earlier get left.
+    /// Opens the files that the target needs, and hashes the partial file of an earlier get.
     ///
     /// # Errors
-    /// A local [`Error`] when the target is something that must not be replaced, or the directory
-    /// cannot be written.
+    /// A local [`Error`] when the target must not be replaced, or the directory is not writable.
     pub(crate) fn open(target: &Target) -> Result<Self, Error> {
         let (output, resume) = match target {
             Target::File { path, tree } => {
@@ -110,8 +109,8 @@ impl Receiving {
         Ok(this)
     }
 
-    /// Where to continue and under which manifest; offset 0 and `None` for a fresh start. The
-    /// offset is a multiple of 65,536.
+    /// The offset to continue at, in bytes, and the hash of the manifest; 0 and `None` for a new
+    /// download. The offset is a multiple of 65,536.
     pub(crate) fn resume(&self) -> (u64, Option<ManifestHash>) {
         if self.received == 0 {
             (0, None)
@@ -120,10 +119,10 @@ impl Receiving {
         }
     }
 
-    /// The manifest is accepted and data comes from `offset` on: notes down whose bytes these are.
+    /// Records the manifest, which was accepted; data follows from `offset` on.
     ///
     /// # Errors
-    /// An [`Error`] when the server continues where this client did not ask, or the disk fails.
+    /// An [`Error`] when the server continues at another offset than requested, or on an I/O error.
     pub(crate) fn begin(&mut self, manifest: &Manifest, offset: u64) -> Result<(), Error> {
         let hash = manifest.hash();
         if offset != 0 && (self.resume != Some(hash) || offset != self.received) {
@@ -143,10 +142,10 @@ impl Receiving {
         Ok(())
     }
 
-    /// Writes and hashes what came.
+    /// Writes and hashes received data.
     ///
     /// # Errors
-    /// An [`Error`] when there is more than the manifest says, or the disk fails.
+    /// An [`Error`] when there is more data than the manifest says, or on an I/O error.
     pub(crate) fn write(&mut self, chunks: &[Chunk], manifest: &Manifest) -> Result<(), Error> {
         let Content::File { size, .. } = manifest.content else {
             return Ok(());
@@ -170,7 +169,7 @@ impl Receiving {
         Ok(())
     }
 
-    /// Whether size and hash are what was signed.
+    /// Checks size and hash against the manifest.
     ///
     /// # Errors
     /// A verification [`Error`] saying what differs.
@@ -196,7 +195,7 @@ impl Receiving {
         Ok(())
     }
 
-    /// Puts the verified file in its place. The umask holds for it as for any new file.
+    /// Renames the verified file to its final path. The umask applies, as to any new file.
     ///
     /// # Errors
     /// A local [`Error`]; the target is then untouched.
@@ -214,10 +213,10 @@ impl Receiving {
         }
     }
 
-    /// Ends without the file: `keep` leaves what came for a later get.
+    /// Ends the download without a file; with `keep` the partial file stays for a later get.
     ///
     /// # Errors
-    /// A local [`Error`] when the partial cannot be removed.
+    /// A local [`Error`] when the partial file cannot be removed.
     pub(crate) fn abandon(self, keep: bool) -> Result<(), Error> {
         match self.output {
             Output::Partial(partial)
@@ -233,7 +232,7 @@ impl Receiving {
         }
     }
 
-    /// Hashes the whole chunks that are there and cuts off the rest.
+    /// Hashes the complete chunks of the partial file and truncates the rest.
     fn read_prefix(&mut self) -> Result<(), Error> {
         let Output::Partial(partial) = &mut self.output else {
             return Ok(());
@@ -269,7 +268,7 @@ impl Partial {
         }
         check_target(target)?;
         if is_own_name(name) {
-            // In a tree, such a file would take the place of another one's partial.
+            // In a tree, such a file would replace the partial file of another download.
             return Err(Error::local(format!(
                 "{} is a name that unfinished downloads have; choose another name",
                 target.display()
@@ -297,7 +296,8 @@ impl Partial {
 
     fn begin(&mut self, hash: &ManifestHash, offset: u64) -> Result<(), Error> {
         let fail = |e: io::Error| Error::io("write", self.path.display(), &e);
-        // Emptied before the record changes: bytes of one manifest are never recorded as another's.
+        // Truncated before the record changes: data of one manifest is never recorded as that of
+        // another.
         self.file.set_len(offset).map_err(fail)?;
         self.file.seek(SeekFrom::Start(offset)).map_err(fail)?;
         let mut record = open_own(&self.record, geteuid())?;
@@ -324,7 +324,7 @@ impl Partial {
             make_directories(tree, self.target.parent().unwrap_or(Path::new("")))?;
         }
         check_target(&self.target)?;
-        // What is renamed must be what was verified.
+        // The file to rename must be the file that was verified.
         if !is_at(&self.file, &self.path).map_err(fail)? {
             return Err(Error::local(format!(
                 "{} was replaced while it was written; nothing was put in place of {}",
@@ -344,8 +344,8 @@ impl Partial {
     }
 }
 
-/// Opens a file of a download, or makes it, private. It must be a regular file with one name that
-/// belongs to `owner`: whoever made it could still change what is written to it.
+/// Opens or creates a file of a download, with mode 0600. It must be a regular file with one link,
+/// owned by `owner`: another owner could change its content later.
 fn open_own(path: &Path, owner: Uid) -> Result<File, Error> {
     let fail = |e: io::Error| Error::io("open", path.display(), &e);
     let mut options = OpenOptions::new();
@@ -371,7 +371,7 @@ fn open_own(path: &Path, owner: Uid) -> Result<File, Error> {
     )))
 }
 
-/// Opens the partial and locks it; `Error` when another client holds it.
+/// Opens and locks the partial file; an [`Error`] when another client holds the lock.
 fn open_locked(path: &Path, owner: Uid) -> Result<Flock<File>, Error> {
     let fail = |e: io::Error| Error::io("open", path.display(), &e);
     loop {
@@ -382,14 +382,14 @@ fn open_locked(path: &Path, owner: Uid) -> Result<Flock<File>, Error> {
                 path.display()
             ))
         })?;
-        // Between opening and locking, the one who held it may have renamed it to its target.
+        // Between opening and locking, the previous holder may have renamed it to its target.
         if is_at(&lock, path).map_err(fail)? {
             return Ok(lock);
         }
     }
 }
 
-/// The manifest that a partial belongs to; none when its record is absent or damaged.
+/// The hash of a partial file's manifest; `None` when its record is absent or damaged.
 fn read_record(path: &Path, owner: Uid) -> Result<Option<ManifestHash>, Error> {
     match fs::symlink_metadata(path) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -400,8 +400,8 @@ fn read_record(path: &Path, owner: Uid) -> Result<Option<ManifestHash>, Error> {
     Ok(read.ok().and_then(|_| text.trim_end().parse().ok()))
 }
 
-/// Makes `directory` and all between it and `tree`, which it is below; what is there already must
-/// be a directory and no link. `tree` itself may be a link: the user named it.
+/// Creates `directory` and its parents below `tree`; those that exist must be directories, not
+/// symlinks. `tree` itself may be a symlink, since the user named it.
 fn make_directories(tree: &Path, directory: &Path) -> Result<(), Error> {
     let fail = |path: &Path, e: &io::Error| Error::io("create the directory", path.display(), e);
     if !tree.as_os_str().is_empty() {
@@ -432,7 +432,7 @@ fn make_directories(tree: &Path, directory: &Path) -> Result<(), Error> {
     Ok(())
 }
 
-/// Whether `path` names this very file.
+/// Whether `path` names the open file.
 fn is_at(file: &File, path: &Path) -> io::Result<bool> {
     let ours = file.metadata()?;
     match fs::symlink_metadata(path) {
@@ -449,8 +449,7 @@ fn is_own_name(name: &OsStr) -> bool {
     name.starts_with(b".") && name.ends_with(PARTIAL.as_bytes())
 }
 
-/// A file needs a directory to be in; the system's own message would name a partial file that
-/// nobody asked for.
+/// Checks that the parent directory exists; the system's error would name the partial file instead.
 fn check_directory(target: &Path) -> Result<(), Error> {
     let directory = target
         .parent()
@@ -466,7 +465,7 @@ fn check_directory(target: &Path) -> Result<(), Error> {
     }
 }
 
-/// Only a regular file may be replaced; a link at the final name is never followed.
+/// Only a regular file may be replaced; a symlink at the final path is never followed.
 fn check_target(target: &Path) -> Result<(), Error> {
     match fs::symlink_metadata(target) {
         Err(e) if e.kind() == io::ErrorKind::NotFound => check_directory(target),

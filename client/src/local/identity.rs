@@ -1,4 +1,4 @@
-//! The user's key: where it is, unlocking it, making one.
+//! The user's key: its file, unlocking and generating it.
 
 use std::fs::OpenOptions;
 use std::io::{self, Write};
@@ -16,14 +16,14 @@ use crate::local::secret::read_secret;
 
 const FILE: &str = "id_ed25519";
 
-/// Where the key is and how its passphrase comes.
+/// The file of the key and the source of its passphrase.
 #[derive(Clone, Debug)]
 pub(crate) struct IdentitySource {
-    /// The private key, OpenSSH format.
+    /// File of the private key, in OpenSSH format.
     pub(crate) path: PathBuf,
-    /// Whether the person named it: then its absence is an error.
+    /// Whether the user named it: then its absence is an error.
     pub(crate) explicit: bool,
-    /// A file that holds the passphrase.
+    /// File whose first line is the passphrase.
     pub(crate) passphrase_file: Option<PathBuf>,
 }
 
@@ -41,16 +41,16 @@ impl IdentitySource {
         }
     }
 
-    /// Whether there is a key file, or the person says that there is.
+    /// Whether there is a key file, or the user named one.
     pub(crate) fn is_present(&self) -> bool {
         self.explicit || self.path.exists()
     }
 
-    /// Reads and unlocks the key; asks for the passphrase when it has one.
+    /// Reads and decrypts the key; asks for the passphrase when it has one.
     ///
     /// # Errors
     /// A local [`Error`]: no such file, readable by others, not an Ed25519 key, wrong passphrase,
-    /// nobody to ask.
+    /// or no terminal to ask at.
     pub(crate) fn load(&self, interaction: &dyn Interaction) -> Result<SigningKey, Error> {
         let shown = self.path.display();
         let Some(pem) = config_dir::read_text(&self.path, MAX_KEY_FILE)?.map(Zeroizing::new) else {
@@ -97,7 +97,7 @@ impl IdentitySource {
     }
 }
 
-/// What to do without a key.
+/// The message when there is no key.
 fn no_key(path: &Path) -> Error {
     Error::local(format!(
         "there is no key at {}: files are signed by the person who uploads or deletes them. Make one with `towpath keys new` and register it with `towpath keys add towpath://NAME@HOST/`, or name one with --identity",

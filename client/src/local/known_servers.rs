@@ -3,8 +3,9 @@
 //! ```text
 //! <store id> SHA256:<server key> <address>,<address>…
 //! ```
-//! The store id names the server; addresses are aliases that it was seen at. A store with another
-//! key, or an address with another store, is a hard failure: only a person may remove a line.
+//! The store id identifies the server; the addresses are those it was reached at. A store with
+//! another key, or an address with another store, is a hard failure: only the user may remove a
+//! line.
 
 use std::path::{Path, PathBuf};
 
@@ -20,13 +21,13 @@ const FILE: &str = "known_servers";
 /// The server that answered: its store id and its key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct ServerId {
-    /// Names the store.
+    /// Random id of the store.
     pub(crate) store: StoreId,
-    /// Its public key.
+    /// Fingerprint of its public key.
     pub(crate) key: ServerFingerprint,
 }
 
-/// What the records say about a server.
+/// The status of a server according to the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Standing {
     /// Known, with this key.
@@ -35,7 +36,7 @@ pub(crate) enum Standing {
     New,
     /// The store is known with another key.
     KeyChanged {
-        /// The key on record.
+        /// The recorded key.
         recorded: ServerFingerprint,
         /// The line of the file.
         line: usize,
@@ -44,9 +45,9 @@ pub(crate) enum Standing {
     OtherStore {
         /// The address.
         address: String,
-        /// The store on record.
+        /// The recorded store.
         recorded: StoreId,
-        /// The key on record.
+        /// The recorded key.
         recorded_key: ServerFingerprint,
         /// The line of the file.
         line: usize,
@@ -60,17 +61,17 @@ struct Record {
     line: usize,
 }
 
-/// The file, as read.
+/// The content of the file.
 #[derive(Debug)]
 pub(crate) struct KnownServers {
     path: PathBuf,
-    /// Every line as it is, so that a person's comments and order stay.
+    /// All lines unchanged, so that the user's comments and order are kept.
     lines: Vec<String>,
     records: Vec<Record>,
 }
 
 impl KnownServers {
-    /// Reads the file; an absent one is empty.
+    /// Reads the file; an absent file is empty.
     ///
     /// # Errors
     /// An [`Error`] naming the line that cannot be read: a damaged record must not turn a known
@@ -101,7 +102,7 @@ impl KnownServers {
         &self.path
     }
 
-    /// What the records say about `shown`, reached at `aliases`.
+    /// The status of `shown`, reached at `aliases`.
     pub(crate) fn standing(&self, shown: &ServerId, aliases: &[String]) -> Standing {
         let mut known = false;
         for record in &self.records {
@@ -133,8 +134,7 @@ impl KnownServers {
     /// lock, so that two clients at once both stay recorded.
     ///
     /// # Errors
-    /// An [`Error`] when the file cannot be written, or meanwhile says something else about this
-    /// server.
+    /// An [`Error`] when the file cannot be written, or contradicts this since it was read.
     pub(crate) fn remember(
         config_dir: &ConfigDir,
         shown: &ServerId,

@@ -1,5 +1,5 @@
-//! What the client keeps and touches on this machine: its configuration directory, keys, pins, and
-//! the files that it sends and receives.
+//! Local state of the client: configuration directory, keys, pins, and the files that it sends and
+//! receives.
 
 pub(crate) mod config_dir;
 pub(crate) mod download;

@@ -1,22 +1,22 @@
-//! What this client has seen: for each path its newest version, manifest and signer, and for each
-//! user the keys that signed.
+//! Pins: for each path the newest version seen, its manifest and signer; for each user the keys
+//! that signed.
 //!
 //! One text file for each store, `pins/<store id>`, to which lines are appended; the last line
-//! about a path or a signer holds:
+//! about a path or a signer applies:
 //! ```text
 //! towpath pins v1
 //! signer <user> <uid> <key>
 //! path <version> <manifest hash> <uid> <key> <path>
 //! ```
-//! Appending keeps ten thousand small files cheap; outdated lines are dropped by writing the file
-//! anew now and then. All reading and writing happens under a lock. The first version of the file
-//! is written beside its name and renamed, so that a file without its first line was not left by a
-//! crash. A last line without its newline was cut by a crash and is dropped: nothing was
-//! acknowledged on its strength. Any other damage is an error, since a lost pin would let an old
-//! file pass for a new one.
+//! Appending is cheap for ten thousand small files; outdated lines are dropped when the file is
+//! rewritten (compaction). All reading and writing happens under a lock. The first version of the
+//! file is written beside its name and renamed, so a crash cannot leave a file without its first
+//! line. A last line without a newline was cut off by a crash and is dropped: nothing that depends
+//! on it was acknowledged. Any other damage is an error, since a lost pin would let the server show
+//! an old version.
 //!
-//! [`Pins::unsynced`] brings the lines to the disk. One call serves all that were appended before
-//! it, so that parallel transfers share the wait.
+//! [`Pins::unsynced`] syncs the file. One sync covers all lines appended before it, so parallel
+//! transfers share it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
@@ -36,20 +36,20 @@ use crate::local::config_dir::{self, ConfigDir};
 const DIRECTORY: &str = "pins";
 const HEADER: &str = "towpath pins v1\n";
 
-/// What is pinned for one path.
+/// The pin of one path.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct PathPin {
     /// The newest version seen.
     pub(crate) version: u64,
-    /// Its manifest.
+    /// Hash of its manifest.
     pub(crate) manifest: ManifestHash,
-    /// Who signed it.
+    /// User id of the signer.
     pub(crate) uid: UserId,
-    /// With which key.
+    /// The key that signed it.
     pub(crate) key: Fingerprint,
 }
 
-/// What the server shows as the newest at a path.
+/// The newest version at a path according to the server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shown {
     pub(crate) version: u64,
@@ -73,23 +73,23 @@ impl Shown {
     }
 }
 
-/// What the user allows beyond the pins.
+/// Contradictions of the pins that the user allows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Allowed {
-    /// Another signer than the one pinned (`--accept-signer`).
+    /// A signer other than the one pinned (`--accept-signer`).
     pub(crate) signer: bool,
     /// An older version than the one pinned, or one of another history (`--accept-rollback`).
     pub(crate) rollback: bool,
 }
 
-/// How the signer of a manifest that passed stands to the pins.
+/// The status of the signer of an accepted manifest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SignerStatus {
     /// The signer was pinned before.
     Known,
-    /// Nobody of this name and id was seen before.
+    /// First use of this name and id.
     FirstUse,
-    /// Contradicts the pins, and the user allowed it.
+    /// The signer contradicts the pins, and the user allowed it.
     Accepted,
 }
 
@@ -101,22 +101,22 @@ pub(crate) struct Pins {
     file: PathBuf,
     paths: BTreeMap<FilePath, PathPin>,
     signers: BTreeMap<UserName, (UserId, BTreeSet<Fingerprint>)>,
-    /// How far the file is read, and which file that was.
+    /// Bytes read of the file, and the inode they were read from.
     read: u64,
     inode: u64,
     lines: usize,
     on_disk: Arc<OnDisk>,
 }
 
-/// How much of a file of pins is known to be on the disk.
+/// How much of a file of pins is synced.
 #[derive(Debug, Default)]
 struct OnDisk {
-    /// The bytes from the start. Held while the file is written to the disk: whoever waits for it
-    /// finds that the work was done for them too.
+    /// Bytes from the start. Locked during a sync: a thread that waited for the lock finds its
+    /// bytes synced.
     synced: Mutex<u64>,
 }
 
-/// Pins that may not be on the disk yet.
+/// Pins that may not be synced yet.
 #[derive(Debug)]
 pub(crate) struct Unsynced {
     file: PathBuf,
@@ -126,7 +126,7 @@ pub(crate) struct Unsynced {
 }
 
 impl Unsynced {
-    /// Waits until they are on the disk.
+    /// Syncs them.
     ///
     /// # Errors
     /// A local [`Error`].
@@ -138,7 +138,7 @@ impl Unsynced {
         let fail = |e: io::Error| Error::io("write", self.file.display(), &e);
         let file = File::open(&self.file).map_err(fail)?;
         let meta = file.metadata().map_err(fail)?;
-        // A file that took its place was written to the disk before that, with all these pins.
+        // A file that replaced it was synced before the rename, with all these pins.
         if meta.ino() == self.inode {
             file.sync_data().map_err(fail)?;
         }
@@ -148,7 +148,7 @@ impl Unsynced {
 }
 
 impl Pins {
-    /// Opens the pins of `store`; absent ones are empty.
+    /// Opens the pins of `store`; an absent file is empty.
     ///
     /// # Errors
     /// An [`Error`] naming the line that cannot be read.
@@ -172,23 +172,23 @@ impl Pins {
         Ok(pins)
     }
 
-    /// What is pinned for `path`.
+    /// The pin of `path`.
     pub(crate) fn path(&self, path: &FilePath) -> Option<&PathPin> {
         self.paths.get(path)
     }
 
-    /// Whether `key` is pinned as one of `user`'s.
+    /// Whether `key` is pinned as a key of `user`.
     pub(crate) fn knows(&self, user: &UserName, key: &Fingerprint) -> bool {
         self.signers
             .get(user)
             .is_some_and(|(_, keys)| keys.contains(key))
     }
 
-    /// Judges a manifest that the server presents as the newest at its path.
+    /// Checks a manifest that the server gives as the newest at its path.
     ///
     /// # Errors
     /// A verification [`Error`] when it is older than the pin, differs at the same version, does
-    /// not follow the pin as the next version, or was signed by somebody else.
+    /// not follow the pin as the next version, or has another signer.
     pub(crate) fn check(
         &self,
         presented: &Manifest,
@@ -235,12 +235,12 @@ impl Pins {
         }
     }
 
-    /// Judges what the server says is the newest at `path`, whoever signed it, before this user
-    /// signs on top of it.
+    /// Checks the newest version at `path` according to the server, by any signer, before this user
+    /// signs the next version.
     ///
     /// # Errors
-    /// A verification [`Error`] when the server shows less than was seen before, or another
-    /// history.
+    /// A verification [`Error`] when the server shows an older version than was seen before, or
+    /// another history.
     pub(crate) fn check_version(
         &self,
         path: &FilePath,
@@ -267,7 +267,7 @@ impl Pins {
                     "{path}: version {version} is not the version {version} seen before; {advice}"
                 )
             }
-            // Versions further ahead follow ones that were not seen.
+            // Versions further ahead follow versions that were not seen.
             Some(Shown {
                 version, previous, ..
             }) if version - pin.version == 1 && previous != Some(pin.manifest) => format!(
@@ -283,7 +283,7 @@ impl Pins {
         }
     }
 
-    /// Judges `signed` again under the lock and records it.
+    /// Checks `signed` again under the lock and records it.
     ///
     /// # Errors
     /// As [`Pins::check`], and when the file cannot be written.
@@ -296,8 +296,8 @@ impl Pins {
         self.record_manifest(manifest, allowed, false)
     }
 
-    /// Records what this user just published: it is newest, and its signer is the user. A newer
-    /// version, which another of this user's clients has seen meanwhile, stays.
+    /// Records the version that this user just published. A newer version that another client of
+    /// this user recorded meanwhile stays.
     ///
     /// # Errors
     /// A verification [`Error`] when another manifest of this version was seen meanwhile, or one of
@@ -316,8 +316,8 @@ impl Pins {
             .map(drop)
     }
 
-    /// What is known of this store and may not be on the disk yet. To be waited for without the
-    /// pins, before anything is acknowledged on their strength.
+    /// The pins that may not be synced yet. Sync them without holding the pins, before anything
+    /// that depends on them is acknowledged.
     pub(crate) fn unsynced(&self) -> Unsynced {
         Unsynced {
             file: self.file.clone(),
@@ -365,8 +365,8 @@ impl Pins {
         Ok(status)
     }
 
-    /// Reads what was appended since the last time, or everything when the file was replaced. The
-    /// lock is held.
+    /// Reads the lines appended since the last read, or all when the file was replaced. The caller
+    /// holds the lock.
     fn refresh(&mut self) -> Result<(), Error> {
         let fail = |e: &io::Error, path: &Path| Error::io("read", path.display(), e);
         let mut file = match File::open(&self.file) {
@@ -429,8 +429,7 @@ impl Pins {
                     .entry(name)
                     .or_insert_with(|| (uid, BTreeSet::new()));
                 if entry.0 != uid {
-                    // Accepted by the person: the name belongs to somebody else now, with keys of
-                    // their own.
+                    // Accepted by the user: the name now belongs to another user with other keys.
                     *entry = (uid, BTreeSet::new());
                 }
                 entry.1.insert(key);
@@ -457,8 +456,8 @@ impl Pins {
         Some(())
     }
 
-    /// Appends whole lines, after cutting off what a crash left of a line; the lock is held and
-    /// everything before is read.
+    /// Appends whole lines, after truncating an incomplete last line. The caller holds the lock and
+    /// has read the file.
     fn append(&mut self, text: &str) -> Result<(), Error> {
         let fail = |e: &io::Error, path: &Path| Error::io("write", path.display(), e);
         let live = self.paths.len()
@@ -506,7 +505,7 @@ fn signer_line(name: &UserName, uid: UserId, key: &Fingerprint) -> String {
     format!("signer {name} {uid} {key}\n")
 }
 
-/// A path holds no control character, so it may end the line as it is.
+/// A path has no control characters, so it is the last field, unescaped.
 fn path_line(path: &FilePath, pin: &PathPin) -> String {
     format!(
         "path {} {} {} {} {}\n",

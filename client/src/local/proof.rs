@@ -1,4 +1,4 @@
-//! Proof of authorship for other people's tools, and the table of keys.
+//! Proof of authorship for `ssh-keygen` and `b3sum`, and the table of keys.
 
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::limits::MAX_KNOWN_SERVERS;
 
 /// Writes `NAME.manifest`, `NAME.sig`, `NAME.b3` and a line in `allowed_signers` to `directory`,
-/// and gives the commands that check them.
+/// and returns the commands that check them.
 ///
 /// # Errors
 /// A local [`Error`].
@@ -57,7 +57,7 @@ fn write(path: &Path, text: &str) -> Result<(), Error> {
     fs::write(path, text).map_err(|e| Error::io("write", path.display(), &e))
 }
 
-/// Adds the line unless it is there.
+/// Adds the line unless the file has it.
 fn append_line(path: &Path, line: &str) -> Result<(), Error> {
     let fail = |e: io::Error| Error::io("write", path.display(), &e);
     let mut present = String::new();
@@ -86,7 +86,7 @@ fn append_line(path: &Path, line: &str) -> Result<(), Error> {
         .map_err(fail)
 }
 
-/// One line for each key: fingerprint, what is known of it, comment.
+/// One line for each key: fingerprint, status, comment.
 pub(crate) fn key_table(
     user: &UserName,
     keys: &[KeyEntry],

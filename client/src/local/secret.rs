@@ -12,8 +12,8 @@ use crate::interaction::Interaction;
 use crate::limits::MAX_SECRET_FILE;
 use crate::local::upload::STANDARD;
 
-/// Reads the first line of a secret's file, or of standard input for `-`. The line may end in LF or
-/// CR LF.
+/// Reads a secret from the first line of a file, or of standard input for `-`. The line may end in
+/// LF or CR LF.
 ///
 /// # Errors
 /// A local [`Error`] when it cannot be read, is too long, or is not UTF-8.

@@ -9,13 +9,12 @@ use towpath_protocol::signed::FilePath;
 use crate::error::Error;
 use crate::limits::{MAX_DEPTH, MAX_FILES};
 
-/// What a directory holds: files to put with the names they get below `prefix`, and what cannot be
-/// put.
+/// Content of a directory: files to put, with their names below `prefix`, and skipped entries.
 #[derive(Debug, Default)]
 pub(crate) struct Tree {
     /// Regular files and their names on the server.
     pub(crate) files: Vec<(PathBuf, FilePath)>,
-    /// Links, fifos, and names that the server cannot have.
+    /// Symlinks, fifos, and names that are not valid on the server.
     pub(crate) unfit: Vec<Error>,
 }
 

@@ -1,4 +1,4 @@
-//! Whether the server is the one the user means.
+//! Whether the server is trusted.
 
 use towpath_protocol::Escaped;
 use towpath_protocol::channel::ServerFingerprint;
@@ -8,22 +8,22 @@ use crate::interaction::Interaction;
 use crate::local::config_dir::ConfigDir;
 use crate::local::known_servers::{KnownServers, ServerId, Standing};
 
-/// How a server becomes trusted.
+/// How trust in a server is decided.
 #[derive(Clone, Debug)]
 pub(crate) struct TrustPolicy {
-    /// The addresses, as they are recorded.
+    /// The addresses, in the form that is recorded.
     pub(crate) aliases: Vec<String>,
-    /// The only key that is right (`--fingerprint`).
+    /// The only accepted key (`--fingerprint`).
     pub(crate) fingerprint: Option<ServerFingerprint>,
-    /// Take an unknown server without asking (`--trust-first-use`).
+    /// Trust an unknown server without asking (`--trust-first-use`).
     pub(crate) first_use: bool,
 }
 
-/// Decides about `shown`, and records it when trusted.
+/// Decides whether to trust `shown`, and records it when trusted.
 ///
 /// # Errors
 /// An [`Error`] with [`ErrorKind::Untrusted`] when it contradicts the records or the fingerprint
-/// given, or nobody vouches for it.
+/// given, or when the user did not confirm it.
 pub(crate) fn decide(
     config_dir: &ConfigDir,
     policy: &TrustPolicy,

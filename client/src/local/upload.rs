@@ -1,4 +1,4 @@
-//! Where an upload comes from: a regular file, or standard input. Read once, and hashed meanwhile.
+//! The source of an upload: a regular file, or standard input. Read once, and hashed while reading.
 
 use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, Read};
@@ -13,10 +13,10 @@ use towpath_protocol::signed::{Blake3Hash, Content, Timestamp};
 
 use crate::error::Error;
 
-/// Mode of what came from standard input.
+/// Mode of a file uploaded from standard input.
 const INPUT_MODE: u32 = 0o644;
 
-/// The name that means standard input or output.
+/// Argument for standard input or output.
 pub(crate) const STANDARD: &str = "-";
 
 /// An upload's open file and the hash so far.
@@ -35,10 +35,10 @@ enum Input {
 }
 
 impl Source {
-    /// Opens `path` (`-` is standard input), which must be a regular file, not a link to one.
+    /// Opens `path` (`-` is standard input), which must be a regular file, not a symlink.
     ///
     /// # Errors
-    /// A local [`Error`] saying what it is instead.
+    /// A local [`Error`] that names its type.
     pub(crate) fn open(path: &Path) -> Result<Self, Error> {
         let shown = Escaped(&path.display().to_string()).to_string();
         if path == Path::new(STANDARD) {
@@ -49,7 +49,7 @@ impl Source {
                 read: 0,
             });
         }
-        // Not blocking: opening a fifo must not wait for its writer.
+        // Non-blocking: opening a fifo must not wait for its writer.
         let flags = OFlag::O_NOFOLLOW.bits() | OFlag::O_NONBLOCK.bits() | OFlag::O_NOCTTY.bits();
         let file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
             Ok(file) => file,
@@ -80,7 +80,7 @@ impl Source {
         })
     }
 
-    /// Bytes that are expected: the file's length, 0 when not known.
+    /// Expected size in bytes: the file's length, 0 when not known.
     pub(crate) fn size_hint(&self) -> u64 {
         match &self.input {
             Input::File { opened, .. } => opened.len(),
@@ -88,8 +88,8 @@ impl Source {
         }
     }
 
-    /// Reads up to `count` chunks; the flag says that the end is reached. Only the last chunk of
-    /// all is short.
+    /// Reads up to `count` chunks; the flag is true at the end of the file. Only the last chunk may
+    /// be short.
     ///
     /// # Errors
     /// A local [`Error`] when reading fails or the file grows.
@@ -116,7 +116,7 @@ impl Source {
         Ok((chunks, false))
     }
 
-    /// What was read, for the manifest.
+    /// Size, hash and metadata of the content, for the manifest.
     ///
     /// # Errors
     /// A local [`Error`] when the file changed while it was read.

@@ -1,4 +1,4 @@
-//! The jobs that only the command line has: keys, proofs, and printing.
+//! Jobs that only the command line uses: keys, proofs, and printing.
 
 use std::path::Path;
 use std::sync::Arc;

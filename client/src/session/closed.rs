@@ -1,4 +1,4 @@
-//! What the user is told when the connection ends.
+//! Messages about the end of the connection.
 
 use towpath_protocol::signed::UserName;
 use towpath_protocol::{CloseReason, Deadline};

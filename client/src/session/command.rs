@@ -1,4 +1,4 @@
-//! What a [`Client`](crate::Client) asks of its session.
+//! The commands of a [`Client`](crate::Client) to its session.
 
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, Sender};
@@ -9,14 +9,14 @@ use towpath_protocol::signed::{FilePath, SignedManifest};
 
 use crate::error::Error;
 
-/// Where the result of a command goes. It is dropped without a result when the connection ends
+/// Channel for the result of a command. It is dropped without a result when the connection ends
 /// before the command begins.
 pub(crate) type Answer<T> = Sender<Result<T, Error>>;
 
 /// One operation of a [`Client`](crate::Client).
 #[derive(Debug)]
 pub(crate) enum Command {
-    /// Nothing: answered once the user is logged in.
+    /// No operation: answered once the user is logged in.
     Ready(Answer<()>),
     List {
         prefix: String,
@@ -34,7 +34,7 @@ pub(crate) enum Command {
     },
 }
 
-/// The commands of a [`Client`](crate::Client), as a worker waits for them.
+/// The commands of a [`Client`](crate::Client), which a worker waits for.
 #[derive(Debug)]
 pub(crate) struct Commands(Mutex<Receiver<Command>>);
 
@@ -43,7 +43,7 @@ impl Commands {
         Self(Mutex::new(commands))
     }
 
-    /// Waits for the next command; none when there will be no more.
+    /// Waits for the next command; `None` after the last.
     pub(crate) fn next(&self) -> Option<Command> {
         let commands = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         commands.recv().ok()

@@ -1,4 +1,4 @@
-//! How much of a command is done; the session counts, and a display reads.
+//! Progress counters of a command: the session updates them, and the display reads them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,22 +12,22 @@ pub(crate) struct Counters {
 }
 
 impl Counters {
-    /// One more file is to be transferred.
+    /// Adds a file to the total.
     pub(crate) fn want_file(&self) {
         self.files_wanted.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// So many more bytes are to be transferred.
+    /// Adds bytes to the total.
     pub(crate) fn want_bytes(&self, bytes: u64) {
         self.bytes_wanted.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// So many bytes were transferred.
+    /// Counts transferred bytes.
     pub(crate) fn add_bytes(&self, bytes: u64) {
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// A file was transferred, or failed.
+    /// Counts a file that was transferred or failed.
     pub(crate) fn end_file(&self) {
         self.files.fetch_add(1, Ordering::Relaxed);
     }

@@ -1,7 +1,7 @@
-//! The slow work of a session, as it leaves and comes back.
+//! Jobs: the slow work of a session, which worker threads do.
 //!
-//! The session never waits: what may take long leaves as a [`Job`], and its [`Output`] comes back
-//! under the job's ticket. What is held in a job (an open file, a hash) comes back with its output.
+//! The session never blocks: slow work is queued as a [`Job`], and its [`Output`] is returned under
+//! the job's ticket. State moved into a job (an open file, a hash) is returned in its output.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -25,18 +25,18 @@ use crate::session::command::Command;
 use crate::session::login::Login;
 use crate::session::meter::TransferReport;
 
-/// Something for a worker.
+/// A job for a worker.
 #[derive(Debug)]
 pub(crate) enum Job {
     /// Wait for the next command of a [`Client`](crate::Client).
     NextCommand,
-    /// Decide whether to trust the server, asking the user where need be.
+    /// Decide whether to trust the server, asking the user where needed.
     Trust(ServerId),
     /// Read and unlock the user's key.
     LoadKey,
-    /// Get the password from its file or the user.
+    /// Read the password from its file or from the terminal.
     Password {
-        /// What to say first.
+        /// Message to show before the question.
         notice: Option<String>,
         prompt: String,
     },
@@ -47,28 +47,28 @@ pub(crate) enum Job {
     Complain(String),
     /// Open a download's target.
     OpenTarget(Target),
-    /// Judge what a get is about to bring.
+    /// Check the manifest of a get before its data arrives.
     CheckManifest {
         file: Receiving,
         /// What the server shows.
         signed: SignedManifest,
-        /// What was asked for.
+        /// The requested path.
         path: FilePath,
-        /// Where the data will start.
+        /// Offset of the first data, in bytes.
         offset: u64,
         store: StoreId,
     },
-    /// Write and hash what came.
+    /// Write and hash received data.
     Receive {
         file: Receiving,
         chunks: Vec<Chunk>,
-        /// Whose data it is.
+        /// The manifest that the data belongs to.
         signed: SignedManifest,
     },
-    /// Verify a whole download and put it in its place.
+    /// Verify a complete download and rename it to its final path.
     Publish {
         file: Receiving,
-        /// What it must be.
+        /// The manifest that it must match.
         signed: SignedManifest,
         report: TransferReport,
     },
@@ -80,29 +80,29 @@ pub(crate) enum Job {
     },
     /// Open an upload's source.
     OpenSource(PathBuf),
-    /// Read some of it.
+    /// Read the next chunks of the source.
     Read(Source),
     /// List a local directory.
     #[cfg(feature = "cli")]
     Walk {
         root: PathBuf,
-        /// What the names on the server start with.
+        /// Prefix of the names on the server.
         prefix: String,
     },
-    /// Sign what is at a path from now on.
+    /// Sign the next version at a path.
     SignFile {
         path: FilePath,
-        /// The file, or its deletion.
+        /// The content, or a deletion.
         content: Content,
-        /// What the server says is there now.
+        /// The current version according to the server.
         current: Option<SignedManifest>,
         login: Login,
         /// Whether another client published meanwhile.
         again: bool,
-        /// Whether a damaged file is replaced whose manifest the server has lost.
+        /// Whether it replaces a damaged file whose manifest the server has lost.
         replace_damaged: bool,
     },
-    /// Record what this user published.
+    /// Pin the version that this user published.
     Published {
         signed: SignedManifest,
         /// None for a deletion.
@@ -111,7 +111,7 @@ pub(crate) enum Job {
     /// Sign a key statement with the key that it adds.
     #[cfg(feature = "cli")]
     SignStatement(KeyStatement),
-    /// Print keys and whether they are pinned.
+    /// Print keys, and for each whether it is pinned.
     #[cfg(feature = "cli")]
     ShowKeys {
         user: UserName,
@@ -128,12 +128,12 @@ pub(crate) enum Job {
     },
 }
 
-/// What a job gave.
+/// The result of a job.
 #[derive(Debug)]
 pub(crate) enum Output {
-    /// For jobs without a result of their own.
+    /// Of jobs without a result.
     Done(Result<(), Error>),
-    /// Of [`Job::NextCommand`]; none when there will be no more.
+    /// Of [`Job::NextCommand`]; `None` after the last command.
     Command(Option<Command>),
     /// Of [`Job::LoadKey`].
     Key(Result<Arc<SigningKey>, Error>),
@@ -144,13 +144,13 @@ pub(crate) enum Output {
     /// Of [`Job::CheckManifest`] and [`Job::Receive`].
     Received {
         file: Receiving,
-        /// Bytes dealt with.
+        /// Bytes written and hashed.
         bytes: usize,
         result: Result<(), Error>,
     },
     /// Of [`Job::OpenSource`].
     Source(Result<Source, Error>),
-    /// Of [`Job::Read`]: chunks, and at the end what the whole is.
+    /// Of [`Job::Read`]: chunks, and at the end size, hash and metadata of the file.
     Read {
         source: Source,
         result: Result<(Vec<Chunk>, Option<Content>), Error>,

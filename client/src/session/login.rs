@@ -1,4 +1,4 @@
-//! Logging in: which credential comes next, and what the user is told when one is refused.
+//! Login: the order of credentials, and the messages when one is refused.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind};
 use crate::interaction::Interaction;
 use crate::local::identity::IdentitySource;
 
-/// Who is logged in, and to which store.
+/// The logged-in user and the store.
 #[derive(Clone, Debug)]
 pub(crate) struct Login {
     pub(crate) store: StoreId,
@@ -18,28 +18,28 @@ pub(crate) struct Login {
     pub(crate) name: UserName,
 }
 
-/// A way to log in.
+/// A login method.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Credential {
-    /// With the user's key.
+    /// The user's key.
     Key,
-    /// With the password of a file: once.
+    /// The password of a file, tried once.
     PasswordFile,
-    /// With a password that the user types: as often as the server allows.
+    /// A password typed at the terminal, as often as the server allows.
     AskedPassword,
 }
 
-/// The credentials that are left, in their order.
+/// The remaining credentials, in order.
 #[derive(Debug)]
 pub(crate) struct LoginPlan {
     pub(crate) user: UserName,
     credentials: VecDeque<Credential>,
-    /// Why the last credential was refused; shown before the next is asked for.
+    /// Reason why the last credential was refused; shown before the next question.
     notice: Option<String>,
 }
 
 impl LoginPlan {
-    /// The credentials that there are, in their order. A password file that was named takes
+    /// The available credentials, in order. A password file that was named takes
     /// precedence over the default key; a key that was named, over the password file: a server that
     /// refuses the key must not get the password without the user's consent. `adding_identity` says
     /// that the server does not know the user's key yet.
@@ -74,7 +74,7 @@ impl LoginPlan {
     /// The credential to try now.
     ///
     /// # Errors
-    /// None is left.
+    /// No credential is left.
     pub(crate) fn next(&self) -> Result<Credential, Error> {
         self.credentials.front().copied().ok_or_else(|| {
             Error::new(
@@ -87,13 +87,13 @@ impl LoginPlan {
         })
     }
 
-    /// Takes what is to be shown before the next question.
+    /// Takes the message to show before the next question.
     pub(crate) fn take_notice(&mut self) -> Option<String> {
         self.notice.take()
     }
 
-    /// The server refused the credential that was tried, or, with `retry_after`, has not looked at
-    /// it since too many attempts came before.
+    /// The server refused the credential that was tried, or, with `retry_after`, has not checked it
+    /// because of too many attempts.
     ///
     /// # Errors
     /// No attempt or no credential is left.
@@ -139,7 +139,7 @@ impl LoginPlan {
     /// The key cannot be used.
     ///
     /// # Errors
-    /// The same error, where no other credential is left.
+    /// The same error, when no other credential is left.
     pub(crate) fn skip_key(&mut self, error: Error) -> Result<(), Error> {
         if self.credentials.len() < 2 {
             return Err(error);
@@ -213,7 +213,7 @@ mod tests {
             plan.refused(2, None).unwrap_err().kind,
             ErrorKind::LoginRefused
         );
-        // A key that is to be registered proves nothing yet; the password does.
+        // A key that is not registered yet cannot log in; the password can.
         let plan = LoginPlan::choose(
             user,
             &identity,

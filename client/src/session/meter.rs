@@ -1,4 +1,4 @@
-//! How fast a transfer went, and how long it stood still.
+//! Rate and longest stall of a transfer.
 
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -8,7 +8,7 @@ use towpath_protocol::Escaped;
 use crate::escape::Word;
 use crate::session::link::Link;
 
-/// Which way a transfer goes.
+/// Direction of a transfer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     /// To the server.
@@ -26,7 +26,7 @@ impl fmt::Display for Direction {
     }
 }
 
-/// Watches one transfer.
+/// Measures one transfer.
 #[derive(Clone, Debug)]
 pub(crate) struct Meter {
     started: Instant,
@@ -36,7 +36,7 @@ pub(crate) struct Meter {
 }
 
 impl Meter {
-    /// The transfer was asked for.
+    /// Starts with the request of the transfer.
     pub(crate) fn new(now: Instant) -> Self {
         Self {
             started: now,
@@ -46,14 +46,15 @@ impl Meter {
         }
     }
 
-    /// Bytes came, or left under new credit, or the peer confirmed the end (0 bytes).
+    /// Records progress: bytes received, bytes sent under new credit, or the peer's confirmation of
+    /// the end (0 bytes).
     pub(crate) fn progress(&mut self, bytes: u64, now: Instant) {
         self.longest = self.longest.max(now.saturating_duration_since(self.moved));
         self.moved = now;
         self.bytes += bytes;
     }
 
-    /// The statistics, at the end; `link` says how the bytes went.
+    /// The statistics, at the end; `link` describes transport and paths.
     pub(crate) fn report(&self, direction: Direction, name: &str, link: &Link) -> TransferReport {
         TransferReport {
             direction,
@@ -71,19 +72,19 @@ impl Meter {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct TransferReport {
-    /// To the server or from it.
+    /// Direction.
     pub direction: Direction,
-    /// The path on the server, as it is there.
+    /// The path on the server, not escaped.
     pub name: String,
     /// Bytes that were transferred; less than the file's size when a get continued.
     pub bytes: u64,
-    /// From the request to the confirmation.
+    /// Time from the request to the confirmation.
     pub duration: Duration,
     /// The longest time without progress.
     pub longest_stall: Duration,
     /// Transport and network paths: `transport=… paths=…`.
     pub link: String,
-    /// Whether the content went to standard output.
+    /// Whether the content was written to standard output.
     pub to_output: bool,
 }
 
@@ -115,8 +116,7 @@ impl TransferReport {
         )
     }
 
-    /// ` (512.0 MB/s)`; nothing for a file so small that its rate says only how long a round trip
-    /// takes.
+    /// ` (512.0 MB/s)`; empty for a small file, whose rate would only show the round-trip time.
     fn rate(&self) -> String {
         let seconds = self.duration.as_secs_f64();
         if self.bytes < 1_000_000 || seconds == 0.0 {
@@ -126,7 +126,7 @@ impl TransferReport {
     }
 }
 
-/// A size for the user: `17 B`, `1.5 MB`, in powers of 1,000.
+/// A size for display: `17 B`, `1.5 MB`, in powers of 1,000.
 fn human_size(bytes: u64) -> String {
     const UNITS: [&str; 6] = ["kB", "MB", "GB", "TB", "PB", "EB"];
     if bytes < 1000 {

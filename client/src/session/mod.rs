@@ -1,7 +1,7 @@
-//! The client's session: one connection, its dialogue (trust, login), and the tasks that use it.
+//! The client's session: one connection, trust and login, and the tasks that use it.
 //!
-//! No threads and no waiting: it is driven by messages, job results and time, by the event loop or
-//! by a simulator.
+//! Without threads or blocking calls: the event loop or a simulator passes in messages, job results
+//! and time.
 
 #[cfg(feature = "cli")]
 mod cli_jobs;
@@ -37,15 +37,15 @@ use crate::session::login::{Credential, Login, LoginPlan};
 use crate::session::task::{Context, Owner, Pending, Step, Task, TaskId};
 use crate::session::tasks::answered;
 
-/// What a session is to do.
+/// The configuration of a session.
 #[derive(Debug)]
 pub(crate) struct SessionConfig {
     pub(crate) login: LoginPlan,
-    /// What to do then, in this order.
+    /// Tasks to run after the login, in order.
     pub(crate) tasks: VecDeque<Box<dyn Task>>,
-    /// Whether commands follow; then the session stays open until there will be no more.
+    /// Whether commands follow; the session then stays open until the last.
     pub(crate) commands: bool,
-    /// How many tasks run at once.
+    /// Maximum of tasks that run in parallel.
     pub(crate) parallel: usize,
     /// The server's addresses, for messages.
     pub(crate) addresses: String,
@@ -56,15 +56,15 @@ pub(crate) struct SessionConfig {
 /// How a session ended.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Outcome {
-    /// What stopped it before its tasks could run.
+    /// The error that ended it before its tasks could run.
     pub(crate) fatal: Option<Error>,
-    /// Tasks that succeeded.
+    /// Number of tasks that succeeded.
     pub(crate) succeeded: u64,
     /// The kinds of failure among the tasks; each was reported when it happened.
     pub(crate) failures: BTreeSet<ErrorKind>,
 }
 
-/// The session; see the module.
+/// The session; see the module documentation.
 pub(crate) struct ClientSession {
     connection: Connection,
     phase: Phase,
@@ -81,17 +81,17 @@ pub(crate) struct ClientSession {
 
 #[derive(Debug)]
 enum Phase {
-    /// Until the association is up.
+    /// The association is being set up.
     Connecting { deadline: Instant },
-    /// TLS, then login; the store is known once the server has shown itself.
+    /// TLS, then login; the store is known after the handshake.
     Greeting { store: Option<StoreId> },
-    /// Tasks run.
+    /// Logged in: tasks run.
     Working(Login),
-    /// All is done, or nothing can be: the connection closes in order.
+    /// All tasks ended, or none can run: the connection is closing.
     Closing { deadline: Instant },
-    /// The time for closing is over too.
+    /// The connection is closed, or the time for closing is over.
     Over,
-    /// The association never came up; the configuration is as it was.
+    /// The association was not established; the configuration is unchanged.
     Unreached,
     /// The server has no place for another session now; the configuration is as it was.
     TurnedAway,
@@ -115,8 +115,8 @@ impl fmt::Debug for ClientSession {
 }
 
 impl ClientSession {
-    /// A session that begins with `connection` at `now`; its end appears in `outcome`. `transport`
-    /// names what carries it.
+    /// Creates a session over `connection` at `now`; `outcome` receives how it ended. `transport`
+    /// is the name of the transport.
     pub(crate) fn new(
         connection: Connection,
         config: SessionConfig,
@@ -164,7 +164,7 @@ impl ClientSession {
         }
     }
 
-    /// The association did not come up.
+    /// The association was not established.
     fn unreached(&mut self) {
         let failure = self.explain(&CloseReason::Lost);
         self.with_outcome(|outcome| {
@@ -177,7 +177,7 @@ impl ClientSession {
         f(&mut self.outcome.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// Nothing can be done.
+    /// Ends the session with an error before any task.
     fn fatal(&mut self, failure: Error, now: Instant) {
         self.with_outcome(|outcome| {
             outcome.fatal.get_or_insert(failure);
@@ -198,7 +198,7 @@ impl ClientSession {
         }
     }
 
-    /// Handles what the connection has to say, then gives every task that can run its turn.
+    /// Handles the events of the connection, then runs every task that is ready.
     fn drain(&mut self, now: Instant) {
         while let Some(event) = self.connection.poll_event() {
             self.handle_event(event, now);
@@ -275,7 +275,7 @@ impl ClientSession {
         }
     }
 
-    /// Tries the next way to log in.
+    /// Tries the next login method.
     fn offer_credential(&mut self, now: Instant) {
         let job = match self.config.login.next() {
             Ok(Credential::Key) => Job::LoadKey,
@@ -288,7 +288,7 @@ impl ClientSession {
         self.pending.job(Owner::Session, job);
     }
 
-    /// A result for the dialogue itself.
+    /// Handles a job result of trust or login.
     fn dialogue_output(&mut self, output: Output, now: Instant) {
         if !matches!(self.phase, Phase::Greeting { .. }) {
             return;
@@ -319,7 +319,7 @@ impl ClientSession {
         }
     }
 
-    /// The next command, or that there will be no more.
+    /// Handles the next command, or the end of commands.
     fn handle_command(&mut self, output: Output) {
         match output {
             Output::Command(Some(command)) => {
@@ -330,8 +330,7 @@ impl ClientSession {
         }
     }
 
-    /// Starts tasks while there is room, wakes those that wait for a stream, and closes when
-    /// nothing is left.
+    /// Starts tasks up to the limit, wakes those that wait for a stream, and closes after the last.
     fn schedule(&mut self, now: Instant) {
         if !matches!(self.phase, Phase::Working(_)) {
             return;
@@ -354,7 +353,7 @@ impl ClientSession {
         }
     }
 
-    /// Gives a task its turn.
+    /// Runs a step of a task.
     fn wake(
         &mut self,
         id: TaskId,
@@ -399,7 +398,7 @@ impl ClientSession {
         }
     }
 
-    /// The connection is gone: says why, and lets each task end its way.
+    /// The connection was lost: reports the reason and ends each task.
     fn closed(&mut self, reason: &CloseReason, now: Instant) {
         let failure = self.explain(reason);
         match &self.phase {
@@ -502,7 +501,7 @@ impl Session for ClientSession {
 
     fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
         let transmit = self.connection.poll_transmit()?;
-        // What went out may have made room for more.
+        // Sending may have made room in the queues.
         self.drain(now);
         Some(Transmit {
             stream: transmit.stream,
@@ -530,8 +529,8 @@ impl Session for ClientSession {
         self.connection.wants_read()
     }
 
-    /// Also waits for the tasks' jobs: a file that is all here is still verified and renamed when
-    /// the connection is gone. Neither an answer of the user nor a command is waited for.
+    /// Waits for the tasks' jobs too: a completely received file is still verified and renamed
+    /// after the connection is lost. It waits neither for an answer of the user nor for a command.
     fn is_closed(&self) -> bool {
         let done = match self.phase {
             Phase::Over | Phase::Unreached | Phase::TurnedAway => true,

@@ -28,19 +28,19 @@ use crate::session::job::{Job, Output};
 use crate::session::login::Login;
 use crate::session::meter::TransferReport;
 
-/// What the user chose, as far as the jobs need it.
+/// The user's options that jobs need.
 #[derive(Debug)]
 pub(crate) struct Settings {
     pub(crate) config_dir: ConfigDir,
     pub(crate) trust: TrustPolicy,
     pub(crate) identity: IdentitySource,
     pub(crate) password_file: Option<PathBuf>,
-    /// The user's key, when it is unlocked already.
+    /// The user's key, if it is already unlocked.
     pub(crate) key: Option<Arc<SigningKey>>,
     /// The key to register, for `keys add`.
     #[cfg(feature = "cli")]
     pub(crate) new_key: Option<Arc<SigningKey>>,
-    /// What may contradict the pins.
+    /// Allowed contradictions of the pins.
     pub(crate) allowed: Allowed,
     pub(crate) umask: u32,
 }
@@ -126,7 +126,7 @@ impl Execute for JobRunner {
                 replace_damaged,
             } => {
                 let current = current.as_ref();
-                // The server has lost the version; the pin still has it.
+                // The server has lost the version number; the pin has it.
                 let newest = if replace_damaged && current.is_none() && !again {
                     self.pinned(&path, login.store)
                 } else {
@@ -201,9 +201,9 @@ impl JobRunner {
             config_dir, trust, ..
         } = &self.settings;
         trust::decide(config_dir, trust, &*self.interaction, shown)?;
-        // What the server answers is judged by what was seen before it was asked: another of this
-        // user's commands may pin a newer version while an answer is on its way. Pins that cannot
-        // be read fail what needs them, not every command.
+        // Replies are checked against the pins from before the request: another command of this
+        // user may pin a newer version in between. Unreadable pins fail the jobs that need them,
+        // not every command.
         if let Err(failure) = self.with_pins(shown.store, |_| Ok(())) {
             tracing::debug!(%failure, "the pins cannot be opened yet");
         }
@@ -225,7 +225,7 @@ impl JobRunner {
         f(pins)
     }
 
-    /// Runs `f` with the store's pins and waits until what it recorded is on the disk.
+    /// Runs `f` with the store's pins and syncs what it recorded.
     pub(crate) fn record<T>(
         &self,
         store: StoreId,
@@ -237,7 +237,7 @@ impl JobRunner {
         Ok(value)
     }
 
-    /// Whether the manifest is of what was asked for, and fits what was seen before.
+    /// Checks that the manifest is that of the requested path, and agrees with the pins.
     pub(crate) fn check(
         &self,
         signed: &SignedManifest,

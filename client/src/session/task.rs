@@ -1,8 +1,8 @@
-//! The pieces of work of a command, and what they share.
+//! Tasks of a command, and their shared state.
 //!
-//! A command is a queue of tasks: one for each file, listing or question. Each is a small state
-//! machine that is woken by its own replies, transfer events and finished jobs, and never waits for
-//! another.
+//! A command is a queue of tasks: one for each file, listing or request. Each is a small state
+//! machine, driven by its own replies, transfer events and finished jobs, and independent of the
+//! others.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -19,13 +19,13 @@ use crate::session::job::{Job, Output};
 use crate::session::link::Link;
 use crate::session::login::Login;
 
-/// Whether a task goes on.
+/// The state of a task after a step.
 #[derive(Debug)]
 #[must_use]
 pub(crate) enum Step {
-    /// It waits for something of its own.
+    /// It waits for a reply, an event or a job of its own.
     Running,
-    /// It waits for a transfer stream, all of which are busy.
+    /// It waits for a free transfer stream.
     NoStream,
     /// It ended.
     Done(Result<(), Error>),
@@ -38,15 +38,15 @@ impl Step {
     }
 }
 
-/// One piece of work.
+/// A task.
 pub(crate) trait Task: Send + std::fmt::Debug {
-    /// What it is about, escaped, for messages.
+    /// The subject in messages, escaped: usually a path.
     fn label(&self) -> String;
 
-    /// Begins.
+    /// Starts the task.
     fn start(&mut self, cx: &mut Context<'_>) -> Step;
 
-    /// The manifest of what was transferred, once the task ended well.
+    /// The manifest of the transferred file, after the task succeeded.
     fn manifest(&self) -> Option<&SignedManifest> {
         None
     }
@@ -59,7 +59,7 @@ pub(crate) trait Task: Send + std::fmt::Debug {
         Step::failed(unexpected(&self.label()))
     }
 
-    /// Its transfer went on.
+    /// An event of its transfer.
     fn handle_transfer(&mut self, _event: TransferEvent, _cx: &mut Context<'_>) -> Step {
         Step::failed(unexpected(&self.label()))
     }
@@ -69,13 +69,13 @@ pub(crate) trait Task: Send + std::fmt::Debug {
         Step::failed(unexpected(&self.label()))
     }
 
-    /// The connection is gone. A task that needs it no more goes on.
+    /// The connection was lost. A task that no longer needs it continues.
     fn handle_closed(&mut self, failure: &Error, _cx: &mut Context<'_>) -> Step {
         Step::failed(failure.clone())
     }
 }
 
-/// The server answered something that was not asked.
+/// The error for a reply of another kind than the request.
 pub(crate) fn unexpected(label: &str) -> Error {
     Error::new(
         ErrorKind::Server,
@@ -83,35 +83,35 @@ pub(crate) fn unexpected(label: &str) -> Error {
     )
 }
 
-/// Names a task within its session.
+/// Identifier of a task within its session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct TaskId(pub(crate) u64);
 
-/// Which part of a session a job's result is for.
+/// The recipient of a job's result within a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Owner {
-    /// The session's own dialogue: trust and login.
+    /// The session: trust and login.
     Session,
     /// A task.
     Task(TaskId),
-    /// Nobody: a message for the user.
+    /// None: the job only shows a message.
     Nobody,
     /// The session: the next command of a [`Client`](crate::Client).
     Commands,
 }
 
-/// Jobs on their way, and who waits for what.
+/// Queued jobs, and the tasks that wait for results.
 #[derive(Debug, Default)]
 pub(crate) struct Pending {
     jobs: VecDeque<(Ticket, Job)>,
     last_ticket: u64,
-    /// Jobs not yet answered.
+    /// Jobs without a result yet.
     pub(crate) outstanding: BTreeMap<Ticket, Owner>,
-    /// Requests not yet answered.
+    /// Requests without a reply yet.
     pub(crate) requests: BTreeMap<RequestId, TaskId>,
     /// Transfers not yet ended.
     pub(crate) transfers: BTreeMap<TransferId, TaskId>,
-    /// Tasks born of tasks.
+    /// Tasks created by tasks.
     pub(crate) spawned: Vec<Box<dyn Task>>,
 }
 
@@ -130,28 +130,28 @@ impl Pending {
     }
 }
 
-/// What a task sees of its session while it is awake.
+/// The session's interface for a task during a step.
 pub(crate) struct Context<'a> {
     pub(crate) connection: &'a mut Connection,
     pub(crate) pending: &'a mut Pending,
     pub(crate) counters: &'a Arc<Counters>,
     pub(crate) link: &'a Link,
     pub(crate) task: TaskId,
-    /// Who is logged in.
+    /// The logged-in user.
     pub(crate) login: &'a Login,
     pub(crate) now: Instant,
 }
 
 impl Context<'_> {
-    /// Gives a job to a worker; its result comes to this task.
+    /// Queues a job; its result is delivered to this task.
     pub(crate) fn job(&mut self, job: Job) {
         self.pending.job(Owner::Task(self.task), job);
     }
 
-    /// Asks the server; the reply comes to this task.
+    /// Sends a request; its reply is delivered to this task.
     ///
     /// # Errors
-    /// When the connection takes no more requests.
+    /// When the connection accepts no more requests.
     pub(crate) fn request(&mut self, request: Request) -> Result<(), Error> {
         let id = self
             .connection
@@ -161,7 +161,7 @@ impl Context<'_> {
         Ok(())
     }
 
-    /// Adds a task behind those that wait.
+    /// Adds a task at the end of the queue.
     #[cfg(feature = "cli")]
     pub(crate) fn spawn(&mut self, task: Box<dyn Task>) {
         self.pending.spawned.push(task);
@@ -200,7 +200,7 @@ impl Context<'_> {
         self.started(started)
     }
 
-    /// Gives up a transfer of this task.
+    /// Aborts a transfer of this task.
     pub(crate) fn abort(&mut self, transfer: TransferId, why: &str) {
         if self.pending.transfers.remove(&transfer).is_some() {
             self.connection

@@ -22,24 +22,24 @@ use crate::terminal::progress::Progress;
 
 const TTY: &str = "/dev/tty";
 
-/// Where questions, notes and results go.
+/// The terminal of a command: questions, messages and results.
 #[derive(Debug)]
 pub struct Terminal {
     interactive: bool,
     quiet: bool,
     stats: bool,
     progress: Progress,
-    /// One question at a time.
+    /// Locked during a question, so that only one is shown.
     asking: Mutex<()>,
     /// The terminal's settings while a secret is typed, for [`Terminal::interrupt`].
     saved: Mutex<Option<Termios>>,
-    /// What was said, where it is kept instead of shown.
+    /// The recorded output, for a terminal that records instead of showing.
     record: Option<Mutex<String>>,
 }
 
 impl Terminal {
-    /// The process's terminal. It is asked only when standard input or standard error is a terminal
-    /// and `--batch` is not given.
+    /// The process's terminal. Questions are possible only when standard input or standard error is
+    /// a terminal and `--batch` is not given.
     pub(crate) fn new(cli: &Cli, progress: Progress) -> Self {
         let terminal = io::stdin().is_terminal() || io::stderr().is_terminal();
         let interactive = !cli.common.batch && terminal && File::open(TTY).is_ok();
@@ -54,7 +54,8 @@ impl Terminal {
         }
     }
 
-    /// Asks nothing, and keeps results and messages in their order for [`Terminal::record`].
+    /// A terminal that asks nothing and records results and messages in order, for
+    /// [`Terminal::record`].
     #[must_use]
     pub fn recording(cli: &Cli) -> Self {
         Self {
@@ -64,7 +65,7 @@ impl Terminal {
         }
     }
 
-    /// What a [recording](Terminal::recording) terminal was told so far.
+    /// The output of a [recording](Terminal::recording) terminal so far.
     #[must_use]
     pub fn record(&self) -> String {
         self.record.as_ref().map_or_else(String::new, |record| {
@@ -85,12 +86,12 @@ impl Terminal {
         if self.keep(text) {
             return;
         }
-        // Standard error may be closed; then there is nobody to tell.
+        // Standard error may be closed; then the message is lost.
         self.progress
             .suspend(|| io::stderr().write_all(text.as_bytes()).unwrap_or(()));
     }
 
-    /// Keeps `text` if this terminal records; false if it shows.
+    /// Records `text`; false if this terminal shows it instead.
     fn keep(&self, text: &str) -> bool {
         let Some(record) = &self.record else {
             return false;
@@ -102,26 +103,25 @@ impl Terminal {
         true
     }
 
-    /// Takes the progress line off, at the end.
+    /// Removes the progress line at the end.
     pub(crate) fn finish(&self) {
         self.progress.clear();
     }
 
-    /// Gives the terminal back as it was, when the process ends in the middle of something, and
-    /// says why.
+    /// Restores the terminal when the process is interrupted, and shows `message`.
     ///
-    /// Waits for no lock but that of the settings: a question or a stopped terminal may hold the
+    /// Waits only for the lock of the settings: a question or a stopped terminal may hold the
     /// others.
     pub(crate) fn interrupt(&self, message: &str) {
         let settings = self.saved().take();
         if let Some(settings) = settings
             && let Ok(tty) = File::open(TTY)
         {
-            // It fails only when the terminal is gone.
+            // It fails only when the terminal was closed.
             termios::tcsetattr(tty, SetArg::TCSANOW, &settings).unwrap_or(());
         }
         let text = format!("\ntowpath: {message}\n");
-        // Nobody is there to be told when this fails.
+        // A failure cannot be reported.
         nix::unistd::write(io::stderr(), text.as_bytes()).unwrap_or(0);
     }
 
@@ -139,7 +139,7 @@ impl Interaction for Terminal {
         self.interactive
     }
 
-    /// Only the words `yes` and `no` are answers.
+    /// Accepts only the answers `yes` and `no`.
     fn confirm(&self, question: &str) -> Result<bool, Error> {
         let _one = self.one();
         self.progress.suspend(|| {
@@ -171,7 +171,7 @@ impl Interaction for Terminal {
         })
     }
 
-    /// What is typed is not shown.
+    /// Input is not echoed.
     fn secret(&self, prompt: &str) -> Result<Zeroizing<String>, Error> {
         let _one = self.one();
         self.progress.suspend(|| {
@@ -181,14 +181,14 @@ impl Interaction for Terminal {
             let typed = rpassword::prompt_password(prompt).map(Zeroizing::new);
             *self.saved() = None;
             typed.map_err(|e| match e.kind() {
-                // rpassword has sent the signal too; whichever comes first, the code is the same.
+                // rpassword has sent the signal too; the exit code is the same in either order.
                 io::ErrorKind::Interrupted => Error::new(ErrorKind::Interrupted, "interrupted"),
                 _ => Error::io("ask on", TTY, &e),
             })
         })
     }
 
-    /// Nothing with `--quiet`.
+    /// Shows nothing with `--quiet`.
     fn note(&self, message: &str) {
         if !self.quiet {
             self.warn(message);
@@ -199,7 +199,8 @@ impl Interaction for Terminal {
         self.write_error(&format!("towpath: {}\n", Escaped(message)));
     }
 
-    /// With `--stats` also prints the statistics: to standard output, unless the file went there.
+    /// With `--stats` also prints the statistics: to standard output, unless the file was written
+    /// there.
     fn transferred(&self, report: &TransferReport) {
         self.note(&report.summary());
         if !self.stats {

@@ -1,7 +1,7 @@
 //! The progress line on a terminal.
 //!
-//! The session only counts; a thread of the display looks at the counters now and then. So a
-//! terminal that is stopped (`Ctrl-S`) stops the display and nothing else.
+//! The session updates counters, which a display thread reads periodically. A stopped terminal
+//! (`Ctrl-S`) therefore stops only the display.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,7 +12,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use crate::limits::PROGRESS_TICK;
 use crate::session::counters::Counters;
 
-/// The display, or its absence.
+/// The progress display, if any.
 #[derive(Debug)]
 pub(crate) struct Progress {
     counters: Arc<Counters>,
@@ -32,7 +32,7 @@ impl Progress {
         }
     }
 
-    /// Shows one line on standard error; nothing is drawn before the first byte is wanted.
+    /// Shows one line on standard error, from the first byte requested.
     pub(crate) fn shown() -> Self {
         let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr());
         let template =
@@ -48,7 +48,7 @@ impl Progress {
         let thread = std::thread::Builder::new()
             .name("progress".into())
             .spawn(move || draw(&bar, &counters, &stop));
-        // Without its thread the line is not drawn, and nothing else depends on it.
+        // Without its thread only the progress line is missing.
         *progress
             .thread
             .lock()
@@ -56,12 +56,12 @@ impl Progress {
         progress
     }
 
-    /// The counters that the session advances.
+    /// The counters that the session updates.
     pub(crate) fn counters(&self) -> &Arc<Counters> {
         &self.counters
     }
 
-    /// Runs `f` with the line taken off the terminal.
+    /// Runs `f` with the line removed from the terminal.
     pub(crate) fn suspend<T>(&self, f: impl FnOnce() -> T) -> T {
         match &self.bar {
             Some(bar) => bar.suspend(f),
@@ -69,7 +69,7 @@ impl Progress {
         }
     }
 
-    /// Takes the line off for good.
+    /// Removes the line permanently.
     pub(crate) fn clear(&self) {
         self.stop.store(true, Ordering::Relaxed);
         let thread = self

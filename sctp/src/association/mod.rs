@@ -34,7 +34,8 @@ pub(crate) struct Association {
     /// 0 while unknown.
     pub(crate) peer_tag: u32,
     local_tsn: u32,
-    /// Tie-tags: random numbers that identify this association in the cookie of a restart (§5.2.2).
+    /// Tie-tags: random numbers that identify this association in the cookie of a restart
+    /// (§5.2.2).
     local_tie: u32,
     peer_tie: u32,
     state: State,

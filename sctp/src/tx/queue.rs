@@ -18,7 +18,8 @@ pub(crate) struct SendQueue<S = RoundRobin> {
     scheduler: S,
     /// Grown as streams are used.
     streams: Vec<OutStream>,
-    /// The stream whose first message is under way: without interleaving it must be finished first.
+    /// The stream whose first message is under way: without interleaving it must be finished
+    /// first.
     current: Option<u16>,
     bytes: usize,
 }

@@ -23,8 +23,8 @@ pub(super) struct RegistryFile {
     gate: RwLock<()>,
     /// The file that was last found malformed, so that it is logged once.
     reported: Mutex<Option<Stat>>,
-    /// Set for good when the directory could not be synced: a later sync would say yes to what that
-    /// one lost.
+    /// Set for good when the directory could not be synced: a later sync would say yes to what
+    /// that one lost.
     read_only: AtomicBool,
 }
 

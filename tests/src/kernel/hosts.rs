@@ -72,7 +72,7 @@ impl Carrier {
 pub struct User {
     /// Name at the server.
     pub name: String,
-    home: PathBuf,
+    config_dir: PathBuf,
     password: PathBuf,
 }
 
@@ -122,13 +122,13 @@ impl Site {
     fn add_user(&self, name: &str, role: &str) -> Result<User, CaseError> {
         let user = User {
             name: name.to_owned(),
-            home: self.path(&format!("{name}.home")),
+            config_dir: self.path(&format!("{name}.config")),
             password: self.path(&format!("{name}.password")),
         };
         write_private(&user.password, format!("correct horse {name}\n").as_bytes())?;
         let mut key = Command::new(&self.programs.towpath);
-        key.arg("--home")
-            .arg(&user.home)
+        key.arg("--config-dir")
+            .arg(&user.config_dir)
             .args(["keys", "new", "--no-passphrase"]);
         self.run(&mut key)?;
         let mut add = Command::new(&self.programs.towpathd);
@@ -136,7 +136,7 @@ impl Site {
             .arg(self.server_path(""))
             .args([name, "--role", role]);
         add.arg("--password-file").arg(&user.password);
-        add.arg("--key").arg(user.home.join("id_ed25519.pub"));
+        add.arg("--key").arg(user.config_dir.join("id_ed25519.pub"));
         self.run(&mut add)?;
         Ok(user)
     }
@@ -210,7 +210,10 @@ impl Site {
         arguments: &[&str],
     ) -> Result<Running, CaseError> {
         let mut command = self.network.on_client(&self.programs.towpath);
-        command.arg("--home").arg(&user.home).arg(subcommand);
+        command
+            .arg("--config-dir")
+            .arg(&user.config_dir)
+            .arg(subcommand);
         command.arg("--fingerprint").arg(&self.fingerprint);
         command.arg("--password-file").arg(&user.password);
         self.carriers.client.choose(&mut command);

@@ -167,7 +167,7 @@ fn no_download_takes_the_place_of_another_one_s_partial() {
         let refused = Receiving::open(&target(&dir.path().join(name))).unwrap_err();
         assert!(refused.message.contains("unfinished"), "{refused}");
     }
-    // Somebody else may write to the directory: what they put there is not what was verified.
+    // Another user may write to the directory: a file they create there was not verified.
     fs::write(dir.path().join("other"), "not signed").unwrap();
     fs::rename(
         dir.path().join("other"),
@@ -225,7 +225,7 @@ fn a_partial_or_record_of_somebody_else_is_refused() {
             failure.message.contains("belongs to another user"),
             "{failure}"
         );
-        // Only root can make a file of somebody else.
+        // Only root can create a file of another user.
         if geteuid().is_root() {
             nix::unistd::chown(&planted, Some(somebody), None).unwrap();
             let failure = Receiving::open(&target(&dir.path().join("f"))).unwrap_err();

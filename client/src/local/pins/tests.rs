@@ -29,7 +29,7 @@ const BOB: Author = Author {
     key: 3,
 };
 
-/// A version whose previous one nobody has seen.
+/// A version whose previous version was not seen.
 fn signed(author: &Author, path: &str, version: u64, content: u8) -> SignedManifest {
     let previous = (version > 1).then(|| ManifestHash::from_bytes([0; 32]));
     sign(author, path, version, previous, content)
@@ -286,7 +286,7 @@ fn the_version_after_the_pinned_one_must_follow_it() {
     pins.check_version(&path, Some(Shown::of(&good)), STRICT)
         .unwrap();
     pins.record(&good, STRICT).unwrap();
-    // Further ahead nothing can be said: the versions between are not known.
+    // Further ahead nothing can be checked: the versions between are not known.
     pins.record(&signed(&ALICE, "f", 6, 1), STRICT).unwrap();
     pins.record(&signed(&ALICE, "f", 7, 1), ROLLBACK).unwrap();
 }
@@ -296,7 +296,7 @@ fn own_work_does_not_replace_another_manifest_of_the_same_version() {
     let (_dir, config_dir, mut pins) = fresh();
     let first = signed(&ALICE, "f", 1, 0);
     pins.record(&first, STRICT).unwrap();
-    // While this client published its version 2, another of this user's saw another version 2.
+    // While this client published its version 2, another client of this user saw another version 2.
     let seen = next(&ALICE, &first, 7);
     again(&config_dir).record(&seen, STRICT).unwrap();
     let own = next(&ALICE, &first, 8);
@@ -304,7 +304,7 @@ fn own_work_does_not_replace_another_manifest_of_the_same_version() {
     assert_eq!(refused.kind, ErrorKind::Verification);
     let path = FilePath::parse("f").unwrap();
     assert_eq!(pins.path(&path).unwrap().manifest, seen.hash());
-    // The same holds for a version that does not follow the one seen.
+    // The same applies to a version that does not follow the one seen.
     let beyond = signed(&ALICE, "f", 3, 8);
     assert_eq!(
         pins.record_own(&beyond, STRICT).unwrap_err().kind,
@@ -349,7 +349,7 @@ fn what_is_recorded_is_on_the_disk_once_waited_for() {
     for path in ["f", "g", "h"] {
         pins.record(&signed(&ALICE, path, 1, 0), STRICT).unwrap();
     }
-    // One wait serves all; and what another client wrote counts too.
+    // One sync covers all, and also the lines of another client.
     let unsynced = pins.unsynced();
     again(&config_dir)
         .record(&signed(&ALICE, "i", 1, 0), STRICT)

@@ -1,4 +1,4 @@
-//! The tasks of a [`Client`](crate::Client): each answers the command that it was made from.
+//! The tasks of a [`Client`](crate::Client): each returns the result of one command.
 
 use towpath_protocol::Escaped;
 use towpath_protocol::client::TransferEvent;
@@ -15,7 +15,7 @@ use crate::session::tasks::get::Get;
 use crate::session::tasks::pages::Pages;
 use crate::session::tasks::put::Put;
 
-/// The task that does what `command` says.
+/// Creates the task of `command`.
 pub(crate) fn task(command: Command) -> Box<dyn Task> {
     match command {
         Command::Ready(answer) => Box::new(Ready(answer)),
@@ -47,8 +47,7 @@ pub(crate) fn task(command: Command) -> Box<dyn Task> {
     }
 }
 
-/// Ends the task with its result, which is the answer. Whoever asked may have gone; then the answer
-/// is dropped.
+/// Ends the task and sends its result, which is dropped when the caller has gone.
 fn answer<T>(answer: &Answer<T>, result: Result<T, Error>) -> Step {
     if answer.send(result).is_err() {
         tracing::debug!("nothing waits for the result of a command");
@@ -56,7 +55,7 @@ fn answer<T>(answer: &Answer<T>, result: Result<T, Error>) -> Step {
     Step::Done(Ok(()))
 }
 
-/// Answers at once.
+/// A task that ends at once, with success.
 #[derive(Debug)]
 struct Ready(Answer<()>);
 
@@ -74,7 +73,7 @@ impl Task for Ready {
     }
 }
 
-/// A get or a put; answers with the manifest of what was transferred.
+/// A get or a put; returns the manifest of the transferred file.
 #[derive(Debug)]
 struct Transfer {
     task: Box<dyn Task>,

@@ -22,7 +22,7 @@ pub(crate) struct Get {
     path: FilePath,
     target: Target,
     state: State,
-    /// What was downloaded, once all of it is here.
+    /// The manifest, once all data has arrived.
     downloaded: Option<SignedManifest>,
 }
 
@@ -35,7 +35,7 @@ enum State {
     Waiting {
         file: Receiving,
     },
-    /// The server was asked.
+    /// The request was sent.
     Asked {
         flow: Flow,
         file: Receiving,
@@ -45,20 +45,20 @@ enum State {
         flow: Flow,
         signed: SignedManifest,
     },
-    /// Data comes; the file is `None` while a job writes to it.
+    /// Data arrives; the file is `None` while a job writes to it.
     Flowing {
         flow: Flow,
         signed: SignedManifest,
         file: Option<Receiving>,
     },
-    /// All is here; a job verifies and renames.
+    /// All data has arrived; a job verifies and renames.
     Publishing,
-    /// It failed while a job holds the file.
+    /// Failed while a job holds the file.
     Failing {
         failure: Error,
         keep: bool,
     },
-    /// It failed, and a job puts the partial in order.
+    /// Failed; a job closes or removes the partial file.
     Abandoning {
         failure: Error,
     },
@@ -69,13 +69,13 @@ enum State {
 struct Flow {
     transfer: TransferId,
     queue: VecDeque<Chunk>,
-    /// The peer said that this is all.
+    /// Whether the peer has sent the end.
     complete: bool,
     meter: Meter,
 }
 
 impl Get {
-    /// Will get `path` to `target`.
+    /// Creates a task that gets `path` to `target`.
     pub(crate) fn new(path: FilePath, target: Target) -> Self {
         Self {
             path,
@@ -106,7 +106,7 @@ impl Get {
         }
     }
 
-    /// Gives what waits to a worker, or finishes.
+    /// Queues received data for a worker, or finishes.
     fn pump(&mut self, cx: &mut Context<'_>) -> Step {
         let State::Flowing { flow, signed, file } = &mut self.state else {
             return Step::Running;
@@ -140,7 +140,7 @@ impl Get {
         Step::Running
     }
 
-    /// Fails whatever the state: at once, or as soon as the job that holds the file is back.
+    /// Fails in any state: at once, or when the job that holds the file returns.
     fn fail(&mut self, failure: Error, keep: bool, cx: &mut Context<'_>) -> Step {
         match mem::replace(&mut self.state, State::Over) {
             State::Waiting { file } => self.abandon(file, failure, keep, cx),
@@ -184,7 +184,7 @@ impl Get {
         keep: bool,
         cx: &mut Context<'_>,
     ) -> Step {
-        // What does not verify must not be the start of the next attempt.
+        // Data that does not verify is removed, so that the next get does not continue it.
         let keep = keep && failure.kind != ErrorKind::Verification;
         cx.job(Job::Abandon { file, keep });
         self.state = State::Abandoning { failure };

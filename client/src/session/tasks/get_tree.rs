@@ -19,14 +19,14 @@ use crate::session::tasks::pages::Pages;
 pub(crate) struct GetTree {
     pages: Pages,
     directory: PathBuf,
-    /// What to get instead when there is nothing below the prefix: the file of that name.
+    /// File to get instead when there is nothing below the prefix.
     file: Option<(FilePath, PathBuf)>,
     found: usize,
 }
 
 impl GetTree {
-    /// Will get all below `prefix` (empty, or ending in `/`) into `directory`, or else `file` to
-    /// its target.
+    /// Creates a task that gets all files below `prefix` (empty, or ending in `/`) into
+    /// `directory`, or else `file` to its target.
     pub(crate) fn new(
         prefix: String,
         directory: PathBuf,

@@ -1,4 +1,4 @@
-//! Questions about users and their keys.
+//! Tasks about the user and keys.
 
 use towpath_protocol::signed::{KeyAction, KeyStatement, PublicKey, UserName};
 use towpath_protocol::{KeyEntry, Refusal, Reply, Request};
@@ -7,7 +7,7 @@ use crate::error::{Error, ErrorKind};
 use crate::session::job::{Job, Output};
 use crate::session::task::{Context, Step, Task, unexpected};
 
-/// Says who is logged in.
+/// Prints the logged-in user.
 #[derive(Debug)]
 pub(crate) struct Whoami;
 
@@ -59,7 +59,7 @@ pub(crate) struct ListKeys {
 }
 
 impl ListKeys {
-    /// Will list the keys of `user`, or of the one who logs in.
+    /// Creates a task that lists the keys of `user`, or of the logged-in user.
     pub(crate) fn new(user: Option<UserName>) -> Self {
         Self { user }
     }
@@ -113,12 +113,12 @@ pub(crate) struct AddKey {
 }
 
 impl AddKey {
-    /// Will add `key`, whose private half the executor holds.
+    /// Creates a task that adds `key`, whose private key the job runner holds.
     pub(crate) fn new(key: PublicKey) -> Self {
         Self { key }
     }
 
-    /// The statement that goes on top of the log.
+    /// The statement to append to the log.
     fn statement(&self, keys: &[KeyEntry], cx: &Context<'_>) -> Result<KeyStatement, Error> {
         let newest = keys
             .iter()

@@ -9,7 +9,7 @@ use crate::session::job::{Job, Output};
 use crate::session::task::{Context, Step, Task, unexpected};
 use crate::session::tasks::pages::Pages;
 
-/// Lists the files at or below a path, page by page: the next page is asked for when the last one
+/// Lists the files at or below a path, page by page: the next page is requested after the last one
 /// is printed.
 #[derive(Debug)]
 pub(crate) struct List {
@@ -19,8 +19,8 @@ pub(crate) struct List {
 }
 
 impl List {
-    /// Will list all below `prefix` (empty, or ending in `/`), or the file or directory that
-    /// `prefix` names.
+    /// Creates a task that lists all below `prefix` (empty, or ending in `/`), or the file or
+    /// directory `prefix`.
     pub(crate) fn new(prefix: String, json: bool) -> Self {
         Self {
             pages: Pages::new(prefix),
@@ -140,7 +140,7 @@ struct JsonEntry<'a> {
     damaged: bool,
 }
 
-/// One JSON object on a line; JSON's own escapes keep control characters out.
+/// One JSON object on a line; control characters are escaped as JSON requires.
 fn json_line(entry: &ListEntry) -> String {
     let object = JsonEntry {
         path: entry.path.as_str(),

@@ -1,4 +1,4 @@
-//! What the commands do, one task for each file or question.
+//! Tasks of the commands, one for each file or request.
 
 pub(crate) mod answered;
 pub(crate) mod get;

@@ -1,4 +1,4 @@
-//! A listing that comes page by page, each asked for when the last one is dealt with.
+//! A listing in pages, each requested after the last one is processed.
 
 use towpath_protocol::signed::FilePath;
 use towpath_protocol::{ListEntry, Refusal, Reply, Request};
@@ -33,7 +33,7 @@ impl Pages {
         }
     }
 
-    /// Whether there is a page to ask for.
+    /// Whether there is a further page.
     pub(crate) fn has_more(&self) -> bool {
         self.more
     }
@@ -41,8 +41,8 @@ impl Pages {
     /// Takes a page; `label` names the listing in errors.
     ///
     /// # Errors
-    /// The server refused, or its entries do not ascend: a server that repeats itself must not keep
-    /// the client busy for ever.
+    /// The server refused, or its entries do not ascend: repeated entries could keep the client in
+    /// an endless loop.
     pub(crate) fn take(
         &mut self,
         result: Result<Reply, Refusal>,
@@ -67,7 +67,7 @@ impl Pages {
     }
 
     /// Whether `path` is the file that the prefix names or is below the directory that it names,
-    /// and not merely spelled alike.
+    /// rather than a longer name with the same start.
     pub(crate) fn covers(&self, path: &FilePath) -> bool {
         match path.as_str().strip_prefix(self.prefix.as_str()) {
             Some(rest) => {

@@ -24,7 +24,7 @@ pub(crate) struct Put {
     path: FilePath,
     replace_damaged: bool,
     state: State,
-    /// What was uploaded, once it is published.
+    /// The manifest, once it is published.
     uploaded: Option<SignedManifest>,
 }
 
@@ -35,18 +35,18 @@ enum State {
     Opening,
     /// No stream is free.
     Waiting(Source),
-    /// Data goes out.
+    /// Data is sent.
     Sending(Sending),
-    /// All is sent; a job signs.
+    /// All data is sent; a job signs.
     Signing {
         sent: Sent,
     },
-    /// The server has the signature; it commits.
+    /// The signature is sent; the server commits.
     Committing {
         sent: Sent,
         signed: SignedManifest,
     },
-    /// It is published; a job records that.
+    /// Published; a job pins it.
     Recording,
     Over,
 }
@@ -57,7 +57,7 @@ struct Sending {
     meter: Meter,
     reader: Reader,
     queue: VecDeque<Chunk>,
-    /// What is at the path, once the server said so.
+    /// The current version at the path, once the server has sent it.
     accepted: Option<Option<SignedManifest>>,
 }
 
@@ -66,11 +66,11 @@ enum Reader {
     Idle(Source),
     /// A job reads.
     Busy,
-    /// The end is reached, and this is what was read.
+    /// The end is reached; size, hash and metadata of the content.
     Ended(Content),
 }
 
-/// A file of which every byte is sent.
+/// A file whose data is completely sent.
 #[derive(Debug)]
 struct Sent {
     transfer: TransferId,
@@ -80,8 +80,8 @@ struct Sent {
 }
 
 impl Put {
-    /// Will put `source` (`-` is standard input) at `path`, with `replace_damaged` also over a file
-    /// that is damaged and has lost its manifest.
+    /// Creates a task that puts `source` (`-` is standard input) at `path`; with `replace_damaged`
+    /// also over a damaged file without a readable manifest.
     pub(crate) fn new(source: PathBuf, path: FilePath, replace_damaged: bool) -> Self {
         Self {
             source,
@@ -113,12 +113,12 @@ impl Put {
         }
     }
 
-    /// Sends what the peer has room for, reads more, and signs at the end.
+    /// Sends as much as the peer's credit allows, reads more, and signs at the end.
     fn pump(&mut self, cx: &mut Context<'_>) -> Step {
         let State::Sending(sending) = &mut self.state else {
             return Step::Running;
         };
-        // Before the server has accepted there is nothing to write to.
+        // Data can be sent only after the server has accepted.
         while sending.accepted.is_some()
             && let Some(chunk) = sending.queue.pop_front()
         {
@@ -133,8 +133,8 @@ impl Put {
                     break;
                 }
                 Err(WriteError::Unknown(_) | WriteError::TooLong(_)) => {
-                    // The refusal or the end of the connection that caused this is on its way here;
-                    // no chunk is too long.
+                    // Caused by a refusal or the end of the connection, whose event follows; no
+                    // chunk is too long.
                     sending.queue.clear();
                     return Step::Running;
                 }

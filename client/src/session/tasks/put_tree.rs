@@ -1,4 +1,4 @@
-//! The upload of a local directory with all that is in it.
+//! The upload of a local directory tree.
 
 use std::path::PathBuf;
 
@@ -18,7 +18,7 @@ pub(crate) struct PutTree {
 }
 
 impl PutTree {
-    /// Will put all below `root`, named `<prefix><path below root>`.
+    /// Creates a task that puts all files below `root`, named `<prefix><path below root>`.
     pub(crate) fn new(root: PathBuf, prefix: String, replace_damaged: bool) -> Self {
         Self {
             root,
@@ -60,7 +60,7 @@ impl Task for PutTree {
     }
 }
 
-/// Something in a tree that cannot be put: fails by itself, so that it is named and counted.
+/// An entry of a tree that cannot be put: a task that fails, so that it is reported and counted.
 #[derive(Debug)]
 struct Unfit(Error);
 

@@ -1,5 +1,4 @@
-//! What rests on one stored file's manifest without its content: deleting it, and exporting its
-//! proof.
+//! Tasks that need a stored file's manifest but not its content: deletion and export of its proof.
 
 use std::mem;
 use std::path::PathBuf;
@@ -16,7 +15,7 @@ fn not_found(label: &str) -> Error {
     Error::new(ErrorKind::NotFound, format!("{label}: not on the server"))
 }
 
-/// The manifest at `path`, when there is a file.
+/// The manifest at `path`, if there is a file.
 fn present(path: &FilePath, result: Result<Reply, Refusal>) -> Result<SignedManifest, Error> {
     let label = Escaped(path.as_str()).to_string();
     match result {
@@ -32,7 +31,7 @@ fn present(path: &FilePath, result: Result<Reply, Refusal>) -> Result<SignedMani
     }
 }
 
-/// Deletes one file: publishes a signed `deleted` manifest on top of the present one.
+/// Deletes one file: publishes a signed `deleted` manifest that follows the current one.
 #[derive(Debug)]
 pub(crate) struct Remove {
     path: FilePath,
@@ -48,7 +47,7 @@ enum State {
 }
 
 impl Remove {
-    /// Will delete `path`.
+    /// Creates a task that deletes `path`.
     pub(crate) fn new(path: FilePath) -> Self {
         Self {
             path,
@@ -144,7 +143,7 @@ pub(crate) struct Export {
 }
 
 impl Export {
-    /// Will export the proof of `path` into `directory`.
+    /// Creates a task that exports the proof of `path` into `directory`.
     pub(crate) fn new(path: FilePath, directory: PathBuf) -> Self {
         Self { path, directory }
     }

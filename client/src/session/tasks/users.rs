@@ -7,7 +7,7 @@ use crate::error::Error;
 use crate::session::job::{Job, Output};
 use crate::session::task::{Context, Step, Task, unexpected};
 
-/// One request about users, and what is said of its answer.
+/// A request about users, and the text of its result.
 #[derive(Debug)]
 pub(crate) struct ManageUsers {
     request: Option<Request>,
@@ -15,23 +15,23 @@ pub(crate) struct ManageUsers {
 }
 
 impl ManageUsers {
-    /// Will list all users.
+    /// Creates a task that lists all users.
     pub(crate) fn list() -> Self {
         Self::new(Request::Users, "users".to_owned())
     }
 
-    /// Will add a user as `request` says, which must be [`Request::AddUser`].
+    /// Creates a task that adds a user; `request` must be [`Request::AddUser`].
     pub(crate) fn add(request: Request, name: &UserName) -> Self {
         Self::new(request, format!("user {name}"))
     }
 
-    /// Will remove `user`.
+    /// Creates a task that removes `user`.
     pub(crate) fn remove(user: UserName) -> Self {
         let label = format!("user {user}");
         Self::new(Request::RemoveUser { user }, label)
     }
 
-    /// Will give `user` another role.
+    /// Creates a task that changes the role of `user`.
     pub(crate) fn set_role(user: UserName, role: Role) -> Self {
         let label = format!("user {user}");
         Self::new(Request::SetRole { user, role }, label)

@@ -1,8 +1,8 @@
-//! What a command said, as the demonstration shows it.
+//! The output of a command, as the demo shows it.
 
 use std::collections::BTreeMap;
 
-/// The lines of `record` indented, without `root` (the demonstration's directory); the figures of
+/// The lines of `record` indented, without `root` (the demo's directory); the statistics of
 /// `--stats` become sentences.
 pub(super) fn told(record: &str, root: &str) -> String {
     let mut text = String::new();
@@ -11,11 +11,11 @@ pub(super) fn told(record: &str, root: &str) -> String {
         let line = line.replace(root, "");
         let shown = match line.split_once(' ') {
             Some(("stats", rest)) => {
-                bytes = moved(&figures(rest));
+                bytes = moved(&statistics(rest));
                 continue;
             }
-            Some(("link", rest)) => format!("{bytes}, {}", way(&figures(rest))),
-            // What `--stats` says better.
+            Some(("link", rest)) => format!("{bytes}, {}", way(&statistics(rest))),
+            // `--stats` has the same numbers.
             Some(("towpath:", rest)) if is_summary(rest) => continue,
             _ => line,
         };
@@ -24,7 +24,7 @@ pub(super) fn told(record: &str, root: &str) -> String {
     text
 }
 
-fn figures(line: &str) -> BTreeMap<&str, &str> {
+fn statistics(line: &str) -> BTreeMap<&str, &str> {
     line.split(' ')
         .filter_map(|word| word.split_once('='))
         .collect()
@@ -35,9 +35,9 @@ fn is_summary(message: &str) -> bool {
 }
 
 /// `67 MB in 0.13 s: 512 MB/s, longest pause 30 ms`
-fn moved(figures: &BTreeMap<&str, &str>) -> String {
+fn moved(statistics: &BTreeMap<&str, &str>) -> String {
     let number = |name: &str| -> f64 {
-        let text = figures.get(name).copied().unwrap_or_default();
+        let text = statistics.get(name).copied().unwrap_or_default();
         text.parse().unwrap_or_default()
     };
     let (megabytes, seconds) = (number("bytes") / 1e6, number("seconds"));
@@ -49,14 +49,14 @@ fn moved(figures: &BTreeMap<&str, &str>) -> String {
 }
 
 /// `over SCTP in user space, 127.0.0.1:9899 (active), 127.0.0.2:9899 (active)`
-fn way(figures: &BTreeMap<&str, &str>) -> String {
-    let transport = match figures.get("transport").copied() {
+fn way(statistics: &BTreeMap<&str, &str>) -> String {
+    let transport = match statistics.get("transport").copied() {
         Some("udp") => "SCTP in user space (UDP)",
         Some("kernel") => "the kernel's SCTP",
         Some(other) => other,
         None => "an unknown transport",
     };
-    let paths = figures.get("paths").copied().unwrap_or("-");
+    let paths = statistics.get("paths").copied().unwrap_or("-");
     let paths = paths
         .replace(",primary)", ")")
         .replace("),", "), ")
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn figures_become_a_sentence_and_everything_else_stays() {
+    fn statistics_become_a_sentence_and_other_lines_stay() {
         let record = "towpath: put a: 2.0 MB in 1.0 s (2.0 MB/s)\n\
             stats transfer=a bytes=2000000 seconds=1.000 longest_stall_ms=80\n\
             link transfer=a direction=put transport=udp paths=127.0.0.1:9899(active,primary),127.0.0.2:9899(inactive)\n\
