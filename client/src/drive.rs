@@ -1,8 +1,10 @@
 //! Runs a session on the event loop, over the first transport that reaches the server.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use rustls::pki_types::UnixTime;
+use rustls::time_provider::TimeProvider;
 use towpath_io_mio::{Driver, LoopConfig};
 use towpath_protocol::Limits;
 use towpath_protocol::channel::tls_client_config;
@@ -82,7 +84,7 @@ fn attempt(
     counters: &Arc<Counters>,
 ) -> Result<(Outcome, Option<NotBegun>), Error> {
     let now = Instant::now();
-    let tls = tls_client_config(Arc::new(rustls::time_provider::DefaultTimeProvider))
+    let tls = tls_client_config(Arc::new(SystemClock))
         .map_err(|e| Error::local(format!("TLS cannot be set up: {e}")))?;
     let share = RECEIVE_MEMORY / u32::try_from(config.parallel.max(1)).unwrap_or(u32::MAX);
     let limits = Limits {
@@ -131,4 +133,32 @@ fn attempt(
         .unwrap_or_else(PoisonError::into_inner)
         .clone();
     Ok((outcome, not_begun))
+}
+
+/// The system's clock, for TLS; no certificate is judged by it. A time before 1970 counts as 1970,
+/// where rustls' own clock panics.
+#[derive(Debug)]
+struct SystemClock;
+
+impl TimeProvider for SystemClock {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(unix_time(SystemTime::now()))
+    }
+}
+
+fn unix_time(time: SystemTime) -> UnixTime {
+    let since = time.duration_since(UNIX_EPOCH);
+    UnixTime::since_unix_epoch(since.unwrap_or(Duration::ZERO))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_clock_before_1970_is_no_panic() {
+        let second = Duration::from_secs(1);
+        assert_eq!(unix_time(UNIX_EPOCH - second).as_secs(), 0);
+        assert_eq!(unix_time(UNIX_EPOCH + second).as_secs(), 1);
+    }
 }

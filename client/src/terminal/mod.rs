@@ -4,6 +4,7 @@
 //! sent.
 
 pub(crate) mod progress;
+mod secret;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, IsTerminal, Read, Write};
@@ -14,7 +15,7 @@ use towpath_protocol::Escaped;
 use zeroize::Zeroizing;
 
 use crate::cli::Cli;
-use crate::error::{Error, ErrorKind};
+use crate::error::Error;
 use crate::interaction::Interaction;
 use crate::limits::MAX_ATTEMPTS;
 use crate::session::meter::TransferReport;
@@ -134,6 +135,10 @@ impl Terminal {
     }
 }
 
+fn open_tty() -> io::Result<File> {
+    OpenOptions::new().read(true).write(true).open(TTY)
+}
+
 impl Interaction for Terminal {
     fn is_interactive(&self) -> bool {
         self.interactive
@@ -144,11 +149,7 @@ impl Interaction for Terminal {
         let _one = self.one();
         self.progress.suspend(|| {
             let fail = |e: io::Error| Error::io("ask on", TTY, &e);
-            let mut tty = OpenOptions::new()
-                .read(true)
-                .write(true)
-                .open(TTY)
-                .map_err(fail)?;
+            let mut tty = open_tty().map_err(fail)?;
             let mut answers = BufReader::new(tty.try_clone().map_err(fail)?);
             for _ in 0..MAX_ATTEMPTS {
                 write!(tty, "{question} (yes/no) ").map_err(fail)?;
@@ -175,16 +176,14 @@ impl Interaction for Terminal {
     fn secret(&self, prompt: &str) -> Result<Zeroizing<String>, Error> {
         let _one = self.one();
         self.progress.suspend(|| {
-            *self.saved() = File::open(TTY)
-                .ok()
-                .and_then(|tty| termios::tcgetattr(tty).ok());
-            let typed = rpassword::prompt_password(prompt).map(Zeroizing::new);
+            let fail = |e: io::Error| Error::io("ask on", TTY, &e);
+            let mut tty = open_tty().map_err(fail)?;
+            let settings = termios::tcgetattr(&tty).map_err(|e| fail(e.into()))?;
+            *self.saved() = Some(settings.clone());
+            let reader = tty.try_clone().map_err(fail)?;
+            let typed = secret::read(&reader, &settings, || tty.write_all(prompt.as_bytes()));
             *self.saved() = None;
-            typed.map_err(|e| match e.kind() {
-                // rpassword has sent the signal too; the exit code is the same in either order.
-                io::ErrorKind::Interrupted => Error::new(ErrorKind::Interrupted, "interrupted"),
-                _ => Error::io("ask on", TTY, &e),
-            })
+            typed.map_err(fail)
         })
     }
 

@@ -1,9 +1,9 @@
 //! The text of a line.
 
 use std::fmt::{self, Write};
+use std::time::SystemTime;
 
-use time::OffsetDateTime;
-use time::macros::format_description;
+use towpath_protocol::signed::Timestamp;
 use towpath_protocol::{Escaped, is_hidden};
 use tracing::Level;
 use tracing::field::{Field, Visit};
@@ -64,16 +64,13 @@ pub(super) struct Line {
 }
 
 impl Line {
-    pub(super) fn new(time: OffsetDateTime, level: Level) -> Self {
-        let format = format_description!(
-            "[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:6]Z"
-        );
-        // Of all years only those beyond 9999 have no text in this format.
-        let time = time
-            .format(format)
-            .unwrap_or_else(|_| time.unix_timestamp().to_string());
+    /// Begins a line. A time outside the years 0000 to 9999 is written as the nearest one inside.
+    pub(super) fn new(time: SystemTime, level: Level) -> Self {
+        let mut time = Timestamp::from_system_time(time).to_string();
+        // Microseconds are enough: three of its nine digits go.
+        time.truncate("0000-00-00T00:00:00.000000".len());
         Self {
-            start: format!("{time} {level:5} "),
+            start: format!("{time}Z {level:5} "),
             message: String::new(),
             fields: Fields::default(),
         }

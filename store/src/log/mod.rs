@@ -9,6 +9,7 @@ mod line;
 
 use std::io;
 use std::path::Path;
+use std::time::SystemTime;
 
 use file::LogFile;
 pub use line::Value;
@@ -85,7 +86,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for ServerLog {
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        let mut line = Line::new(time::OffsetDateTime::now_utc(), *event.metadata().level());
+        let mut line = Line::new(SystemTime::now(), *event.metadata().level());
         event.record(&mut line);
         for span in context.event_scope(event).into_iter().flatten() {
             if let Some(fields) = span.extensions().get::<Fields>() {

@@ -1,5 +1,6 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::time::{Duration, UNIX_EPOCH};
 
 use proptest::prelude::*;
 
@@ -177,4 +178,20 @@ fn unescape(text: &str) -> String {
         });
     }
     out
+}
+
+#[test]
+fn a_clock_far_off_is_no_panic() {
+    let far = Duration::from_secs(1 << 40);
+    for (time, text) in [
+        (UNIX_EPOCH + far, "9999-12-31T23:59:59.999999Z INFO  "),
+        (UNIX_EPOCH - far, "0000-01-01T00:00:00.000000Z INFO  "),
+        (
+            UNIX_EPOCH + Duration::from_nanos(1_999_999_999),
+            "1970-01-01T00:00:01.999999Z INFO  ",
+        ),
+    ] {
+        let line = Line::new(time, tracing::Level::INFO).finish();
+        assert_eq!(line.trim_end_matches('\n'), text);
+    }
 }
