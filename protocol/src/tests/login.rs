@@ -5,11 +5,13 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use super::pair::{Host, PASSWORD, Pair, STORE, UID, accepted, alice};
+use super::rogue::VersusClient;
 use crate::channel::LinkChange;
 use crate::client::Event as C;
 use crate::connection::Side;
 use crate::server::{ClaimedUser, Credential, Event as S, Verdict};
 use crate::signed::{FilePath, SigningKey, UserName};
+use crate::wire::control::{ClientMessage, ServerMessage};
 use crate::{
     CloseCode, CloseReason, Deadline, Limits, ProtocolError, Reply, Request, Role, UsageError,
 };
@@ -256,17 +258,26 @@ fn passwords_longer_than_the_protocol_takes_are_refused_here() {
 
 #[test]
 fn a_relayed_key_login_is_refused() {
-    // The person trusts a server in the middle, which passes on to the real server what it hears.
-    let mut front = Pair::new(7);
-    front.greet("alice");
+    // The user trusts a server in the middle, which passes on to the real server what it hears.
+    let mut front = VersusClient::new();
+    front.rogue.send(&ServerMessage::hello(64, STORE));
+    front.rogue.agree();
+    front.rogue.send(&ServerMessage::ask_user());
+    front.run();
+    front.client.trust().unwrap();
+    let name = UserName::parse("alice").unwrap();
+    front.client.login_user(&name).unwrap();
+    front.rogue.send(&ServerMessage::ask_credential(3));
+    front.run();
+    front.client.login_key(&alice()).unwrap();
+    front.run();
+    let heard = front.rogue.heard.last().unwrap();
+    let Ok(ClientMessage::Key(signature)) = ClientMessage::decode(heard) else {
+        panic!("no key login");
+    };
     let mut back = Pair::new(8);
     back.greet("alice");
-    front.client.login_key(&alice()).unwrap();
-    let relayed =
-        front
-            .client
-            .signature_for(STORE, "alice", crate::signed::Namespace::Login, &alice());
-    back.client.send_raw_key(&relayed);
+    back.client.send_raw_key(&signature);
     back.run();
     assert!(matches!(
         back.server_event(),
@@ -279,10 +290,13 @@ fn a_relayed_key_login_is_refused() {
             ..
         })
     ));
-    // The same words on the connection they were said for are good.
-    front.run();
+    // The same client's signature is good on a connection of its own.
+    let mut direct = Pair::new(9);
+    direct.greet("alice");
+    direct.client.login_key(&alice()).unwrap();
+    direct.run();
     assert!(matches!(
-        front.server_event(),
+        direct.server_event(),
         S::Login {
             credential: Credential::Key(_),
             ..

@@ -8,4 +8,5 @@ mod rogue;
 mod rogue_client;
 mod rogue_server;
 mod rogue_uploader;
+mod tls;
 mod transfers;

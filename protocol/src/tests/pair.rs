@@ -26,7 +26,7 @@ pub(crate) const UID: UserId = UserId::from_bytes([0xA1; 16]);
 pub(crate) const PASSWORD: &str = "correct horse battery staple";
 
 #[derive(Debug)]
-struct FixedTime;
+pub(super) struct FixedTime;
 
 impl TimeProvider for FixedTime {
     fn current_time(&self) -> Option<UnixTime> {
