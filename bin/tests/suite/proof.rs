@@ -88,9 +88,11 @@ fn a_file_that_vanished_is_not_put_anew_by_who_knew_it() {
     let source = site.path("source");
     fs::write(&source, "two").unwrap();
     let url = site.url(&alice, "f");
-    site.towpath(&alice, &["put", text(&source), &url])
-        .exits(6)
-        .says("there never was one");
+    for command in [&["rm", &url][..], &["put", text(&source), &url]] {
+        site.towpath(&alice, command)
+            .exits(6)
+            .says("there never was one");
+    }
     site.towpath(&alice, &["put", "--accept-rollback", text(&source), &url])
         .succeeds();
 }

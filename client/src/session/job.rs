@@ -102,6 +102,14 @@ pub(crate) enum Job {
         /// Whether it replaces a damaged file whose manifest the server has lost.
         replace_damaged: bool,
     },
+    /// Judge that there is no file at a path, where the server says so.
+    #[cfg(feature = "cli")]
+    CheckAbsent {
+        path: FilePath,
+        /// What the server shows: nothing, or a deletion.
+        current: Option<SignedManifest>,
+        store: StoreId,
+    },
     /// Pin the version that this user published.
     Published {
         signed: SignedManifest,

@@ -137,6 +137,15 @@ impl Execute for JobRunner {
                 });
                 Output::Signed(signed)
             }
+            #[cfg(feature = "cli")]
+            Job::CheckAbsent {
+                path,
+                current,
+                store,
+            } => Output::Done(self.with_pins(store, |pins| {
+                let current = current.as_ref().map(Shown::of);
+                pins.check_version(&path, current, self.settings.allowed)
+            })),
             Job::Published { signed, report } => {
                 Output::Done(self.published(&signed, report.as_ref()))
             }
@@ -398,4 +407,133 @@ fn read(mut source: Source) -> Output {
         Ok((chunks, content))
     });
     Output::Read { source, result }
+}
+
+#[cfg(test)]
+mod tests {
+    use towpath_protocol::signed::{Blake3Hash, UserId, UserName};
+
+    use super::*;
+    use crate::interaction::NonInteractive;
+
+    const STORE: StoreId = StoreId::from_bytes([7; 16]);
+
+    fn runner(home: &std::path::Path) -> JobRunner {
+        let config_dir = ConfigDir::open(Some(home)).unwrap();
+        let settings = Settings {
+            identity: IdentitySource::new(&config_dir, None, None),
+            config_dir,
+            trust: TrustPolicy {
+                aliases: Vec::new(),
+                fingerprint: None,
+                first_use: false,
+            },
+            password_file: None,
+            key: None,
+            #[cfg(feature = "cli")]
+            new_key: None,
+            allowed: Allowed::default(),
+            umask: 0o022,
+        };
+        JobRunner::new(settings, Arc::new(NonInteractive), None)
+    }
+
+    fn signed(content: Content) -> SignedManifest {
+        let key = SigningKey::from_seed(&[1; 32]);
+        let manifest = Manifest {
+            store: STORE,
+            path: FilePath::parse("f").unwrap(),
+            content,
+            version: 1,
+            previous: None,
+            uid: UserId::from_bytes([1; 16]),
+            name: UserName::parse("alice").unwrap(),
+            key: key.public().fingerprint(),
+            signed_at: Timestamp::EPOCH,
+        };
+        SignedManifest::sign(manifest, &key).unwrap()
+    }
+
+    fn file() -> Content {
+        Content::File {
+            size: 1,
+            hash: Blake3Hash::from_bytes([1; 32]),
+            mtime: Timestamp::EPOCH,
+            mode: 0o644,
+        }
+    }
+
+    #[test]
+    fn what_took_effect_is_said_even_if_it_cannot_be_pinned() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("pins")).unwrap();
+        std::fs::write(dir.path().join(format!("pins/{STORE}")), "damaged\n").unwrap();
+        let runner = runner(dir.path());
+        let Output::Done(Err(failure)) = runner.execute(Job::Published {
+            signed: signed(file()),
+            report: None,
+        }) else {
+            panic!("nothing failed");
+        };
+        assert_eq!(failure.kind, ErrorKind::Verification);
+        assert!(
+            failure.message.contains("f: published, as version 1, but"),
+            "{failure}"
+        );
+    }
+
+    #[cfg(feature = "cli")]
+    #[test]
+    fn a_pinned_file_that_the_server_denies_is_not_just_absent() {
+        let dir = tempfile::tempdir().unwrap();
+        let runner = runner(dir.path());
+        let absent = || Job::CheckAbsent {
+            path: FilePath::parse("f").unwrap(),
+            current: None,
+            store: STORE,
+        };
+        assert!(matches!(runner.execute(absent()), Output::Done(Ok(()))));
+        let signed = signed(file());
+        runner
+            .record(STORE, |pins| pins.record(&signed, Allowed::default()))
+            .unwrap();
+        let Output::Done(Err(failure)) = runner.execute(absent()) else {
+            panic!("not noticed");
+        };
+        assert_eq!(failure.kind, ErrorKind::Verification);
+    }
+
+    #[test]
+    fn pins_are_checked_before_any_data_is_taken() {
+        let dir = tempfile::tempdir().unwrap();
+        let runner = runner(dir.path());
+        let pinned = signed(file());
+        runner
+            .record(STORE, |pins| pins.record(&pinned, Allowed::default()))
+            .unwrap();
+        let key = SigningKey::from_seed(&[1; 32]);
+        let mut other = pinned.manifest().clone();
+        other.signed_at = Timestamp::MAX;
+        let other = SignedManifest::sign(other, &key).unwrap();
+        let path = dir.path().join("f");
+        let check = |shown: &SignedManifest| {
+            let target = crate::local::download::Target::File {
+                path: path.clone(),
+                tree: None,
+            };
+            let job = Job::CheckManifest {
+                file: Receiving::open(&target).unwrap(),
+                signed: shown.clone(),
+                path: FilePath::parse("f").unwrap(),
+                offset: 0,
+                store: STORE,
+            };
+            let Output::Received { result, .. } = runner.execute(job) else {
+                panic!("no result");
+            };
+            result
+        };
+        check(&pinned).unwrap();
+        assert_eq!(check(&other).unwrap_err().kind, ErrorKind::Verification);
+    }
 }

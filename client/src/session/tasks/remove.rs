@@ -41,6 +41,8 @@ pub(crate) struct Remove {
 #[derive(Debug)]
 enum State {
     Asking,
+    /// The server says that there is no file; a job checks that against the pins.
+    Absent(Error),
     Signing,
     Deleting(SignedManifest),
     Recording,
@@ -72,7 +74,7 @@ impl Task for Remove {
 
     fn handle_reply(&mut self, result: Result<Reply, Refusal>, cx: &mut Context<'_>) -> Step {
         match mem::replace(&mut self.state, State::Recording) {
-            State::Asking => match present(&self.path, result) {
+            State::Asking => match present(&self.path, result.clone()) {
                 Ok(current) => {
                     cx.job(Job::SignFile {
                         path: self.path.clone(),
@@ -83,6 +85,19 @@ impl Task for Remove {
                         replace_damaged: false,
                     });
                     self.state = State::Signing;
+                    Step::Running
+                }
+                Err(failure) if failure.kind == ErrorKind::NotFound => {
+                    let current = match result {
+                        Ok(Reply::Stat { current }) => current,
+                        _ => None,
+                    };
+                    cx.job(Job::CheckAbsent {
+                        path: self.path.clone(),
+                        current,
+                        store: cx.login.store,
+                    });
+                    self.state = State::Absent(failure);
                     Step::Running
                 }
                 Err(failure) => Step::failed(failure),
@@ -98,7 +113,9 @@ impl Task for Remove {
                 Ok(_) => Step::failed(unexpected(&self.label())),
                 Err(refusal) => Step::failed(Error::refused(self.path.as_str(), &refusal)),
             },
-            State::Signing | State::Recording => Step::failed(unexpected(&self.label())),
+            State::Absent(_) | State::Signing | State::Recording => {
+                Step::failed(unexpected(&self.label()))
+            }
         }
     }
 
@@ -114,6 +131,9 @@ impl Task for Remove {
                 Step::Running
             }
             (State::Signing, Output::Signed(Err(failure))) => Step::failed(failure),
+            (State::Absent(failure), Output::Done(result)) => {
+                Step::failed(result.err().unwrap_or_else(|| failure.clone()))
+            }
             (State::Recording, Output::Done(result)) => Step::Done(result),
             (_, _) => Step::failed(unexpected(&self.label())),
         }
@@ -121,7 +141,7 @@ impl Task for Remove {
 
     fn handle_closed(&mut self, failure: &Error, _cx: &mut Context<'_>) -> Step {
         let message = match &self.state {
-            State::Recording => return Step::Running,
+            State::Absent(_) | State::Recording => return Step::Running,
             State::Deleting(_) => format!(
                 "{}: {}; it may or may not have been deleted; `towpath ls` shows",
                 self.label(),
