@@ -34,7 +34,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Task {
-    /// Run every check: format, lints, tests, docs, fuzz targets compile, kernel suite, licences
+    /// Run every check: format, lints, tests, docs, fuzz targets compile, kernel suite, licenses
     Test(test::Options),
     /// Run the checks for daily work: format, lints, unit tests, a few simulator seeds
     Quick,

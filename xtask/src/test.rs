@@ -46,7 +46,7 @@ enum Step {
     Fuzz,
     /// The suite that needs SCTP in the kernel
     Kernel,
-    /// Licences, bans and sources of dependencies
+    /// Licenses, bans and sources of dependencies
     Deny,
 }
 

@@ -28,7 +28,7 @@ pub(crate) enum Tool {
     Usrsctp,
     /// `linux.uml`: the kernel suite where the running kernel has no SCTP.
     UserModeLinux,
-    /// `cargo deny`: licences, bans and sources of dependencies.
+    /// `cargo deny`: licenses, bans and sources of dependencies.
     CargoDeny,
     /// `cargo fuzz`: fuzz targets.
     CargoFuzz,
