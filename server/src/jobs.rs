@@ -40,6 +40,7 @@ pub(crate) enum Job {
     },
     /// Seal and write records, in order.
     Append {
+        caller: AuthenticatedUser,
         /// The file so far.
         upload: Box<Upload>,
         /// At most [`BATCH_CHUNKS`](crate::limits::BATCH_CHUNKS) records.
@@ -62,6 +63,7 @@ pub(crate) enum Job {
     },
     /// Read and open records, in order.
     Read {
+        caller: AuthenticatedUser,
         /// The file, at its current position.
         download: Box<Download>,
     },

@@ -4,14 +4,15 @@
 //! removed user takes effect on open sessions; what is published is checked once more under the
 //! registry's lock.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::BTreeSet;
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock};
 
 use towpath_io_mio::Execute;
 use towpath_protocol::channel::Chunk;
 use towpath_protocol::limits::MAX_LIST_ENTRIES;
 use towpath_protocol::server::{ClaimedUser, Credential};
 use towpath_protocol::signed::{
-    Content, FilePath, ManifestHash, SignedManifest, SignedStatement, UserName,
+    Content, FilePath, ManifestHash, SignedManifest, SignedStatement, UserId, UserName,
 };
 use towpath_protocol::{Action, Refusal, RefusalCode, Reply, Request, Role};
 use towpath_store::{
@@ -36,6 +37,8 @@ pub(crate) struct Services {
     /// The users.
     pub(crate) registry: Registry,
     throttle: Mutex<Throttle>,
+    /// Users who logged in since the start, and are none any more.
+    removed: RwLock<BTreeSet<UserId>>,
 }
 
 impl Services {
@@ -45,6 +48,7 @@ impl Services {
             store,
             registry,
             throttle: Mutex::new(Throttle::new()),
+            removed: RwLock::default(),
         }
     }
 
@@ -155,6 +159,7 @@ impl Services {
                 let uid = self.named(&name)?.uid;
                 let removed = self.registry.remove_for(on_behalf(caller, &may), uid);
                 removed.map_err(|error| registry_refusal(&error))?;
+                self.note_removed(uid);
                 Ok(Reply::UserRemoved)
             }
             Request::SetRole { user: name, role } => {
@@ -261,9 +266,11 @@ impl Services {
 
     fn append(
         &self,
+        caller: &AuthenticatedUser,
         mut upload: Box<Upload>,
         chunks: Vec<Chunk>,
     ) -> Result<(Box<Upload>, usize), Refusal> {
+        allow(&self.user(caller)?, Action::Upload)?;
         let mut written = 0;
         for mut chunk in chunks {
             let length = chunk.len();
@@ -372,7 +379,12 @@ impl Services {
         Ok((Box::new(download), offset))
     }
 
-    fn read(&self, mut download: Box<Download>) -> Result<(Box<Download>, Vec<Chunk>), Refusal> {
+    fn read(
+        &self,
+        caller: &AuthenticatedUser,
+        mut download: Box<Download>,
+    ) -> Result<(Box<Download>, Vec<Chunk>), Refusal> {
+        allow(&self.user(caller)?, Action::Download)?;
         let mut chunks = Vec::with_capacity(limits::BATCH_CHUNKS);
         while chunks.len() < limits::BATCH_CHUNKS {
             let mut chunk = Chunk::new();
@@ -394,10 +406,23 @@ impl Services {
             .ok_or_else(|| refuse(RefusalCode::NotFound, format!("no user is named {name}")))
     }
 
+    /// The caller as the registry has them now; the sessions of one who was removed end.
     fn user(&self, caller: &AuthenticatedUser) -> Result<User, Refusal> {
-        self.registry
-            .find_uid(caller.uid)
-            .ok_or_else(|| gone(caller))
+        self.registry.find_uid(caller.uid).ok_or_else(|| {
+            self.note_removed(caller.uid);
+            gone(caller)
+        })
+    }
+
+    fn note_removed(&self, user: UserId) {
+        let mut removed = self.removed.write().unwrap_or_else(PoisonError::into_inner);
+        removed.insert(user);
+    }
+
+    /// Whether a user was seen to be removed: a uid is never issued again.
+    pub(crate) fn is_removed(&self, user: UserId) -> bool {
+        let removed = self.removed.read().unwrap_or_else(PoisonError::into_inner);
+        removed.contains(&user)
     }
 }
 
@@ -414,7 +439,11 @@ impl Execute for Services {
                 path,
                 replace_damaged,
             } => Output::UploadOpened(self.open_upload(&caller, &path, replace_damaged)),
-            Job::Append { upload, chunks } => Output::Appended(self.append(upload, chunks)),
+            Job::Append {
+                caller,
+                upload,
+                chunks,
+            } => Output::Appended(self.append(&caller, upload, chunks)),
             Job::Commit {
                 caller,
                 upload,
@@ -426,7 +455,7 @@ impl Execute for Services {
                 offset,
                 manifest,
             } => Output::DownloadOpened(self.open_download(&caller, &path, offset, manifest)),
-            Job::Read { download } => Output::Read(self.read(download)),
+            Job::Read { caller, download } => Output::Read(self.read(&caller, download)),
         }
     }
 }

@@ -8,7 +8,7 @@ use towpath_protocol::channel::Chunk;
 use towpath_protocol::signed::FilePath;
 use towpath_store::Download;
 
-use crate::jobs::Job;
+use crate::jobs::{AuthenticatedUser, Job};
 use crate::limits::BATCH_CHUNKS;
 
 /// The server's end of a download.
@@ -79,12 +79,15 @@ impl Outgoing {
     }
 
     /// The next job, when the file is here and less than a batch waits.
-    pub(super) fn next_job(&mut self) -> Option<Job> {
+    pub(super) fn next_job(&mut self, user: &AuthenticatedUser) -> Option<Job> {
         if self.ready.len() >= BATCH_CHUNKS {
             return None;
         }
         match std::mem::replace(&mut self.stage, Stage::Working) {
-            Stage::Idle(download) => Some(Job::Read { download }),
+            Stage::Idle(download) => Some(Job::Read {
+                caller: user.clone(),
+                download,
+            }),
             other => {
                 self.stage = other;
                 None

@@ -109,6 +109,11 @@ impl ServerSession {
         }
     }
 
+    fn is_removed(&self) -> bool {
+        let user = self.client.user.as_ref();
+        user.is_some_and(|user| self.services.is_removed(user.uid))
+    }
+
     fn handle_events(&mut self, now: Instant) {
         while let Some(event) = self.connection.poll_event() {
             self.handle_event(event, now);
@@ -369,6 +374,11 @@ impl Session for ServerSession {
             // A job's output is of the job's kind; a ticket that is not awaited is stale.
             (_, _) => {}
         }
+        if self.is_removed() && !matches!(self.phase, Phase::Closing) {
+            // The refusal goes out first.
+            tracing::warn!(user = self.client.user_name(), peer = %self.client.peer, "the user was removed: closed");
+            self.close(now);
+        }
         self.work(now);
     }
 
@@ -419,7 +429,7 @@ impl Session for ServerSession {
     }
 
     fn is_revoked(&self) -> bool {
-        self.permit.is_revoked()
+        self.permit.is_revoked() || self.is_removed() && !matches!(self.phase, Phase::Closing)
     }
 
     fn handle_stop(&mut self, now: Instant) {

@@ -154,7 +154,8 @@ impl Transfers {
                         break;
                     }
                 }
-                let job = outgoing.next_job();
+                let user = client.user.as_ref();
+                let job = user.and_then(|user| outgoing.next_job(user));
                 if outgoing.take_end() {
                     let ended = connection.finish_get(id);
                     self.check(id, ended, connection, client);

@@ -105,7 +105,11 @@ impl Incoming {
         if !self.pending.is_empty() {
             let batch = self.pending.len().min(BATCH_CHUNKS);
             let chunks = self.pending.drain(..batch).collect();
-            return Some(Job::Append { upload, chunks });
+            return Some(Job::Append {
+                caller: user.clone(),
+                upload,
+                chunks,
+            });
         }
         match self.proof.take() {
             Some(signed) => Some(Job::Commit {

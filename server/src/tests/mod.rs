@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use rig::{PASSWORD, Person, Server, sign};
 use towpath_io_mio::Session;
+use towpath_protocol::channel::{CHUNK_LEN, Chunk};
 use towpath_protocol::client::{Event, TransferEvent};
 use towpath_protocol::signed::{
     FilePath, KeyAction, KeyStatement, SignedStatement, SigningKey, UserName,
@@ -122,9 +123,75 @@ fn a_demotion_takes_effect_in_the_middle_of_an_upload() {
     link.client.finish_put(transfer, &signed).unwrap();
     assert_eq!(code(link.outcome()), RefusalCode::Denied);
     assert_eq!(code(link.send("other", b"")), RefusalCode::Denied);
+    let (idle, other) = (server.login(&mia), server.login(&mia));
     server.services.registry.remove(mia.uid).unwrap();
+    assert!(!other.server.is_revoked());
     assert_eq!(code(link.ask(Request::Whoami)), RefusalCode::Denied);
-    assert_eq!(code(link.get("file")), RefusalCode::Denied);
+    assert!(matches!(link.event(), Event::Closed(_)));
+    // As soon as one session has met the removal, the loop ends the others.
+    assert!(idle.server.is_revoked() && other.server.is_revoked());
+}
+
+/// Every batch of an open transfer is for a user who may still do it.
+#[test]
+fn the_transfers_of_a_removed_or_demoted_user_end() {
+    let server = Server::new();
+    let root = server.add("root", Role::Admin, 9);
+    let mia = server.add("mia", Role::Maintainer, 1);
+    let big = vec![7; 12 << 20];
+    server.login(&root).put(&root, "big", &big).unwrap();
+    let (mut upload, mut download) = (server.login(&mia), server.login(&mia));
+    let path = |text| FilePath::parse(text).unwrap();
+    let transfer = upload
+        .client
+        .put(path("file"), 2 * CHUNK_LEN as u64)
+        .unwrap();
+    let accepted = upload.event();
+    assert!(
+        matches!(
+            accepted,
+            Event::Transfer(_, TransferEvent::PutAccepted { .. })
+        ),
+        "{accepted:?}"
+    );
+    upload
+        .client
+        .write(transfer, Chunk::from_slice(&[1; CHUNK_LEN]))
+        .unwrap();
+    while upload.poll().is_some() {}
+    let get = download.client.get(path("big"), 0, None).unwrap();
+    let mut unread = 0;
+    while let Some(event) = download.poll() {
+        if let Event::Transfer(_, TransferEvent::Data(chunk)) = event {
+            unread += chunk.len();
+        }
+    }
+    assert!(unread > 0 && unread < big.len(), "{unread}");
+
+    let registry = &server.services.registry;
+    registry.set_role(mia.uid, Role::Guest).unwrap();
+    upload
+        .client
+        .write(transfer, Chunk::from_slice(&[2; CHUNK_LEN]))
+        .unwrap();
+    assert_eq!(code(upload.outcome()), RefusalCode::Denied);
+
+    registry.remove(mia.uid).unwrap();
+    download.client.consumed(get, unread);
+    let mut more = 0;
+    let refusal = loop {
+        match download.event() {
+            Event::Transfer(_, TransferEvent::Data(chunk)) => {
+                more += chunk.len();
+                download.client.consumed(get, chunk.len());
+            }
+            Event::Transfer(_, TransferEvent::Aborted(refusal)) => break refusal,
+            other => panic!("not refused after {more} more bytes: {other:?}"),
+        }
+    };
+    assert_eq!(refusal.code, RefusalCode::Denied);
+    // What was read ahead may still come, and nothing more.
+    assert!(more <= 2 * limits::BATCH_CHUNKS * CHUNK_LEN, "{more}");
 }
 
 /// Whose file it is may change between the opening of an upload and its commit.
