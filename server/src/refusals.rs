@@ -36,6 +36,11 @@ pub(super) fn registry_refusal(error: &RegistryError) -> Refusal {
         | RegistryError::LastAdmin
         | RegistryError::UserExists(_) => refuse(RefusalCode::BadRequest, error.to_string()),
         RegistryError::UnknownUser => refuse(RefusalCode::NotFound, error.to_string()),
+        RegistryError::Busy(_) => {
+            tracing::error!(%error, "the user registry is locked");
+            let message = "the server's user registry is locked; try again later";
+            refuse(RefusalCode::Busy, message)
+        }
         RegistryError::NotAllowed => refuse(
             RefusalCode::Denied,
             "your role or your keys changed meanwhile; ask an administrator",

@@ -1,5 +1,7 @@
 //! Every bound of the store, with its reason.
 
+use std::time::Duration;
+
 /// Plaintext bytes in one chunk of an `age` payload (age v1, "Payload").
 ///
 /// It is also the largest record of a transfer, so that record `i` is chunk `i`.
@@ -90,6 +92,13 @@ pub fn default_reserve(total: u64) -> u64 {
 /// File systems take that time from a clock that ticks every 4 to 10 ms: of a younger file there
 /// may be another version with the same time.
 pub(crate) const SETTLED: i128 = 100_000_000;
+
+/// How long a change or commit waits for the registry's lock: others of ours hold it for one
+/// publication, and a worker that waits longer keeps the server from stopping.
+pub(crate) const LOCK_PATIENCE: Duration = Duration::from_secs(2);
+
+/// How often it is tried meanwhile.
+pub(crate) const LOCK_RETRY: Duration = Duration::from_millis(5);
 
 /// Bytes of one line of `server.log`: a path of 1,024 bytes, fully escaped, with its other fields.
 pub const MAX_LOG_LINE: usize = 16 * 1024;

@@ -179,15 +179,14 @@ impl Files for LocalFiles {
         let flags = OFlag::O_CREAT | OFlag::O_NOFOLLOW | OFlag::O_RDWR | OFlag::O_CLOEXEC;
         let mut file = openat(&parent, last, flags, Mode::S_IRUSR | Mode::S_IWUSR)?;
         let how = match lock {
-            Lock::Shared => FlockArg::LockShared,
-            Lock::Exclusive => FlockArg::LockExclusive,
-            Lock::Try => FlockArg::LockExclusiveNonblock,
+            Lock::Shared => FlockArg::LockSharedNonblock,
+            Lock::Exclusive => FlockArg::LockExclusiveNonblock,
         };
         loop {
             match Flock::lock(file, how) {
                 Ok(held) => return Ok(Some(Box::new(held))),
                 Err((back, Errno::EINTR)) => file = back,
-                Err((_, Errno::EWOULDBLOCK)) if lock == Lock::Try => return Ok(None),
+                Err((_, Errno::EWOULDBLOCK)) => return Ok(None),
                 Err((_, errno)) => return Err(errno.into()),
             }
         }
@@ -272,7 +271,7 @@ mod tests {
         assert!(files.remove("dir/secret").is_err());
         assert!(files.entries("dir").is_err());
         assert!(files.sync_dir("dir").is_err());
-        assert!(files.lock("file", Lock::Try).is_err());
+        assert!(files.lock("file", Lock::Exclusive).is_err());
         assert_eq!(files.stat("file").unwrap().unwrap().kind, Kind::Other);
         assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 1);
         for name in ["../x", "a/../x", ".", "", "./x"] {
@@ -335,13 +334,13 @@ mod tests {
     #[test]
     fn locks_exclude_each_other_even_in_one_process() {
         let (_dir, files) = files();
-        let held = files.lock("lock", Lock::Try).unwrap();
+        let held = files.lock("lock", Lock::Exclusive).unwrap();
         assert!(held.is_some());
-        assert!(files.lock("lock", Lock::Try).unwrap().is_none());
+        assert!(files.lock("lock", Lock::Exclusive).unwrap().is_none());
         drop(held);
         let shared = files.lock("lock", Lock::Shared).unwrap();
         assert!(files.lock("lock", Lock::Shared).unwrap().is_some());
-        assert!(files.lock("lock", Lock::Try).unwrap().is_none());
+        assert!(files.lock("lock", Lock::Exclusive).unwrap().is_none());
         drop(shared);
         assert!(files.lock("lock", Lock::Exclusive).unwrap().is_some());
     }

@@ -351,11 +351,10 @@ impl Files for MemoryFiles {
         })
     }
 
-    fn lock(&self, name: &str, lock: Lock) -> io::Result<Option<Box<dyn Guard>>> {
+    fn lock(&self, name: &str, _: Lock) -> io::Result<Option<Box<dyn Guard>>> {
         let mut disk = self.disk();
         disk.step()?;
         if !disk.locks.insert(name.to_owned()) {
-            assert_eq!(lock, Lock::Try, "a test of one thread would wait for ever");
             return Ok(None);
         }
         Ok(Some(Box::new(MemoryGuard {

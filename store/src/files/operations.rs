@@ -24,8 +24,8 @@ pub(crate) trait Files: Send + Sync {
     fn stat(&self, name: &str) -> io::Result<Option<Stat>>;
     /// How much room the file system has.
     fn space(&self) -> io::Result<Space>;
-    /// Locks the file at `name`, which is made when missing, until the guard drops. `None` when
-    /// [`Lock::Try`] finds it taken.
+    /// Locks the file at `name`, which is made when missing, until the guard drops. `None` when it is
+    /// taken; never waits.
     fn lock(&self, name: &str, lock: Lock) -> io::Result<Option<Box<dyn Guard>>>;
 }
 
@@ -47,12 +47,10 @@ pub(crate) trait Guard: Send + Sync {}
 /// How to take a lock.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lock {
-    /// With other readers; waits.
+    /// With other readers.
     Shared,
-    /// Alone; waits.
+    /// Alone.
     Exclusive,
-    /// Alone, or not at all.
-    Try,
 }
 
 /// What a name is.

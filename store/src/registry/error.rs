@@ -68,6 +68,9 @@ pub enum RegistryError {
     /// The name is taken.
     #[error("there is a user {0} already")]
     UserExists(UserName),
+    /// Another process holds the lock for too long.
+    #[error("{0}: locked by another process; end it, or wait for it, and try again")]
+    Busy(PathBuf),
     /// There is no such user (any more).
     #[error("there is no such user")]
     UnknownUser,

@@ -4,12 +4,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::thread;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use super::document::{Fault, Users};
 use super::error::RegistryError;
 use crate::files::{Files, Guard, LocalFiles, Lock, Stat, parent, read_all};
-use crate::limits::{MAX_REGISTRY, SETTLED};
+use crate::limits::{LOCK_PATIENCE, LOCK_RETRY, MAX_REGISTRY, SETTLED};
 
 /// The file, with what was last read of it.
 pub(super) struct RegistryFile {
@@ -145,12 +146,20 @@ impl RegistryFile {
         *cached = Cached { stat, users };
     }
 
+    /// Takes the lock, or gives up when another process holds it for too long: a worker that waits
+    /// keeps the server from stopping.
     fn lock(&self, lock: Lock) -> Result<Box<dyn Guard>, RegistryError> {
-        let held = self
-            .files
-            .lock(&format!("{}.lock", self.name), lock)
-            .map_err(self.io())?;
-        held.ok_or_else(|| RegistryError::Internal("the lock was not waited for".into()))
+        let name = format!("{}.lock", self.name);
+        let give_up = Instant::now() + LOCK_PATIENCE;
+        loop {
+            if let Some(held) = self.files.lock(&name, lock).map_err(self.io())? {
+                return Ok(held);
+            }
+            if Instant::now() >= give_up {
+                return Err(RegistryError::Busy(self.path.clone()));
+            }
+            thread::sleep(LOCK_RETRY);
+        }
     }
 
     fn parse(&self, stat: &Stat) -> Result<Users, RegistryError> {
@@ -222,8 +231,12 @@ impl RegistryFile {
         if !matches!(self.files.stat(&self.new_name()), Ok(Some(_))) {
             return;
         }
-        match self.lock(Lock::Try) {
-            Ok(_lock) => self.remove_leftover(),
+        match self
+            .files
+            .lock(&format!("{}.lock", self.name), Lock::Exclusive)
+        {
+            Ok(Some(_lock)) => self.remove_leftover(),
+            Ok(None) => tracing::debug!("an unfinished copy of the user registry may be in use"),
             Err(error) => tracing::debug!(%error, "an unfinished copy of the user registry stays"),
         }
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use towpath_protocol::signed::{KeyAction, KeyStatement, SignedStatement, SigningKey, StoreId};
 
 use super::*;
-use crate::limits::MAX_KEYS;
+use crate::limits::{LOCK_PATIENCE, MAX_KEYS};
 
 /// The cheapest hashes there are.
 const COST: u32 = 4;
@@ -610,4 +610,24 @@ fn a_change_on_behalf_of_someone_is_decided_under_the_lock() {
         }
         assert_eq!(fs::read(bench.path()).unwrap(), before);
     }
+}
+
+/// As an editor that was started under `flock`.
+#[test]
+fn a_lock_that_another_process_holds_stops_nobody_for_long() {
+    let bench = Bench::new();
+    let lock = fs::File::open(bench.dir.path().join("users.json.lock")).unwrap();
+    let held = nix::fcntl::Flock::lock(lock, nix::fcntl::FlockArg::LockExclusive)
+        .map_err(|(_, errno)| errno)
+        .unwrap();
+    let (sender, receiver) = std::sync::mpsc::channel();
+    let (committing, changing, changed) = (bench.again(), bench.again(), sender.clone());
+    let uid = UserId::from_bytes([1; 16]);
+    std::thread::spawn(move || sender.send(committing.with_user(uid, |_| ()).unwrap_err()));
+    std::thread::spawn(move || changed.send(changing.remove(uid).unwrap_err()));
+    for _ in 0..2 {
+        let error = receiver.recv_timeout(LOCK_PATIENCE * 10).unwrap();
+        assert!(matches!(error, RegistryError::Busy(_)), "{error}");
+    }
+    drop(held);
 }

@@ -186,10 +186,12 @@ pub(super) fn open(
 }
 
 fn lock(files: &dyn Files, root: &Path) -> Result<Box<dyn Guard>, OpenError> {
-    let held = files.lock(LOCK, Lock::Try).map_err(|error| OpenError::Io {
-        path: root.into(),
-        error,
-    })?;
+    let held = files
+        .lock(LOCK, Lock::Exclusive)
+        .map_err(|error| OpenError::Io {
+            path: root.into(),
+            error,
+        })?;
     held.ok_or_else(|| OpenError::Locked(root.into()))
 }
 
