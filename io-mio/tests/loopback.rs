@@ -17,7 +17,7 @@ use towpath_io_mio::limits::{MAX_MESSAGE, SEND_QUEUE_HARD};
 use towpath_io_mio::{Carrier, CarrierIndex, Driver, Inbound, LoopConfig, LostReason, SessionId};
 
 /// A place where a server listens, over one carrier or another.
-trait Place {
+trait Endpoint {
     fn listen(&mut self) -> Box<dyn Carrier>;
     fn client(&self) -> Box<dyn Carrier>;
     fn remotes(&self) -> Vec<SocketAddr>;
@@ -33,7 +33,7 @@ impl Unix {
     }
 }
 
-impl Place for Unix {
+impl Endpoint for Unix {
     fn listen(&mut self) -> Box<dyn Carrier> {
         Box::new(unix::listen(&self.0.path().join("socket")).unwrap())
     }
@@ -65,7 +65,7 @@ impl Udp {
     }
 }
 
-impl Place for Udp {
+impl Endpoint for Udp {
     fn listen(&mut self) -> Box<dyn Carrier> {
         let addresses = ["127.0.0.1:0", "127.0.0.2:0"].map(|at| at.parse().unwrap());
         let carrier = udp::listen(&addresses, SCTP_PORT, &self.config).unwrap();
@@ -115,20 +115,20 @@ over_all_carriers!(
     a_closed_session_does_not_wait_for_ever_for_a_peer_that_does_not_read,
 );
 
-fn serve(place: &mut dyn Place, role: fn() -> Role) -> Server {
+fn serve(place: &mut dyn Endpoint, role: fn() -> Role) -> Server {
     Server::start(place.listen(), impatient(), role)
 }
 
-fn client(driver: &mut Driver<Peer>, place: &dyn Place) -> CarrierIndex {
+fn client(driver: &mut Driver<Peer>, place: &dyn Endpoint) -> CarrierIndex {
     driver.add_carrier(place.client()).unwrap()
 }
 
-fn connect(driver: &mut Driver<Peer>, place: &dyn Place, session: Peer) -> SessionId {
+fn connect(driver: &mut Driver<Peer>, place: &dyn Endpoint, session: Peer) -> SessionId {
     let carrier = client(driver, place);
     driver.connect(carrier, &place.remotes(), session).unwrap()
 }
 
-fn messages_of_every_length_come_back_on_their_stream(place: &mut dyn Place) {
+fn messages_of_every_length_come_back_on_their_stream(place: &mut dyn Endpoint) {
     let server = serve(place, || Role::Echo { jobs: false });
     let lengths = [1, 2, 16_384, 65_536, MAX_MESSAGE, 3, MAX_MESSAGE];
     let messages: Vec<_> = lengths
@@ -157,7 +157,7 @@ fn messages_of_every_length_come_back_on_their_stream(place: &mut dyn Place) {
     server.stop();
 }
 
-fn two_hundred_sessions_at_once_through_the_pool(place: &mut dyn Place) {
+fn two_hundred_sessions_at_once_through_the_pool(place: &mut dyn Endpoint) {
     let server = serve(place, || Role::Echo { jobs: true });
     let mut driver = client_loop();
     let carrier = client(&mut driver, place);
@@ -189,7 +189,7 @@ fn two_hundred_sessions_at_once_through_the_pool(place: &mut dyn Place) {
     assert_eq!(counters.messages.load(Ordering::SeqCst), 4_000);
 }
 
-fn a_reader_that_stops_holds_up_the_writer_within_bounds(place: &mut dyn Place) {
+fn a_reader_that_stops_holds_up_the_writer_within_bounds(place: &mut dyn Endpoint) {
     let server = serve(place, || Role::Sink);
     server.counters.paused.store(true, Ordering::SeqCst);
     let mut driver = client_loop();
@@ -240,7 +240,7 @@ fn a_reader_that_stops_holds_up_the_writer_within_bounds(place: &mut dyn Place) 
     server.stop();
 }
 
-fn a_closed_session_does_not_wait_for_ever_for_a_peer_that_does_not_read(place: &mut dyn Place) {
+fn a_closed_session_does_not_wait_for_ever_for_a_peer_that_does_not_read(place: &mut dyn Endpoint) {
     let server = serve(place, || Role::Sink);
     server.counters.paused.store(true, Ordering::SeqCst);
     let config = LoopConfig {
@@ -265,7 +265,7 @@ fn a_closed_session_does_not_wait_for_ever_for_a_peer_that_does_not_read(place: 
     server.stop();
 }
 
-fn a_job_that_panics_ends_its_session_alone(place: &mut dyn Place) {
+fn a_job_that_panics_ends_its_session_alone(place: &mut dyn Endpoint) {
     let server = serve(place, || Role::Echo { jobs: true });
     let mut driver = client_loop();
     let carrier = client(&mut driver, place);
@@ -284,7 +284,7 @@ fn a_job_that_panics_ends_its_session_alone(place: &mut dyn Place) {
     server.stop();
 }
 
-fn a_session_that_is_revoked_is_aborted_alone(place: &mut dyn Place) {
+fn a_session_that_is_revoked_is_aborted_alone(place: &mut dyn Endpoint) {
     let server = serve(place, || Role::Echo { jobs: true });
     let mut driver = client_loop();
     let carrier = client(&mut driver, place);
@@ -307,7 +307,7 @@ fn a_session_that_is_revoked_is_aborted_alone(place: &mut dyn Place) {
     server.stop();
 }
 
-fn jobs_run_at_once_as_far_as_there_are_workers_and_room(place: &mut dyn Place) {
+fn jobs_run_at_once_as_far_as_there_are_workers_and_room(place: &mut dyn Endpoint) {
     let config = LoopConfig {
         workers: 3,
         jobs: 5,
@@ -331,7 +331,7 @@ fn jobs_run_at_once_as_far_as_there_are_workers_and_room(place: &mut dyn Place) 
     assert_eq!(server.stop().most_running.load(Ordering::SeqCst), 3);
 }
 
-fn stopping_lets_sessions_finish_and_ends_those_that_do_not(place: &mut dyn Place) {
+fn stopping_lets_sessions_finish_and_ends_those_that_do_not(place: &mut dyn Endpoint) {
     let config = LoopConfig {
         drain: Duration::from_millis(300),
         ..impatient()
@@ -371,7 +371,7 @@ fn stopping_lets_sessions_finish_and_ends_those_that_do_not(place: &mut dyn Plac
     }
 }
 
-fn a_session_that_will_not_end_is_aborted_when_the_time_is_up(place: &mut dyn Place) {
+fn a_session_that_will_not_end_is_aborted_when_the_time_is_up(place: &mut dyn Endpoint) {
     let config = LoopConfig {
         drain: Duration::from_millis(200),
         ..impatient()
@@ -397,7 +397,7 @@ fn a_session_that_will_not_end_is_aborted_when_the_time_is_up(place: &mut dyn Pl
     assert!(driver.session(id).unwrap().is_lost());
 }
 
-fn peers_beyond_the_limit_are_turned_away(place: &mut dyn Place) {
+fn peers_beyond_the_limit_are_turned_away(place: &mut dyn Endpoint) {
     let config = LoopConfig {
         max_sessions: 3,
         ..impatient()
@@ -432,7 +432,7 @@ fn wait_until_turning(driver: &mut Driver<Peer>, mut done: impl FnMut() -> bool)
     turn_until(driver, "another thread", |_| done());
 }
 
-fn deadlines_run_when_they_are_due(place: &mut dyn Place) {
+fn deadlines_run_when_they_are_due(place: &mut dyn Endpoint) {
     let server = serve(place, || Role::Sink);
     let mut driver = client_loop();
     let mut session = Peer::new(Role::Client { expected: 1 }, &Arc::default());
@@ -448,7 +448,7 @@ fn deadlines_run_when_they_are_due(place: &mut dyn Place) {
     server.stop();
 }
 
-fn a_message_that_is_too_long_or_empty_ends_the_association(place: &mut dyn Place) {
+fn a_message_that_is_too_long_or_empty_ends_the_association(place: &mut dyn Endpoint) {
     let server = serve(place, || Role::Sink);
     let mut driver = client_loop();
     let carrier = client(&mut driver, place);

@@ -1,4 +1,4 @@
-//! What an administrator does at the server itself: make the directory, manage its users.
+//! Administration on the server host: creating the server directory and managing its users.
 
 use std::fmt;
 use std::fs;
@@ -19,7 +19,7 @@ use super::directory::ServerDirectory;
 use super::limits;
 use super::tls_identity::{TlsIdentity, TlsIdentityError};
 
-/// Where a new user's password comes from; never from the command line.
+/// Source of a new user's password; never an argument.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Password {
     /// Ask twice at the terminal.
@@ -44,18 +44,18 @@ pub enum AdminError {
     /// The directory was not made by `init`.
     #[error("{} is not a server directory ({missing} is missing); make one with `towpathd init`", dir.display())]
     NoServer {
-        /// The directory.
+        /// Path of the directory.
         dir: PathBuf,
         /// The file that is not there.
         missing: &'static str,
     },
-    /// Others can replace what lies in the directory, whatever the modes of the files are.
+    /// The directory is writable by others, who could replace its files.
     #[error(
         "{}: others may write to the server directory (mode {mode:04o}) and so put in their own keys and users; run `chmod go-w` on it",
         dir.display()
     )]
     Exposed {
-        /// The directory.
+        /// Path of the directory.
         dir: PathBuf,
         /// Its permission bits.
         mode: u32,
@@ -63,9 +63,9 @@ pub enum AdminError {
     /// A file could not be read or written.
     #[error("{}: {source}", path.display())]
     Io {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system call.
         source: io::Error,
     },
     /// There is no such user.
@@ -77,24 +77,24 @@ pub enum AdminError {
     /// The public key file holds no usable key.
     #[error("{}: not a usable public key: {source}", path.display())]
     Key {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Description of the problem.
         source: KeyError,
     },
-    /// The private half was given, which the server must never have.
+    /// A private key was given instead of a public one.
     #[error("{}: a private key, which stays with its user; give the public half, {}.pub", .0.display(), .0.display())]
     PrivateKey(PathBuf),
-    /// The configuration was not taken.
+    /// The configuration is invalid.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// The certificate or its key was not taken.
+    /// The certificate or its key is unusable.
     #[error(transparent)]
     Identity(#[from] TlsIdentityError),
-    /// The storage key was not taken.
+    /// The storage key is unusable.
     #[error(transparent)]
     StorageKey(#[from] KeyFileError),
-    /// The store was not taken.
+    /// The store cannot be opened.
     #[error(transparent)]
     Store(#[from] OpenError),
     /// The user registry refused.
@@ -124,12 +124,12 @@ impl AdminError {
     }
 }
 
-/// A server directory that was just made; displayed, it says what to know and to do next.
+/// A new server directory; displays as the store id, the fingerprint and the next steps.
 #[derive(Debug)]
 pub struct Made {
     /// The store's id.
     pub store: StoreId,
-    /// The key that clients will know the server by.
+    /// Fingerprint of the server's key.
     pub key: ServerFingerprint,
     directory: ServerDirectory,
     recipient: String,
@@ -159,10 +159,10 @@ impl fmt::Display for Made {
     }
 }
 
-/// Makes a server directory: certificate, storage key, registry and store.
+/// Creates a server directory: certificate, storage key, registry and store.
 ///
 /// # Errors
-/// When the directory holds something already, or a file cannot be made.
+/// When the directory is not empty, or a file cannot be created.
 pub fn init(dir: &Path) -> Result<Made, AdminError> {
     fs::DirBuilder::new()
         .recursive(true)
@@ -264,7 +264,7 @@ pub fn set_role(dir: &Path, name: &UserName, role: Role) -> Result<(), AdminErro
     Ok(())
 }
 
-/// Removes a user; the files stay, and the uid is never given out again.
+/// Removes a user; the files stay, and the uid is never reused.
 ///
 /// # Errors
 /// When the user does not exist, is the last admin, or the registry cannot be written.
@@ -368,7 +368,7 @@ fn read_password(
 }
 
 fn first_line(source: impl Read, path: &Path) -> Result<Zeroizing<String>, AdminError> {
-    // The whole capacity at once: a growing buffer would leave copies of the password behind.
+    // Allocated once: a buffer that grows leaves copies of the password in memory.
     let mut text = Zeroizing::new(String::with_capacity(limits::PASSWORD_FILE_BYTES as usize));
     source
         .take(limits::PASSWORD_FILE_BYTES)

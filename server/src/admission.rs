@@ -1,9 +1,9 @@
-//! Admission of sessions: places for strangers and places for users, each bounded.
+//! Admission of sessions: a quota before the login and a quota of users.
 //!
-//! A session begins as a stranger and becomes a user's by its login. Strangers have places of their
-//! own, so no number of them takes a user's. A stranger's place goes to a newcomer when its network
-//! holds all that one network may have, or when all places are taken: then the oldest stranger of
-//! the network with the most of them yields.
+//! A session before its login is called a stranger. Strangers have a quota of their own, so they
+//! cannot use up that of users. A stranger is evicted for a new session when its network has
+//! reached its limit, or when the quota is used up: then the oldest stranger of the network with
+//! most of them.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -16,7 +16,7 @@ use towpath_protocol::signed::UserId;
 
 use super::limits;
 
-/// Where a peer is: an IPv4 address, an IPv6 /64, or this host itself.
+/// The network of a peer: an IPv4 address, an IPv6 /64, or this host itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Network {
     /// An IPv4 address (also one mapped into IPv6).
@@ -37,7 +37,7 @@ impl From<Option<IpAddr>> for Network {
     }
 }
 
-/// The IPv6 /48 around a network: what one customer of a provider commonly holds.
+/// The IPv6 /48 around a network: commonly assigned to one customer of a provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Site(u64);
 
@@ -56,18 +56,18 @@ impl Network {
     }
 }
 
-/// What is counted as one when all places are taken.
+/// Unit of counting when the quota is used up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Group {
     Network(Network),
     Site(Site),
 }
 
-/// Names a session within its [`Admission`].
+/// Identifier of a session within its [`Admission`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct SessionNumber(u64);
 
-/// There is no place: the peer may try again later.
+/// The quota is used up: the peer may try again later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Busy;
 
@@ -77,10 +77,10 @@ struct Stranger {
     since: Instant,
 }
 
-/// Who has a place; sans-IO.
+/// The admitted sessions; sans-IO.
 #[derive(Debug)]
 pub(crate) struct Admission {
-    /// Oldest first, for numbers grow.
+    /// Oldest first, since numbers increase.
     strangers: BTreeMap<SessionNumber, Stranger>,
     users: BTreeMap<SessionNumber, UserId>,
     next: u64,
@@ -88,7 +88,7 @@ pub(crate) struct Admission {
 }
 
 impl Admission {
-    /// Places for `max_users` sessions that are logged in, beside those for strangers
+    /// A quota of `max_users` logged-in sessions, beside that of strangers
     /// ([`limits::STRANGERS`]).
     #[must_use]
     pub(crate) fn new(max_users: usize) -> Self {
@@ -100,11 +100,11 @@ impl Admission {
         }
     }
 
-    /// Gives a stranger a place, and says who loses theirs for it.
+    /// Admits a stranger, and returns the session that is evicted for it.
     ///
     /// # Errors
-    /// [`Busy`] when the newcomer's own network holds what it may, and none of its strangers has
-    /// had the time to log in ([`limits::STRANGER_TIME`]).
+    /// [`Busy`] when the peer's network has reached its limit, and none of its strangers has had
+    /// the time to log in ([`limits::STRANGER_TIME`]).
     pub(crate) fn admit(
         &mut self,
         network: Network,
@@ -170,11 +170,11 @@ impl Admission {
         found.next().map(|(number, _)| *number)
     }
 
-    /// Gives a stranger who has logged in the place of a user.
+    /// Moves a stranger that has logged in to the quota of users.
     ///
     /// # Errors
-    /// [`Busy`] when all places are taken, or those that one user may have, or when the stranger's
-    /// own went to another meanwhile.
+    /// [`Busy`] when the quota, or that of one user, is used up, or when the stranger was evicted
+    /// meanwhile.
     pub(crate) fn log_in(&mut self, number: SessionNumber, user: UserId) -> Result<(), Busy> {
         let of_user = self.users.values().filter(|uid| **uid == user).count();
         let share = (self.max_users / limits::USER_SHARE).max(1);
@@ -186,7 +186,7 @@ impl Admission {
         Ok(())
     }
 
-    /// The session is over.
+    /// Releases an ended session.
     pub(crate) fn release(&mut self, number: SessionNumber) {
         self.strangers.remove(&number);
         self.users.remove(&number);
@@ -200,7 +200,7 @@ pub(crate) struct SessionQuota(Mutex<Shared>);
 #[derive(Debug)]
 struct Shared {
     admission: Admission,
-    /// Set when a session's place went to another.
+    /// Set when a session was evicted.
     revoked: BTreeMap<SessionNumber, Arc<AtomicBool>>,
 }
 
@@ -223,11 +223,11 @@ impl SessionQuota {
     }
 
     fn lock(&self) -> MutexGuard<'_, Shared> {
-        // Every change is made in one step: after a panic elsewhere the tables are still right.
+        // Every change is one step: after a panic elsewhere the tables are still consistent.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Admits a peer at `address` as a stranger; another stranger may lose its place for it.
+    /// Admits a peer at `address` as a stranger; another stranger may be evicted for it.
     ///
     /// # Errors
     /// [`Busy`] as for [`Admission::admit`].
@@ -260,7 +260,7 @@ impl Permit {
         self.network
     }
 
-    /// Takes the place of a user; where there is none, the permit is revoked.
+    /// Moves to the quota of users; on failure the permit is revoked.
     ///
     /// # Errors
     /// [`Busy`] as for [`Admission::log_in`].
@@ -272,7 +272,7 @@ impl Permit {
         taken
     }
 
-    /// Whether the place went to another: the session is to end.
+    /// Whether the session was evicted and must end.
     pub(crate) fn is_revoked(&self) -> bool {
         self.revoked.load(Ordering::Relaxed)
     }
@@ -311,7 +311,7 @@ mod tests {
             let held = admission.count(|s| s.network == Network::V4(host));
             assert_eq!(held, limits::STRANGERS_NETWORK);
         }
-        // Other hosts get in at once, and so does a newcomer from one of these after a moment.
+        // Other hosts are admitted at once, and a new session from one of these after some time.
         for host in 10..500 {
             let (number, _) = admission.admit(Network::V4(host), now).unwrap();
             admission.log_in(number, uid((host % 200) as u8)).unwrap();
@@ -413,7 +413,7 @@ mod tests {
         assert_eq!(Network::from(None), Network::Local);
     }
 
-    /// What happens to an admission: somebody comes, logs in, leaves, or time passes.
+    /// A step of the model test: a session starts, logs in or ends, or time passes.
     #[derive(Debug, Clone)]
     enum Step {
         Come(u32),
@@ -434,8 +434,7 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(32))]
 
-        /// Beside a list of everybody inside: the bounds hold, and who yields is the oldest of the
-        /// network with the most.
+        /// Against a list of admitted sessions: the limits hold, and the evicted session is the oldest of the network with most of them.
         #[test]
         fn as_a_list_of_everybody_inside(steps in prop::collection::vec(step(), 1..1_500)) {
             let mut admission = Admission::new(16);

@@ -1,4 +1,4 @@
-//! What a user may do, and whose name a signed statement may carry.
+//! Authorization: what a user may do, and which user a signed statement must name.
 
 use towpath_protocol::signed::{Content, FilePath, SignedManifest, StoreId, UserId, UserName};
 use towpath_protocol::{Action, Refusal, RefusalCode, Role};
@@ -7,7 +7,7 @@ use towpath_store::{OnBehalf, User};
 use super::jobs::AuthenticatedUser;
 use super::refusals::refuse;
 
-/// Whose file it is; `None` for a deletion.
+/// Owner of the file; `None` for a deletion.
 pub(super) fn owner_of_file(signed: &SignedManifest) -> Option<UserId> {
     match signed.manifest().content {
         Content::File { .. } => Some(signed.manifest().uid),
@@ -15,7 +15,7 @@ pub(super) fn owner_of_file(signed: &SignedManifest) -> Option<UserId> {
     }
 }
 
-/// Overwriting is deleting and uploading.
+/// Overwriting requires the rights to delete and to upload.
 pub(super) fn allow_overwrite(
     user: &User,
     current: Option<&SignedManifest>,
@@ -26,8 +26,8 @@ pub(super) fn allow_overwrite(
     }
 }
 
-/// Nobody knows the owner of a damaged file whose proof is lost: only an administrator may replace
-/// it, who must ask for that.
+/// The owner of a damaged file whose proof is lost is unknown: only an administrator may replace
+/// it, by explicit request.
 pub(super) fn allow_replacing(user: &User, path: &FilePath, asked: bool) -> Result<(), Refusal> {
     match (user.role, asked) {
         (Role::Admin, true) => Ok(()),
@@ -89,8 +89,7 @@ pub(super) fn check_author(
     ))
 }
 
-/// What a request may do is decided once more under the registry's lock: a hash took its time since
-/// the first look.
+/// Requests are authorized again under the registry's lock, since hashing a password takes time.
 pub(super) fn on_behalf<'a>(
     caller: &AuthenticatedUser,
     may: &'a dyn Fn(&User) -> bool,

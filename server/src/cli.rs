@@ -28,21 +28,21 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Make a server directory: certificate, storage key, empty user registry, store
+    /// Create a server directory: certificate, storage key, empty user registry, store
     Init {
-        /// The directory to make; it must be absent or empty
+        /// The directory to create; it must be absent or empty
         dir: PathBuf,
     },
     /// Serve until SIGINT or SIGTERM
     Run(RunArguments),
-    /// Manage users; safe beside a running server
+    /// Manage users; safe while the server runs
     #[command(subcommand)]
     User(UserCommand),
 }
 
 #[derive(Debug, Args)]
 struct RunArguments {
-    /// The server directory
+    /// Path of the server directory
     dir: PathBuf,
     /// A local address to listen on; repeat it for several networks [default: every IPv4 address]
     #[arg(long, value_name = "ADDR")]
@@ -50,7 +50,7 @@ struct RunArguments {
     /// SCTP port [default: 9260]
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
-    /// How to carry SCTP [default: auto]
+    /// Transport: SCTP of the kernel, SCTP in user space, or both [default: auto]
     #[arg(long, value_enum)]
     transport: Option<Transport>,
     /// UDP port of SCTP in user space [default: 9899]
@@ -65,7 +65,7 @@ struct RunArguments {
 enum UserCommand {
     /// Add a user; the password is asked for unless it comes from a file or a key is given
     Add {
-        /// The server directory
+        /// Path of the server directory
         dir: PathBuf,
         /// The user's name: lower-case letters, digits, `.`, `_` and `-`
         name: UserName,
@@ -84,23 +84,23 @@ enum UserCommand {
     },
     /// List the users
     List {
-        /// The server directory
+        /// Path of the server directory
         dir: PathBuf,
     },
     /// Change a user's role; takes effect on open sessions
     Role {
-        /// The server directory
+        /// Path of the server directory
         dir: PathBuf,
-        /// The user
+        /// Name of the user
         name: UserName,
         /// admin, maintainer or guest
         role: Role,
     },
     /// Remove a user; their files stay
     Remove {
-        /// The server directory
+        /// Path of the server directory
         dir: PathBuf,
-        /// The user
+        /// Name of the user
         name: UserName,
     },
 }

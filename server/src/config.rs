@@ -12,11 +12,11 @@ use towpath_protocol::limits::DEFAULT_PORT;
 
 use super::limits;
 
-/// How SCTP is carried: by the kernel, in user space over UDP, or both.
+/// The transport: SCTP of the kernel, SCTP in user space over UDP, or both.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Transport {
-    /// SCTP in user space, and the kernel's too where there is one.
+    /// SCTP in user space, and the kernel's SCTP if available.
     Auto,
     /// The kernel's SCTP.
     Kernel,
@@ -43,7 +43,7 @@ pub struct Config {
     pub reserve_mib: Option<u64>,
     /// bcrypt cost of password hashes, 10 to 16; hashes of another cost are renewed at login.
     pub bcrypt_cost: u32,
-    /// Sessions at once; further ones are refused.
+    /// Maximum of concurrent sessions; further ones are refused.
     pub max_sessions: usize,
     /// Worker threads for files and password hashes; 0 means one for each processor, at least 2.
     pub workers: usize,
@@ -151,27 +151,27 @@ impl Config {
     }
 }
 
-/// Why `towpathd.toml` was not taken.
+/// Why `towpathd.toml` cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file exists and cannot be read.
     #[error("{}: cannot read the configuration: {source}", path.display())]
     Read {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system call.
         source: std::io::Error,
     },
-    /// The file is longer than any configuration.
+    /// The file is too long.
     #[error("{}: longer than {} bytes; is it a configuration?", path.display(), limits::CONFIG_BYTES)]
     TooLong {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
     },
     /// Not TOML, or a key this version does not know.
     #[error("{}: {message}", path.display())]
     Parse {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
         /// Line, column and reason.
         message: String,
@@ -179,9 +179,9 @@ pub enum ConfigError {
     /// A value out of range.
     #[error("{}: {message}", path.display())]
     Value {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// Which value, and what it may be.
+        /// The value and its allowed range.
         message: String,
     },
 }

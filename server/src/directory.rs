@@ -1,4 +1,4 @@
-//! The server directory: where each of its files lies.
+//! The paths of the files in the server directory.
 
 use std::path::{Path, PathBuf};
 

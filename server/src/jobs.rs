@@ -1,5 +1,5 @@
-//! The slow work of a session, as values: a session emits a [`Job`], and whoever drives it runs the
-//! job on the [`Services`](crate::services::Services) and hands the [`Output`] back.
+//! The slow work of a session: a session emits a [`Job`]; the driver runs it on the
+//! [`Services`](crate::services::Services) and passes the [`Output`] back.
 
 use towpath_protocol::channel::Chunk;
 use towpath_protocol::server::{ClaimedUser, Credential};
@@ -17,7 +17,7 @@ pub(crate) struct AuthenticatedUser {
     pub(crate) by_key: bool,
 }
 
-/// Work for a worker.
+/// A job for a worker.
 pub(crate) enum Job {
     /// Check a credential.
     Login {
@@ -69,7 +69,7 @@ pub(crate) enum Job {
     },
 }
 
-/// What became of a [`Job`].
+/// The result of a [`Job`].
 pub(crate) enum Output {
     /// Of [`Job::Login`]; `None` is a refusal.
     Login(Option<(AuthenticatedUser, Role)>),
@@ -87,11 +87,11 @@ pub(crate) enum Output {
     Read(Result<(Box<Download>, Vec<Chunk>), Refusal>),
 }
 
-/// What became of a commit.
+/// The result of a commit.
 pub(crate) enum CommitOutcome {
     /// Published and on stable storage.
     Published,
-    /// Somebody else published first; the upload is whole and waits for a new signature.
+    /// Another version was published first; the upload is complete and waits for a new signature.
     Conflict(Box<Upload>, Option<SignedManifest>),
     /// Not published; the upload is gone.
     Refused(Refusal),

@@ -1,8 +1,8 @@
-//! The server: what `towpathd` does.
+//! The Towpath server, as a library for `towpathd`.
 //!
-//! [`admin`] makes a server directory, [`run`] serves it. A session (`session/`) joins one protocol
-//! connection to the store and the user registry. It has no threads and no clock: slow work
-//! (bcrypt, files) leaves it as a job, and whoever drives the session runs the job on the services
+//! [`admin`] creates a server directory, [`run`] serves it. A session (`session/`) joins one
+//! protocol connection to the store and the user registry. It has no threads and no clock: slow
+//! work (bcrypt, files) is queued as a job, which the driver of the session runs on the services
 //! that all sessions share.
 
 #![forbid(unsafe_code)]

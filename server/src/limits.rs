@@ -1,4 +1,4 @@
-//! Every bound of the server, with its reason.
+//! The limits of the server, each with its reason.
 
 use std::time::Duration;
 
@@ -6,8 +6,8 @@ use std::time::Duration;
 /// some hundred.
 pub(crate) const BATCH_CHUNKS: usize = 16;
 
-/// Entries of each table of the login throttle: bounds what an attacker with many addresses makes
-/// us remember.
+/// Entries of each table of the login throttle: bounds the memory that an attacker with many
+/// addresses can use.
 pub(crate) const THROTTLE_ENTRIES: usize = 16_384;
 
 /// First delay after failed logins; doubles with each further failure.
@@ -17,18 +17,17 @@ pub(crate) const THROTTLE_FIRST: Duration = Duration::from_millis(500);
 /// far below the time that a connection has for its login.
 pub(crate) const THROTTLE_LONGEST: Duration = Duration::from_secs(30);
 
-/// Failures that cost nothing, for one user from one network: people mistype.
+/// Failures that cost nothing, for one user from one network: users mistype.
 pub(crate) const THROTTLE_FREE: u32 = 2;
 
-/// Failures that cost nothing, for one network over all users: several people may sit behind one
-/// address.
+/// Failures that cost nothing, for one network over all users: several users may share one address.
 pub(crate) const THROTTLE_FREE_NETWORK: u32 = 10;
 
 /// Failures that cost nothing, for one IPv6 /48 over all its networks: it may be a whole company.
 pub(crate) const THROTTLE_FREE_SITE: u32 = 40;
 
-/// Failures that cost nothing, for one user over all networks: loose, so that strangers cannot lock
-/// a user out cheaply.
+/// Failures that cost nothing, for one user over all networks: loose, so that an attacker cannot
+/// lock out a user with few attempts.
 pub(crate) const THROTTLE_FREE_USER: u32 = 50;
 
 /// Longest delay that failures from other networks cause for a user.
@@ -37,7 +36,7 @@ pub(crate) const THROTTLE_LONGEST_USER: Duration = Duration::from_secs(4);
 /// Failures are forgotten after this long without another.
 pub(crate) const THROTTLE_MEMORY: Duration = Duration::from_secs(15 * 60);
 
-/// Largest reserve of the disk that is taken, in MiB: a terabyte is a mistake of the unit.
+/// Largest reserve of the disk that is taken, in MiB: a larger value is probably in a wrong unit.
 pub(crate) const MAX_RESERVE_MIB: u64 = 1024 * 1024;
 
 /// Longest configuration file, in bytes.
@@ -55,20 +54,20 @@ pub(crate) const STRANGERS_NETWORK: usize = 64;
 /// Those of one IPv6 /48 over all its networks.
 pub(crate) const STRANGERS_SITE: usize = 128;
 
-/// Time that a stranger has to log in before it yields to newcomers from its own network: several
-/// round trips and a worker's turn.
+/// Time that a stranger has to log in before it can be evicted for a new session from its own
+/// network: several round trips and a job.
 pub(crate) const STRANGER_TIME: Duration = Duration::from_secs(2);
 
 /// One user gets at most one in this many of the sessions, so that nobody takes them all.
 pub(crate) const USER_SHARE: usize = 4;
 
-/// Time that transfers under way get to finish after a stop was asked for.
+/// Time for running transfers to finish after a stop.
 pub(crate) const DRAIN: Duration = Duration::from_secs(10);
 
-/// Time without a request after which a client that is logged in is let go: clients of ours end
-/// when they are done, and each session takes a place and memory.
+/// Time without a request after which a logged-in client is disconnected: Towpath clients close
+/// when they are done, and each session uses quota and memory.
 pub(crate) const IDLE: Duration = Duration::from_secs(15 * 60);
 
-/// Time in which nothing moves after which a client with transfers is let go: a file may be piped
-/// in from something that thinks for hours, but not for ever.
+/// Time without progress after which a client with transfers is disconnected: the input of a piped
+/// upload may pause for hours, but not for ever.
 pub(crate) const STALLED: Duration = Duration::from_secs(6 * 60 * 60);

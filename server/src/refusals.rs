@@ -1,5 +1,4 @@
-//! What a client is told when something is refused or fails; what is wrong with the server itself
-//! goes to the log alone.
+//! Replies for refusals and failures; details about failures of the server are only logged.
 
 use towpath_protocol::signed::FilePath;
 use towpath_protocol::{Refusal, RefusalCode};

@@ -46,14 +46,14 @@ pub struct ListenOptions {
     pub transport: Option<Transport>,
     /// UDP port of SCTP in user space; 0 lets the kernel choose.
     pub udp_port: Option<u16>,
-    /// Lets addresses of SCTP in user space go silent, for a demonstration.
+    /// Cuts addresses of SCTP in user space, for the demo.
     pub link_faults: Option<LinkFaults>,
 }
 
 /// Why the server did not start, or stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// The server directory was not taken.
+    /// The server directory is unusable.
     #[error(transparent)]
     Setup(#[from] AdminError),
     /// Listening failed.
@@ -61,7 +61,7 @@ pub enum RunError {
     Listen {
         /// Where.
         place: String,
-        /// What the system said.
+        /// The error of the system call.
         source: io::Error,
     },
     /// The host has no SCTP.
@@ -75,7 +75,7 @@ pub enum RunError {
     Recipient {
         /// What is configured.
         text: String,
-        /// What is wrong with it.
+        /// Description of the problem.
         reason: String,
     },
     /// `server.log` cannot be written.
@@ -169,7 +169,7 @@ impl Server {
         })
     }
 
-    /// The key that clients know this server by.
+    /// Fingerprint of the server's key.
     pub fn key(&self) -> ServerFingerprint {
         self.key
     }
@@ -211,17 +211,17 @@ impl Listening {
         self.udp_port
     }
 
-    /// Where it listens, for people.
+    /// The addresses it listens on, for display.
     pub fn places(&self) -> &str {
         &self.places
     }
 
-    /// What stops it, from another thread.
+    /// A handle that stops it from another thread.
     pub fn stopper(&self) -> Stopper {
         self.driver.stopper()
     }
 
-    /// Serves until stopped; transfers under way get time to finish.
+    /// Serves until stopped; running transfers get time to finish.
     ///
     /// # Errors
     /// When the event loop itself fails.
@@ -310,7 +310,7 @@ fn start_log(directory: &ServerDirectory, config: &Config) -> Result<(), RunErro
     Ok(())
 }
 
-/// Carriers that listen, and where, for people.
+/// Listening carriers, and their addresses for display.
 #[derive(Default)]
 struct Listeners {
     carriers: Vec<Box<dyn Carrier>>,
@@ -319,7 +319,7 @@ struct Listeners {
     udp_port: Option<u16>,
 }
 
-/// Sessions at once: those that are logged in, the strangers, and as many again that are ending.
+/// Maximum of concurrent sessions: logged in, before login, and as many again that are closing.
 fn all_sessions(config: &Config) -> usize {
     config.max_sessions + 2 * limits::STRANGERS
 }
@@ -373,7 +373,7 @@ fn open_carriers(config: &Config, listen: Listen) -> Result<Listeners, RunError>
             let place = format!("{} (SCTP port {port} over UDP)", shown(&bound));
             listeners.add(place, Ok(carrier))?;
         }
-        // The kernel itself may have the port, for its own SCTP over UDP.
+        // The kernel may use the port for its own SCTP over UDP.
         Err(error) if !listeners.carriers.is_empty() => {
             tracing::warn!(%error, udp_port, "cannot listen for SCTP over UDP; the kernel's SCTP alone serves");
         }

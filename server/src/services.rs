@@ -1,4 +1,4 @@
-//! What all sessions of a server share, and the jobs that run on it.
+//! The services that all sessions of a server share, and the jobs that run on them.
 //!
 //! Invariant: every job that acts for a user looks the user up again, so a changed role or a
 //! removed user takes effect on open sessions; what is published is checked once more under the
@@ -30,7 +30,7 @@ use super::refusals::{
 };
 use super::throttle::Throttle;
 
-/// What all sessions of a server share.
+/// The services that all sessions of a server share.
 pub(crate) struct Services {
     /// The stored files.
     pub(crate) store: Store,
@@ -54,7 +54,7 @@ impl Services {
 
     /// The login throttle of all sessions.
     pub(crate) fn throttle(&self) -> MutexGuard<'_, Throttle> {
-        // The tables hold counts only: after a panic elsewhere they are still usable.
+        // The tables contain only counts: after a panic elsewhere they are still usable.
         self.throttle.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -317,7 +317,7 @@ impl Services {
         }
     }
 
-    /// Runs `act` under the registry's lock, once the manifest is seen to be this user's own.
+    /// Runs `act` under the registry's lock, after checking that the manifest is this user's.
     fn publish(
         &self,
         caller: &AuthenticatedUser,
@@ -370,7 +370,7 @@ impl Services {
         let Content::File { size, .. } = signed.manifest().content else {
             return Err(not_found(path));
         };
-        // Resuming makes sense at a record of the very same file; else the download starts over.
+        // A download resumes only at a record of the same file; otherwise it starts over.
         let chunk = towpath_protocol::channel::CHUNK_LEN as u64;
         let resumes =
             wanted == Some(signed.hash()) && offset <= size && offset.is_multiple_of(chunk);

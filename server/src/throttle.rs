@@ -4,10 +4,10 @@
 //! them that grows with each failure: an attempt during the pause is refused, is told when the
 //! pause is over, and changes nothing. Failures of a network (an IPv4 address or an IPv6 /64), of
 //! the IPv6 /48 around it, and, loosely, of a user over all networks delay the attempts that
-//! follow, each in its own session: nobody queues behind another, so the wait of a user behind a
-//! network that guesses is at most [`THROTTLE_LONGEST`](limits::THROTTLE_LONGEST). Sessions that
-//! have not logged in are bounded for each network ([`admission`](super::admission)), and with them
-//! the guesses that wait side by side. Logins by key are never delayed. Every table is bounded.
+//! follow, each in its own session: attempts do not queue behind each other, so the wait of a user
+//! in a network that guesses is at most [`THROTTLE_LONGEST`](limits::THROTTLE_LONGEST). Sessions
+//! that have not logged in are bounded for each network ([`admission`](super::admission)), and with
+//! them the guesses that wait in parallel. Logins by key are never delayed. Every table is bounded.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use super::admission::{Network, Site};
 use super::limits;
 
-/// What failed for one user, network, or pair of both.
+/// Failures of one user, network, or pair of both.
 #[derive(Debug, Clone, Copy)]
 struct Failures {
     /// Attempts that failed; in the table of pairs, also those under way.
@@ -69,7 +69,7 @@ impl<K: Ord + Clone> Table<K> {
         }
         self.entries.retain(|_, entry| !forgotten(entry, now));
         if self.entries.len() >= limits::THROTTLE_ENTRIES {
-            // Full of fresh entries: forget the one with the fewest failures, the least dangerous.
+            // Full of recent entries: drops the one with the fewest failures.
             let mildest = self
                 .entries
                 .iter()
@@ -93,11 +93,11 @@ fn pause(count: u32, free: u32, longest: Duration) -> Duration {
     }
 }
 
-/// An attempt that was refused unseen: another one at this user from this network came too shortly
+/// An attempt refused without a check: another one for this user from this network came too shortly
 /// before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TooMany {
-    /// When an attempt is looked at again.
+    /// Time from which an attempt is checked again.
     pub(crate) retry_after: Duration,
 }
 
@@ -117,7 +117,7 @@ impl Default for Throttle {
 }
 
 impl Throttle {
-    /// Nobody has tried yet.
+    /// No attempts counted.
     pub(crate) fn new() -> Self {
         Self {
             pairs: Table::new(limits::THROTTLE_FREE, limits::THROTTLE_LONGEST),

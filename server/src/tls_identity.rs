@@ -1,5 +1,5 @@
-//! The server's TLS identity: `cert.pem` and `key.pem`, made at first run or brought by the
-//! organisation.
+//! The server's TLS identity: `cert.pem` and `key.pem`, created by `towpathd init` or supplied by
+//! the organisation.
 
 use std::fs;
 use std::io::Write;
@@ -25,17 +25,17 @@ pub enum TlsIdentityError {
     /// A file could not be read or written.
     #[error("{}: {source}", path.display())]
     Io {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system call.
         source: std::io::Error,
     },
-    /// A file is not what it should be.
+    /// A file has invalid content.
     #[error("{}: {reason}", path.display())]
     Bad {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What is wrong with it.
+        /// Description of the problem.
         reason: String,
     },
     /// The private key can be read by others.
@@ -44,7 +44,7 @@ pub enum TlsIdentityError {
         path.display()
     )]
     Exposed {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
@@ -55,7 +55,7 @@ pub enum TlsIdentityError {
 }
 
 impl TlsIdentity {
-    /// Makes an Ed25519 key and a self-signed certificate in new files; existing ones are never
+    /// Generates an Ed25519 key and a self-signed certificate in new files; existing ones are never
     /// overwritten.
     ///
     /// Clients trust the key itself, by its fingerprint, so the certificate's name and dates carry

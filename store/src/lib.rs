@@ -1,5 +1,4 @@
-//! What a Towpath server keeps on disk: files encrypted at rest, the registry of users, and its
-//! log.
+//! The storage of a Towpath server: files encrypted at rest, the registry of users, and the log.
 //!
 //! [`Store`] holds the files, each one an `age` file with its signed manifest in the header;
 //! [`Registry`] holds `users.json`; [`log`] writes `server.log`. The format is described in

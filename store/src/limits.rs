@@ -1,4 +1,4 @@
-//! Every bound of the store, with its reason.
+//! The limits of the store, each with its reason.
 
 use std::time::Duration;
 
@@ -70,7 +70,7 @@ pub const MIN_BCRYPT_COST: u32 = 4;
 pub const DEFAULT_BCRYPT_COST: u32 = 12;
 
 /// Highest bcrypt cost accepted from the configuration or the registry: about four seconds, beyond
-/// which one login is an attack on the workers.
+/// which logins would keep the workers busy.
 pub const MAX_BCRYPT_COST: u32 = 16;
 
 /// Keys of one user: several machines for some years; a list of them fits in one control message.

@@ -74,7 +74,7 @@ fn one_percent_of_the_packets_is_lost() {
     );
 }
 
-/// The client dies without a word and its successor has the same addresses and port.
+/// The client ends without an ABORT, and a new client uses the same addresses and port.
 #[test]
 fn a_restart_is_a_loss() {
     let hosts = Hosts::new(KERNEL);

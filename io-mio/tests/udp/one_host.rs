@@ -303,7 +303,7 @@ fn a_restart_is_a_loss() {
     first.send(handle, 1, b"hello", true);
     first.receive(handle);
     let local = first.local();
-    // Dead without a word.
+    // The peer ended without an ABORT.
     drop(first);
     assert_eq!(server.counters.ended.load(Ordering::SeqCst), 0);
     let mut second = Raw::new(local, 2);

@@ -159,8 +159,8 @@ fn two_interfaces_are_two_paths_to_a_server_with_one_address() {
     server.stop();
 }
 
-/// A cable is plugged in while the transfer runs, and then the other one is pulled; and the same
-/// the other way round.
+/// A link comes up while the transfer runs, and then the other one goes down; and the same in
+/// reverse.
 #[test]
 fn an_interface_that_comes_up_later_is_used() {
     if !privileged("an interface that comes up later") {

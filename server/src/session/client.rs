@@ -4,7 +4,7 @@ use towpath_io_mio::Peer;
 
 use crate::jobs::AuthenticatedUser;
 
-/// Who a session serves, as far as it is known.
+/// The client of a session, as far as it is known.
 pub(super) struct Client {
     pub(super) peer: Peer,
     /// Set by the login.

@@ -1,4 +1,4 @@
-//! One file going out: records wait here for the client's credit while a worker reads the next
+//! The download of one file: records wait for the client's credit while a worker reads the next
 //! ones.
 
 use std::collections::VecDeque;
@@ -13,7 +13,7 @@ use crate::limits::BATCH_CHUNKS;
 
 /// The server's end of a download.
 ///
-/// Invariant: at most two batches of records are held, however slowly the client takes them.
+/// Invariant: at most two batches of records are held, however slowly the client receives them.
 pub(super) struct Outgoing {
     path: FilePath,
     stage: Stage,
@@ -25,7 +25,7 @@ pub(super) struct Outgoing {
 enum Stage {
     /// A worker has the file.
     Working,
-    /// The file is here.
+    /// No job holds the file.
     Idle(Box<Download>),
     /// Everything is read.
     Drained,
@@ -78,7 +78,7 @@ impl Outgoing {
         Some(chunk)
     }
 
-    /// The next job, when the file is here and less than a batch waits.
+    /// The next job, when no job holds the file and less than a batch waits.
     pub(super) fn next_job(&mut self, user: &AuthenticatedUser) -> Option<Job> {
         if self.ready.len() >= BATCH_CHUNKS {
             return None;

@@ -1,6 +1,6 @@
 //! One client's session: joins its protocol connection to the shared services.
 //!
-//! Nothing here blocks: what takes time is a job, and its output comes back by ticket.
+//! Nothing here blocks: slow work is a job, whose output is returned by ticket.
 
 mod client;
 mod download;
@@ -47,13 +47,13 @@ pub(crate) struct ServerSession {
 /// Whether new work is taken.
 enum Phase {
     Serving,
-    /// The server stops: what is under way is finished, nothing new begins.
+    /// The server stops: running transfers finish, no new ones start.
     Stopping,
     /// The connection was asked to close.
     Closing,
 }
 
-/// A password attempt that waits for its time.
+/// A password attempt that is delayed.
 struct DelayedLogin {
     due: Instant,
     attempt: LoginTicket,
@@ -396,7 +396,7 @@ impl Session for ServerSession {
 
     fn poll_transmit(&mut self, now: Instant) -> Option<Transmit> {
         let transmit = self.connection.poll_transmit()?;
-        // Stream 0 alone is no sign of it: keepalives go there.
+        // Stream 0 alone does not show activity: it carries keepalives.
         if transmit.stream != 0 {
             self.last_activity = now;
         }

@@ -1,4 +1,4 @@
-//! One file coming in: records wait here while a worker seals and writes earlier ones.
+//! The upload of one file: records wait while a worker seals and writes earlier ones.
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -27,7 +27,7 @@ pub(super) struct Incoming {
 enum Stage {
     /// A worker has the file.
     Working,
-    /// The file is here.
+    /// No job holds the file.
     Idle(Box<Upload>),
     /// Published; the client has to end the transfer.
     Published,
@@ -59,7 +59,7 @@ impl Incoming {
         (self.bytes, lasted, self.longest_gap)
     }
 
-    /// Is it on stable storage?
+    /// Whether it is on stable storage.
     pub(super) fn is_published(&self) -> bool {
         matches!(self.stage, Stage::Published)
     }
@@ -75,12 +75,12 @@ impl Incoming {
         self.pending.push_back(chunk);
     }
 
-    /// All data is in, and signed.
+    /// All data and the signature arrived.
     pub(super) fn prove(&mut self, signed: SignedManifest) {
         self.proof = Some(Box::new(signed));
     }
 
-    /// A worker gave the file back.
+    /// A job returned the file.
     pub(super) fn returned(&mut self, upload: Box<Upload>) {
         self.stage = Stage::Idle(upload);
     }
@@ -90,7 +90,7 @@ impl Incoming {
         self.stage = Stage::Published;
     }
 
-    /// The next job, when the file is here and there is something to do.
+    /// The next job, when no job holds the file and there is work.
     pub(super) fn next_job(&mut self, user: &AuthenticatedUser) -> Option<Job> {
         if self.pending.is_empty() && self.proof.is_none() {
             return None;

@@ -5,7 +5,7 @@ mod rig;
 use std::fs;
 use std::time::{Duration, Instant};
 
-use rig::{PASSWORD, Person, Server, sign};
+use rig::{PASSWORD, Server, User, sign};
 use towpath_io_mio::Session;
 use towpath_protocol::channel::{CHUNK_LEN, Chunk};
 use towpath_protocol::client::{Event, TransferEvent};
@@ -233,7 +233,7 @@ fn nobody_signs_for_another_or_with_a_stranger_s_key() {
     link.client.finish_put(transfer, &signed).unwrap();
     assert_eq!(code(link.outcome()), RefusalCode::BadManifest);
     // Alice's name under a key that is not hers.
-    let forged = Person {
+    let forged = User {
         name: alice.name.clone(),
         uid: alice.uid,
         key: SigningKey::from_seed(&[77; 32]),
@@ -243,7 +243,7 @@ fn nobody_signs_for_another_or_with_a_stranger_s_key() {
         RefusalCode::BadSignature
     );
     // Bob's registered key under Alice's name.
-    let forged = Person {
+    let forged = User {
         name: alice.name.clone(),
         uid: alice.uid,
         key: SigningKey::from_seed(&[2; 32]),
@@ -535,7 +535,7 @@ fn a_client_that_does_nothing_is_let_go_although_it_answers() {
     let server = Server::new();
     let alice = server.add("alice", Role::Admin, 1);
     // Idle, and in the middle of an upload.
-    for (upload, patience) in [(false, limits::IDLE), (true, limits::STALLED)] {
+    for (upload, timeout) in [(false, limits::IDLE), (true, limits::STALLED)] {
         let mut link = server.login(&alice);
         link.ask(Request::Whoami).unwrap();
         if upload {
@@ -548,7 +548,7 @@ fn a_client_that_does_nothing_is_let_go_although_it_answers() {
             assert!(due > link.now, "it spins");
             link.pass(due - link.now);
         }
-        assert_eq!(link.now - start, patience);
+        assert_eq!(link.now - start, timeout);
         assert!(link.server.is_closed() && link.server.poll_timeout().is_none());
     }
     let partials = fs::read_dir(server.directory.files().join(".towpath/partial")).unwrap();

@@ -39,7 +39,7 @@ pub(super) struct Server {
 }
 
 /// A user of the server: their key and uid.
-pub(super) struct Person {
+pub(super) struct User {
     pub(super) name: UserName,
     pub(super) uid: UserId,
     pub(super) key: SigningKey,
@@ -78,7 +78,7 @@ impl Server {
         }
     }
 
-    pub(super) fn add(&self, name: &str, role: Role, seed: u8) -> Person {
+    pub(super) fn add(&self, name: &str, role: Role, seed: u8) -> User {
         let key = SigningKey::from_seed(&[seed; 32]);
         let name = UserName::parse(name).unwrap();
         let new = NewUser {
@@ -92,7 +92,7 @@ impl Server {
             }],
         };
         let uid = self.services.registry.add(new).unwrap().uid;
-        Person { name, uid, key }
+        User { name, uid, key }
     }
 
     pub(super) fn store(&self) -> StoreId {
@@ -130,11 +130,11 @@ impl Server {
         link
     }
 
-    /// A client that `person` is logged in on with their key.
-    pub(super) fn login(&self, person: &Person) -> Link {
+    /// A client that `user` is logged in on with their key.
+    pub(super) fn login(&self, user: &User) -> Link {
         let mut link = self.connect(1);
-        link.offer(&person.name);
-        link.client.login_key(&person.key).unwrap();
+        link.offer(&user.name);
+        link.client.login_key(&user.key).unwrap();
         assert!(matches!(link.event(), Event::LoggedIn { .. }));
         link
     }
@@ -286,7 +286,7 @@ impl Link {
     }
 
     /// Puts a whole file.
-    pub(super) fn put(&mut self, who: &Person, path: &str, data: &[u8]) -> Result<(), Refusal> {
+    pub(super) fn put(&mut self, who: &User, path: &str, data: &[u8]) -> Result<(), Refusal> {
         let (transfer, current) = self.send(path, data)?;
         let store = self.services.store.id();
         let signed = sign(who, store, path, Some(data), current.as_ref());
@@ -323,7 +323,7 @@ impl Link {
     }
 
     /// Deletes a file on top of what is there.
-    pub(super) fn delete(&mut self, who: &Person, path: &str) -> Result<Reply, Refusal> {
+    pub(super) fn delete(&mut self, who: &User, path: &str) -> Result<Reply, Refusal> {
         let parsed = FilePath::parse(path).unwrap();
         let current = match self.ask(Request::Stat { path: parsed })? {
             Reply::Stat { current } => current,
@@ -337,7 +337,7 @@ impl Link {
 
 /// A manifest of `data` (or of a deletion) at `path` on top of `current`.
 pub(super) fn sign(
-    who: &Person,
+    who: &User,
     store: StoreId,
     path: &str,
     data: Option<&[u8]>,

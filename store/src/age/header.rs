@@ -19,7 +19,7 @@ pub(crate) struct Header {
     recipients: String,
 }
 
-/// What a header gave to a holder of the storage key.
+/// The content of a header, decrypted with the storage key.
 pub(crate) struct Opened {
     pub(crate) key: FileKey,
     pub(crate) proof: Proof,
@@ -212,7 +212,7 @@ mod tests {
             (&*opened.key, opened.len, opened.proof),
             (&*key, bytes.len(), proof())
         );
-        // A recovery key opens the file; only the storage key vouches for the proof.
+        // A recovery key decrypts the file; only the storage key authenticates the proof.
         let open = |ours: &Ours| Header::open(&bytes, ours.context()).err();
         assert_eq!(open(&theirs), Some(HeaderError::Foreign));
         assert_eq!(open(&stranger), Some(HeaderError::NotForUs));
@@ -270,7 +270,7 @@ mod tests {
 
     /// What `x25519_low_order` and `x25519_identity` of the CCTV age vectors expect: a header
     /// failure. Here the file key is wrapped under the all-zero secret that such a share gives, and
-    /// the MAC is right, so that nothing but the check of the share stands in the way.
+    /// the MAC is right, so that only the check of the share can refuse it.
     #[test]
     fn a_share_of_low_order_is_refused() {
         let ours = Ours::new();

@@ -101,16 +101,16 @@ pub enum KeyFileError {
     /// It cannot be read, or made (it is never overwritten).
     #[error("{path}: {error}")]
     Io {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system call.
         #[source]
         error: io::Error,
     },
     /// Others than its owner have rights on it.
     #[error("{path}: mode {mode:03o} lets others than its owner at it; run: chmod 600 {path}")]
     TooOpen {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
@@ -118,7 +118,7 @@ pub enum KeyFileError {
     /// A line is neither a comment nor an identity, or there is none, or too many.
     #[error("{path}:{line}: {reason}")]
     Malformed {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
         /// The line, from 1.
         line: usize,
@@ -131,7 +131,7 @@ impl StorageKey {
     /// A new identity from the system's randomness.
     ///
     /// # Panics
-    /// When the system has no randomness: there is no key to go on with.
+    /// When the system has no randomness.
     #[must_use]
     pub fn generate() -> Self {
         let secret = random_secret().expect("a system that runs this has getrandom(2)");
@@ -169,8 +169,8 @@ impl StorageKey {
         })
     }
 
-    /// Writes the identity to a new file of mode 0600 and syncs it; a file that is there is left
-    /// alone.
+    /// Writes the identity to a new file of mode 0600 and syncs it; an existing file is not
+    /// changed.
     ///
     /// # Errors
     /// [`KeyFileError::Io`]; `AlreadyExists` when there is a file.
@@ -220,7 +220,7 @@ impl StorageKey {
     }
 
     pub(super) fn emit(&self) -> Zeroizing<String> {
-        // Room for all, so that no copy of a secret stays behind in a buffer that grew.
+        // Allocated once: a buffer that grows leaves copies of a secret in memory.
         let mut text = Zeroizing::new(String::with_capacity(1024 * (1 + self.older.len())));
         text.push_str("# Towpath storage key. Whoever loses it loses every stored file; whoever has it can read them.\n");
         for identity in self.identities() {
@@ -359,7 +359,7 @@ mod tests {
         assert_eq!("age1".parse::<Recipient>(), Err(RecipientError));
     }
 
-    /// Everyone can compute the secret shared with such a recipient, and so read every file.
+    /// Anyone can compute the secret shared with such a recipient, and so read every file.
     #[test]
     fn a_recipient_of_low_order_is_refused() {
         let order_8 = [

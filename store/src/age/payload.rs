@@ -29,7 +29,7 @@ impl Payload {
     }
 
     /// Opens chunk `index` in place; `false` when it, its place or its being the last was changed.
-    /// `chunk` is then worthless.
+    /// `chunk` is then invalid.
     pub(crate) fn open(&self, index: u64, last: bool, chunk: &mut [u8], tag: &[u8; TAG]) -> bool {
         let tag = Tag::from(*tag);
         self.cipher

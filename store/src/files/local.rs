@@ -1,5 +1,5 @@
 //! The trait over a directory of the local file system, walked part by part without following
-//! links.
+//! symlinks.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -24,7 +24,7 @@ pub(crate) struct LocalFiles {
 }
 
 impl LocalFiles {
-    /// Opens the directory at `path`, which may itself be reached through links.
+    /// Opens the directory at `path`, whose path may contain symlinks.
     pub(crate) fn open(path: &Path) -> io::Result<Self> {
         let root = open(
             path,
@@ -40,8 +40,7 @@ impl LocalFiles {
         Ok((metadata.uid(), metadata.mode() & 0o777))
     }
 
-    /// Opens a directory below the root, each part on its own, so that no link is followed on the
-    /// way.
+    /// Opens a directory below the root, each part on its own, so that no symlink is followed.
     fn dir(&self, name: &str) -> io::Result<OwnedFd> {
         let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_RDONLY | OFlag::O_CLOEXEC;
         let mut at = self.root.try_clone()?;

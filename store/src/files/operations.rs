@@ -24,8 +24,8 @@ pub(crate) trait Files: Send + Sync {
     fn stat(&self, name: &str) -> io::Result<Option<Stat>>;
     /// How much room the file system has.
     fn space(&self) -> io::Result<Space>;
-    /// Locks the file at `name`, which is made when missing, until the guard drops. `None` when it is
-    /// taken; never waits.
+    /// Locks the file at `name`, which is made when missing, until the guard drops. `None` when it
+    /// is taken; never waits.
     fn lock(&self, name: &str, lock: Lock) -> io::Result<Option<Box<dyn Guard>>>;
 }
 
@@ -58,7 +58,7 @@ pub(crate) enum Lock {
 pub(crate) enum Kind {
     File,
     Directory,
-    /// A link, socket, pipe or device: nothing that the store makes or touches.
+    /// A symlink, socket, pipe or device, which the store neither creates nor changes.
     Other,
 }
 

@@ -34,9 +34,9 @@ pub enum LogError {
     /// The file cannot be opened.
     #[error("{path}: {error}")]
     Io {
-        /// The file.
+        /// Path of the file.
         path: std::path::PathBuf,
-        /// What the system said.
+        /// The error of the system call.
         #[source]
         error: io::Error,
     },

@@ -12,7 +12,7 @@ use crate::limits::{MAX_BCRYPT_COST, MAX_COMMENT, MAX_KEYS, MIN_BCRYPT_COST};
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum RegistryError {
-    /// The one on whose behalf it is may not do it, or not any more.
+    /// The user on whose behalf it is made may not make it.
     #[error("not allowed any more")]
     NotAllowed,
     /// The file is not there.
@@ -26,7 +26,7 @@ pub enum RegistryError {
         "{path}: mode {mode:03o} lets others than its owner at password hashes; run: chmod 600 {path}"
     )]
     TooOpen {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
         /// Its permission bits.
         mode: u32,
@@ -36,13 +36,13 @@ pub enum RegistryError {
         "{path}:{line}:{column}: {reason}. The file was left as it is: correct it there, or put a good copy in its place"
     )]
     Malformed {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
         /// The line, from 1.
         line: usize,
         /// The column, from 1.
         column: usize,
-        /// What is wrong there.
+        /// Description of the problem.
         reason: String,
     },
     /// Two entries contradict each other.
@@ -50,9 +50,9 @@ pub enum RegistryError {
         "{path}: {reason}. The file was left as it is: correct it, or put a good copy in its place"
     )]
     Invalid {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What is wrong.
+        /// Description of the problem.
         reason: String,
     },
     /// Another version of the program wrote it.
@@ -60,7 +60,7 @@ pub enum RegistryError {
         "{path}: version {found} of the format, and this program knows only version 1; use the newer program that wrote it"
     )]
     Version {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
         /// The version in it.
         found: u64,
@@ -74,7 +74,7 @@ pub enum RegistryError {
     /// There is no such user (any more).
     #[error("there is no such user")]
     UnknownUser,
-    /// Without an admin nobody could make another.
+    /// The last admin cannot be removed or demoted.
     #[error("the last admin can be neither removed nor given another role")]
     LastAdmin,
     /// The key is registered, with this user or another.
@@ -98,8 +98,8 @@ pub enum RegistryError {
     /// A hash, a random number or the text could not be made.
     #[error("internal error: {0}")]
     Internal(String),
-    /// The directory could not be made durable after a change: a later change would be acknowledged
-    /// in vain.
+    /// The directory could not be made durable after a change: a later change could be acknowledged
+    /// and lost.
     #[error(
         "{0}: takes no changes since its directory could not be written to disk; restart the server"
     )]
@@ -107,9 +107,9 @@ pub enum RegistryError {
     /// The system failed.
     #[error("{path}: {error}")]
     Io {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system call.
         #[source]
         error: io::Error,
     },

@@ -24,8 +24,8 @@ pub(super) struct RegistryFile {
     gate: RwLock<()>,
     /// The file that was last found malformed, so that it is logged once.
     reported: Mutex<Option<Stat>>,
-    /// Set for good when the directory could not be synced: a later sync would say yes to what
-    /// that one lost.
+    /// Set for good when the directory could not be synced: a later sync would succeed although
+    /// data was lost.
     read_only: AtomicBool,
 }
 
@@ -128,8 +128,7 @@ impl RegistryFile {
         let mut users = Users::clone(&*self.load()?);
         let result = f(&mut users)?;
         self.replace(&users)?;
-        // Read again at the next access, unless someone spoils the file before: then this is what
-        // to go on with.
+        // Read again at the next access, unless the file is damaged before: then this copy is used.
         self.remember(None, Arc::new(users));
         Ok(result)
     }

@@ -1,4 +1,4 @@
-//! `users.json`: who may log in, with what, as what.
+//! `users.json`: the users, their credentials and roles.
 //!
 //! The file is replaced as a whole under a lock file of its own (`users.json.lock`: a lock on the
 //! file itself would stay with the old one), so that a running server and the offline tool can both

@@ -12,7 +12,7 @@ pub enum PasswordError {
     /// It has no characters.
     #[error("the password is empty")]
     Empty,
-    /// bcrypt would cut it.
+    /// bcrypt would truncate it.
     #[error("the password is longer than {MAX_PASSWORD} bytes")]
     TooLong,
     /// bcrypt would end it there.

@@ -13,11 +13,11 @@ pub struct User {
     pub name: UserName,
     /// Identity that files belong to; random, never given to anyone else.
     pub uid: UserId,
-    /// What they may do.
+    /// Role, which decides what the user may do.
     pub role: Role,
     /// Keys to log in and to sign with.
     pub keys: Vec<UserKey>,
-    /// Since when.
+    /// Time at which the user was added.
     pub added: Timestamp,
     pub(super) password: Option<PasswordHash>,
 }
@@ -43,7 +43,7 @@ pub struct UserKey {
     pub key: PublicKey,
     /// What the user calls it.
     pub comment: String,
-    /// Since when.
+    /// Time at which the key was added.
     pub added: Timestamp,
     /// The statement that added it, if it was not added by the administrator.
     pub statement: Option<SignedStatement>,
@@ -64,7 +64,7 @@ pub struct NewKey {
 pub struct NewUser<'a> {
     /// Name to log in with.
     pub name: UserName,
-    /// What they may do.
+    /// Role, which decides what the user may do.
     pub role: Role,
     /// 1 to 71 bytes without NUL; none for a user who logs in by key only.
     pub password: Option<&'a [u8]>,
@@ -89,6 +89,6 @@ pub struct RetiredUser {
     pub uid: UserId,
     /// The name, which another user may have by now.
     pub name: UserName,
-    /// Since when.
+    /// Time at which the user was removed.
     pub removed: Timestamp,
 }

@@ -35,7 +35,7 @@ pub enum StoreError {
     Io {
         /// What was being done.
         action: &'static str,
-        /// What the system said.
+        /// The error of the system call.
         #[source]
         error: io::Error,
     },
@@ -134,9 +134,9 @@ pub enum OpenError {
     /// `.towpath/store` is not what this version writes.
     #[error("{path}: {reason}")]
     Description {
-        /// The file.
+        /// Path of the file.
         path: PathBuf,
-        /// What is wrong.
+        /// Description of the problem.
         reason: String,
     },
     /// The storage key is not this store's.
@@ -183,7 +183,7 @@ pub enum OpenError {
     Io {
         /// The store.
         path: PathBuf,
-        /// What the system said.
+        /// The error of the system call.
         #[source]
         error: io::Error,
     },

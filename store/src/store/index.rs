@@ -31,7 +31,7 @@ pub struct Listed {
     pub damaged: bool,
 }
 
-/// Files and deletions apart, so that a listing does not wade through deletions.
+/// Files and deletions apart, so that a listing does not scan deletions.
 #[derive(Default)]
 pub(super) struct Index {
     files: BTreeMap<FilePath, SignedManifest>,

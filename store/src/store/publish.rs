@@ -1,7 +1,7 @@
-//! From a complete upload to a published file, in an order that a crash cannot break.
+//! Publishing a complete upload, in an order that is safe against crashes.
 //!
 //! Data, then the proof in the header, are on the disk before the rename; the name is on the disk
-//! before anyone sees or is told of it.
+//! before it is visible or acknowledged.
 
 use std::io;
 use std::sync::Arc;
@@ -222,8 +222,8 @@ impl Shared {
         Ok(())
     }
 
-    /// Makes the names in a directory durable, or stops all further changes: a later sync would say
-    /// yes to what this one lost.
+    /// Makes the names in a directory durable, or stops all further changes: a later sync would
+    /// succeed although data was lost.
     fn sync_dir(&self, name: &str) -> Result<(), StoreError> {
         self.files.sync_dir(name).map_err(|error| {
             self.read_only.store(true, Ordering::Release);

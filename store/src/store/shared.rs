@@ -67,9 +67,9 @@ pub(super) fn stored_name(path: &FilePath) -> String {
     format!("{path}{SUFFIX}")
 }
 
-/// What stored files end with.
+/// Suffix of stored files.
 pub(super) const SUFFIX: &str = ".age";
 /// The store's own directory; no path begins with it.
 pub(super) const OWN: &str = ".towpath";
-/// Where uploads under way lie.
+/// Directory of uploads in progress.
 pub(super) const PARTIAL: &str = ".towpath/partial";

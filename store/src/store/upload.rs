@@ -13,7 +13,7 @@ use crate::age::{FileKey, Header, Payload, Proof};
 use crate::files::OpenFile;
 use crate::limits::{CHUNK, FILE_KEY, PAYLOAD_NONCE, TAG};
 
-/// A file on its way in. Dropped without a commit, it is removed.
+/// An upload in progress. Dropped without a commit, it is removed.
 ///
 /// Chunks are sealed under a file key of its own. The last chunk is held back until the commit, for
 /// only then is it known to be the last, and a chunk is never sealed twice.

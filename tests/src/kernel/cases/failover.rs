@@ -1,4 +1,4 @@
-//! A link is taken away in mid-transfer; nobody tries again by hand.
+//! A network fails during a transfer, which continues without a new command.
 
 use std::thread;
 use std::time::Duration;
@@ -44,7 +44,7 @@ impl Trial {
     };
 }
 
-/// A pulled cable, each direction.
+/// A link that goes down, each direction.
 pub(super) fn down(programs: &Programs, report: &mut Report) -> Result<(), CaseError> {
     let cut = Cut::Down;
     both_directions(programs, report, &Trial { cut, ..Trial::BIG })
@@ -55,7 +55,7 @@ pub(super) fn black_hole(programs: &Programs, report: &mut Report) -> Result<(),
     both_directions(programs, report, &Trial::BIG)
 }
 
-/// A pulled cable while both networks lose 1 % of the packets and delay each by 1 ms.
+/// A link that goes down while both networks lose 1 % of the packets and delay each by 1 ms.
 pub(super) fn lossy(programs: &Programs, report: &mut Report) -> Result<(), CaseError> {
     let trial = Trial {
         cut: Cut::Down,
