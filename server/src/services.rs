@@ -175,7 +175,8 @@ impl Services {
         }
     }
 
-    fn add_key(
+    /// Registers a key; `user` is the caller as of the request's arrival.
+    pub(crate) fn add_key(
         &self,
         caller: &AuthenticatedUser,
         user: &User,

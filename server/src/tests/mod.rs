@@ -13,6 +13,7 @@ use towpath_protocol::signed::{
     FilePath, KeyAction, KeyStatement, SignedStatement, SigningKey, UserName,
 };
 use towpath_protocol::{NewPassword, Refusal, RefusalCode, Reply, Request, Role};
+use towpath_store::NewUser;
 
 use super::admission::Network;
 use super::limits;
@@ -473,6 +474,46 @@ fn a_first_key_takes_a_password_and_a_second_one_a_key() {
         user: alice.name.clone(),
     });
     assert!(matches!(reply, Ok(Reply::Keys(keys)) if keys.len() == 2));
+}
+
+/// Two sessions of one password add a first key at once: what each saw before is no longer so when
+/// its turn comes.
+#[test]
+fn the_rule_for_adding_keys_holds_when_the_key_is_added() {
+    let server = Server::new();
+    let name = UserName::parse("eve").unwrap();
+    let user = NewUser {
+        name: name.clone(),
+        role: Role::Guest,
+        password: Some(PASSWORD.as_bytes()),
+        keys: Vec::new(),
+    };
+    let before = server.services.registry.add(user).unwrap();
+    let add = |seed: u8, sequence, previous, by_key| {
+        let key = SigningKey::from_seed(&[seed; 32]);
+        let statement = KeyStatement {
+            store: server.store(),
+            uid: before.uid,
+            name: name.clone(),
+            sequence,
+            previous,
+            action: KeyAction::Add,
+            key: key.public(),
+        };
+        let statement = SignedStatement::sign(statement, &key).unwrap();
+        let caller = AuthenticatedUser {
+            name: name.clone(),
+            uid: before.uid,
+            by_key,
+        };
+        let hash = statement.hash();
+        let added = server.services.add_key(&caller, &before, statement);
+        added.map(|_| hash)
+    };
+    let first = add(60, 1, None, false).unwrap();
+    let late = add(61, 2, Some(first), false).unwrap_err();
+    assert_eq!(late.code, RefusalCode::Denied);
+    add(61, 2, Some(first), true).unwrap();
 }
 
 #[test]
