@@ -126,6 +126,11 @@ pub(crate) struct Unsynced {
 }
 
 impl Unsynced {
+    #[cfg(test)]
+    pub(crate) fn is_synced(&self) -> bool {
+        *self.on_disk.synced.lock().unwrap() >= self.length
+    }
+
     /// Syncs them.
     ///
     /// # Errors

@@ -464,6 +464,23 @@ mod tests {
     }
 
     #[test]
+    fn what_was_published_is_pinned_on_the_disk() {
+        let dir = tempfile::tempdir().unwrap();
+        let runner = runner(dir.path());
+        let Output::Done(Ok(())) = runner.execute(Job::Published {
+            signed: signed(file()),
+            report: None,
+        }) else {
+            panic!("not recorded");
+        };
+        let synced = runner.with_pins(STORE, |pins| {
+            assert!(pins.path(&FilePath::parse("f").unwrap()).is_some());
+            Ok(pins.unsynced().is_synced())
+        });
+        assert!(synced.unwrap());
+    }
+
+    #[test]
     fn what_took_effect_is_said_even_if_it_cannot_be_pinned() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir(dir.path().join("pins")).unwrap();
