@@ -259,8 +259,8 @@ fn what_arrived_before_the_end_is_handed_over_first() {
     let mut pair = Pair::new();
     pair.run(Duration::from_millis(300));
     let now = pair.now;
-    // The server closes in order: its last words and the end of the association reach the client
-    // in one turn.
+    // The server closes in order: its final messages and the end of the association reach the
+    // client in one turn.
     pair.server
         .adapter
         .as_mut()

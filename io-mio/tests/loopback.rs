@@ -16,7 +16,7 @@ use towpath_io_mio::carrier::unix;
 use towpath_io_mio::limits::{MAX_MESSAGE, SEND_QUEUE_HARD};
 use towpath_io_mio::{Carrier, CarrierIndex, Driver, Inbound, LoopConfig, LostReason, SessionId};
 
-/// A place where a server listens, over one carrier or another.
+/// An endpoint that a server listens on, over one of the carriers.
 trait Endpoint {
     fn listen(&mut self) -> Box<dyn Carrier>;
     fn client(&self) -> Box<dyn Carrier>;
@@ -414,7 +414,7 @@ fn peers_beyond_the_limit_are_turned_away(place: &mut dyn Endpoint) {
         driver.active_sessions() == 3
     });
     assert_eq!(ids.iter().filter(|id| driver.is_over(**id)).count(), 2);
-    // A place that becomes free is given away again.
+    // A slot that becomes free is reused.
     let free = ids.iter().find(|id| !driver.is_over(**id)).unwrap();
     drop(driver.take_session(*free));
     wait_until("a session ends", || {

@@ -1,4 +1,4 @@
-//! Every bound of the development tasks, with its reason.
+//! The limits of the development tasks, each with its reason.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ pub(crate) const KERNEL_SUITE: Duration = Duration::from_secs(15 * 60);
 /// What the guest gets less than the host waits, so that it can still write its report.
 pub(crate) const GUEST_MARGIN: Duration = Duration::from_secs(20);
 
-/// How often a running command is looked at; short beside every command's length.
+/// Poll interval of a running command; short compared to any command.
 pub(crate) const POLL: Duration = Duration::from_millis(50);
 
 /// Memory of the user-mode Linux, in MiB: two copies of a 200 MiB file, one stored file, and
@@ -25,7 +25,7 @@ pub(crate) const CONSOLE_LINES: usize = 120;
 /// Default length of a fuzzing run for each target: enough to notice a broken target.
 pub(crate) const FUZZ_SECONDS: u64 = 60;
 
-/// Worlds of the SCTP simulator in `cargo xtask quick`: two seconds of them.
+/// Seeds of the SCTP simulator in `cargo xtask quick`: two seconds of run time.
 pub(crate) const QUICK_SEEDS: &str = "50";
 
 /// Columns of a comment or a line of a document.

@@ -1,4 +1,4 @@
-//! Where a step's lines and the output of its commands go.
+//! Output of a step and of its commands.
 
 use std::fs::{self, File};
 use std::io::{self, Write};

@@ -1,4 +1,4 @@
-//! Commands that say what they do, end within a limit and never wait for input.
+//! Commands that are printed, have a time limit and get no input.
 
 use std::ffi::OsStr;
 use std::io::IsTerminal;
@@ -51,7 +51,7 @@ pub(crate) fn workspace() -> PathBuf {
 pub(crate) fn line(command: &Command) -> String {
     let mut line = String::new();
     for (name, value) in command.get_envs() {
-        // A search path is long and says nothing.
+        // A search path is long and of no interest.
         if let Some(value) = value.filter(|_| name != "PATH") {
             line.push_str(&format!("{}={} ", name.to_string_lossy(), quoted(value)));
         }

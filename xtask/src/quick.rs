@@ -1,4 +1,4 @@
-//! `cargo xtask quick`: what finds most mistakes in under three minutes.
+//! `cargo xtask quick`: checks that find most mistakes in under three minutes.
 
 use crate::error::TaskError;
 use crate::report::Report;

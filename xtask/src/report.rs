@@ -1,4 +1,4 @@
-//! Steps with their name, duration and outcome, and a summary that cannot be overlooked.
+//! Steps with their name, duration and outcome, and a summary.
 
 use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -42,7 +42,7 @@ impl Report {
         self.run(name, &Output::terminal(), work);
     }
 
-    /// Runs one step while others may run on other threads: what it says goes to the file `log`
+    /// Runs one step while others may run on other threads: its output goes to the file `log`
     /// and is printed in one piece when it has ended.
     ///
     /// `background`: its commands leave the processor to those of other steps.

@@ -84,7 +84,7 @@ impl Step {
             Self::Tests => {
                 let tests = shared.tests(output)?;
                 shared.tools(output)?;
-                // Here nothing may be passed over for want of a library.
+                // Here no test may be skipped for lack of a library.
                 let require = [("TOWPATH_USRSCTP", "require")];
                 let programs = suite::run(output, tests, Which::Usual, &require);
                 let mut examples = process::cargo(["test", "--workspace", "--doc"]);
@@ -158,7 +158,7 @@ impl Shared {
 /// Runs the chosen steps and prints the summary.
 pub(crate) fn run(options: &Options) -> Result<(), TaskError> {
     let report = Report::new(process::in_ci());
-    // Without a compiler nothing can be built, and the builds begin beside the other tools.
+    // Without a compiler nothing can be built; builds start while other tools are installed.
     tools::ensure(&Output::terminal(), &[Tool::Compiler])?;
     let shared = Shared::default();
     thread::scope(|scope| {

@@ -1,4 +1,4 @@
-//! Programs that the checks need, and how they come to a Debian that has only Rust.
+//! Programs that the checks need, and their installation on a Debian that has only Rust.
 
 use std::collections::BTreeSet;
 use std::env;

@@ -239,7 +239,7 @@ pub(crate) fn left(driver: &Driver<Peer>, id: SessionId) -> usize {
     }
 }
 
-/// Everything is gone for three seconds: the association waits, and goes on when a network is back.
+/// Both networks are cut for three seconds: the association continues when one is restored.
 pub(crate) fn both_networks_are_gone_for_a_while(over: Over) {
     let hosts = Hosts::new(over);
     let (server, at) = hosts.serve(|| Role::Sink);
@@ -276,7 +276,7 @@ pub(crate) fn both_networks_are_gone_for_a_while(over: Over) {
     server.stop();
 }
 
-/// The first path is lost and comes back.
+/// The first path fails and is restored.
 pub(crate) fn a_path_that_comes_back_is_used_again(over: Over) {
     let hosts = Hosts::new(over);
     let (server, at) = hosts.serve(|| Role::Echo { jobs: false });
@@ -299,7 +299,7 @@ pub(crate) fn a_path_that_comes_back_is_used_again(over: Over) {
         active(driver, id) == 2
     });
     println!("a path came back after {:?}", start.elapsed());
-    // The session was told of the loss and of the return.
+    // The session was notified of the failure and of the recovery.
     turn_until(&mut driver, "the reports", |driver| {
         let changes = &driver.session(id).unwrap().changes;
         let states: Vec<PathState> = changes

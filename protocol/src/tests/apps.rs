@@ -1,4 +1,4 @@
-//! A store in memory at the server, a person's program at the client.
+//! A store in memory at the server, and a client program.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 

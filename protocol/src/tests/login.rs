@@ -36,7 +36,7 @@ fn the_server_is_identified_before_anything_else() {
     };
     assert_eq!((store, fingerprint), (STORE, host.key));
     assert_eq!(pair.client.server_fingerprint(), Some(host.key));
-    // The server has asked for the user by now, but the person has not said yes.
+    // The server has asked for the user by now, but has not confirmed the trust in the server.
     let alice = UserName::parse("alice").unwrap();
     assert!(pair.client_events.is_empty());
     assert_eq!(pair.client.login_user(&alice), Err(UsageError::WrongState));

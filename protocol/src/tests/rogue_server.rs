@@ -46,7 +46,7 @@ fn control_messages_out_of_place() {
         all.rogue.send(message);
         assert_fatal(all, ProtocolError::Unexpected, "before hello");
     }
-    // Not even a server that claims success gets past the person's trust.
+    // A server that claims success does not skip the user's trust decision.
     for message in &messages[1..] {
         let mut all = VersusClient::new();
         all.rogue.send(&ServerMessage::hello(64, STORE));

@@ -110,7 +110,7 @@ fn it_accepts_our_signatures_and_no_changed_byte() {
     }
 }
 
-/// What docs/PROTOCOL.md tells people to run, on the manifest that it shows.
+/// The commands of docs/PROTOCOL.md, on its example manifest.
 #[test]
 fn it_accepts_the_vectors_that_we_accept() {
     let dir = TempDir::new().unwrap();

@@ -25,7 +25,7 @@ pub struct Site {
     commands: std::cell::Cell<usize>,
 }
 
-/// What carries a site's associations, the server's end and the client's.
+/// Transports of a site: the server's and the client's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Carriers {
     /// What `towpathd` listens with.
@@ -35,17 +35,17 @@ pub struct Carriers {
 }
 
 impl Carriers {
-    /// What the programs choose by themselves.
+    /// The programs' defaults.
     pub const DEFAULT: Self = Self {
         server: Carrier::Default,
         client: Carrier::Default,
     };
 }
 
-/// What carries one end of an association.
+/// Transport of one end of an association.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Carrier {
-    /// What the program chooses by itself.
+    /// The program's default.
     Default,
     /// The kernel's SCTP, which this host puts into UDP.
     KernelInUdp,
@@ -86,7 +86,7 @@ impl Site {
         Self::with(programs, Network::new(mtu)?, Carriers::DEFAULT, users)
     }
 
-    /// The same with a network and carriers of one's choice.
+    /// The same with the given network and transports.
     pub fn with(
         programs: &Programs,
         network: Network,
@@ -171,7 +171,7 @@ impl Site {
         }
     }
 
-    /// Ends the server in order; it has to end by itself, with success.
+    /// Stops the server with SIGTERM and checks that it exits successfully.
     pub fn stop(&mut self) -> Result<(), CaseError> {
         if let Some(server) = self.server.take() {
             server.terminate()?;
@@ -195,7 +195,7 @@ impl Site {
         self.root.path().join("server").join(name)
     }
 
-    /// What names `path` on the server for `user`, by all of its addresses.
+    /// URL of `path` for `user`, with all addresses of the server.
     #[must_use]
     pub fn remote(&self, user: &User, path: &str) -> String {
         let addresses = self.network.server_addresses().join(",");
@@ -287,7 +287,7 @@ fn ready_key(line: &str) -> Option<&str> {
     rest.split(", ").find_map(|part| part.strip_prefix("key "))
 }
 
-/// An empty directory that goes when it is dropped; in a guest it lies in memory.
+/// An empty directory that is removed on drop; in a guest it is in memory.
 pub fn directory() -> Result<tempfile::TempDir, CaseError> {
     tempfile::Builder::new()
         .prefix("towpath-suite-")
@@ -298,7 +298,7 @@ pub fn directory() -> Result<tempfile::TempDir, CaseError> {
         })
 }
 
-/// Makes a file of `size` bytes that no compression and no luck can guess; returns its hash.
+/// Creates a file of `size` incompressible bytes; returns its hash.
 pub fn make_file(path: &Path, size: u64, seed: u8) -> Result<blake3::Hash, CaseError> {
     let mut content = blake3::Hasher::new_keyed(&[seed; 32]).finalize_xof();
     let mut hasher = blake3::Hasher::new();
@@ -336,7 +336,7 @@ pub fn hash_file(path: &Path) -> Result<blake3::Hash, CaseError> {
     Ok(hasher.finalize())
 }
 
-/// Removes a file of the case: in a guest its memory is wanted again.
+/// Removes a file of the case, to free memory in a guest.
 pub fn remove(path: &Path) -> Result<(), CaseError> {
     fs::remove_file(path).map_err(|error| file_error(path, error))
 }

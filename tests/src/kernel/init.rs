@@ -1,4 +1,4 @@
-//! The first process of a user-mode Linux: makes it a usable system, runs the suite, halts.
+//! The first process of a user-mode Linux: sets up the system, runs the suite, halts.
 //!
 //! The root file system is the host's (hostfs), so nothing is written outside `/run`, which
 //! is made of memory, and the two files that carry the result.

@@ -1,8 +1,8 @@
-//! Every bound of the kernel suite, with its reason.
+//! The limits of the kernel suite, each with its reason.
 
 use std::time::Duration;
 
-/// How often counters and processes are looked at.
+/// Interval at which counters and processes are polled.
 pub const POLL: Duration = Duration::from_millis(20);
 
 /// One client command; 200 MiB at 1 % loss on one emulated processor takes about a minute.
@@ -14,7 +14,7 @@ pub const SERVER_START: Duration = Duration::from_secs(30);
 /// Orderly end of the server after SIGTERM.
 pub const SERVER_STOP: Duration = Duration::from_secs(10);
 
-/// A link's way back up.
+/// Time for a link to come up.
 pub const CARRIER_UP: Duration = Duration::from_secs(10);
 
 /// The carrier's own tests, together.
@@ -24,12 +24,12 @@ pub const CARRIER_TEST: Duration = Duration::from_secs(120);
 /// busy processor.
 pub const PEER: Duration = Duration::from_secs(60);
 
-/// A stall of bare SCTP when its path goes. Ours notices in under half a second; usrsctp keeps new
+/// A stall of bare SCTP when its path fails. Ours notices in under half a second; usrsctp keeps new
 /// data on a dead path until it counts as failed, after two retransmission timeouts of up to two
 /// seconds.
 pub const PEER_STALL: Duration = Duration::from_secs(6);
 
-/// Size of the file that loses a link in mid-transfer.
+/// Size of the file during whose transfer a network fails.
 pub const BIG_FILE: u64 = 200 * 1024 * 1024;
 
 /// A stall longer than this counts as a failure. Half a second is what the kernel carrier needs
@@ -54,5 +54,5 @@ pub const OUR_STALL: Duration = Duration::from_millis(500);
 /// How often the stall is measured until one passes.
 pub const STALL_ATTEMPTS: u32 = 3;
 
-/// Transfers at once: one on each stream of a default connection.
+/// Parallel transfers: one on each stream of a default connection.
 pub const MANY: usize = 32;

@@ -4,8 +4,8 @@
 //! - [`net`]: hosts, networks, loss, delay, cuts
 //! - [`hosts`]: `towpathd` on one host, `towpath` on the other
 //! - [`peers`]: bare SCTP over UDP, ours and others'
-//! - [`cases`]: what is shown
-//! - [`report`]: what was done, with figures, and the verdict
+//! - [`cases`]: the cases
+//! - [`report`]: actions, measurements and the verdict
 
 pub mod cases;
 pub mod hosts;
@@ -28,9 +28,9 @@ pub struct Programs {
     pub towpathd: PathBuf,
     /// Test program of the kernel carrier.
     pub carrier_test: PathBuf,
-    /// Our SCTP, bare.
+    /// Test program of `towpath-sctp`.
     pub sctp_peer: PathBuf,
-    /// Another SCTP, bare.
+    /// Test program of usrsctp.
     pub usrsctp_peer: PathBuf,
 }
 
@@ -46,12 +46,12 @@ pub enum CaseError {
     /// A file of the case could not be read or written.
     #[error("{what}: {source}")]
     File {
-        /// File and operation.
+        /// Name of the file and the operation.
         what: String,
-        /// The system's reason.
+        /// The error of the system call.
         source: std::io::Error,
     },
-    /// What was seen is not what was to be shown.
+    /// A check of the case failed.
     #[error("{0}")]
     Wrong(String),
 }

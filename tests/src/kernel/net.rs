@@ -42,7 +42,7 @@ pub enum NetError {
     Refused {
         /// The command.
         line: String,
-        /// What it said.
+        /// Its output.
         reason: String,
     },
     /// The counters of the devices could not be read.
@@ -51,7 +51,7 @@ pub enum NetError {
     /// A device has no counters.
     #[error("there are no counters of {0}")]
     NoCounters(&'static str),
-    /// A link that was given back does not come up.
+    /// A restored link does not come up.
     #[error("{0} does not come up")]
     NoCarrier(&'static str),
 }
@@ -69,7 +69,7 @@ impl Link {
     /// Both networks.
     pub const BOTH: [Self; 2] = [Self::First, Self::Second];
 
-    /// The one that is not this one.
+    /// The other network.
     #[must_use]
     pub fn other(self) -> Self {
         match self {
@@ -123,16 +123,16 @@ pub enum Side {
     Server,
 }
 
-/// How a link is taken away.
+/// How a network fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cut {
-    /// The cable is pulled: both ends lose the carrier.
+    /// The link goes down: both ends lose the carrier.
     Down,
-    /// Everything is lost on the way; nobody is told.
+    /// All packets are dropped, without an error.
     BlackHole,
 }
 
-/// A namespace that goes when it is dropped.
+/// A namespace that is removed on drop.
 #[derive(Debug)]
 struct Namespace(String);
 
@@ -293,7 +293,7 @@ impl Network {
         self.server.command(program)
     }
 
-    /// Takes `link` away.
+    /// Cuts `link`.
     pub fn cut(&self, link: Link, how: Cut) -> Result<(), NetError> {
         match how {
             Cut::Down => ip(&["-n", &self.server.0, "link", "set", link.device(), "down"]),
@@ -301,7 +301,7 @@ impl Network {
         }
     }
 
-    /// Gives `link` back; when this returns, packets go through.
+    /// Restores `link`; when this returns, packets pass.
     pub fn mend(&self, link: Link, how: Cut) -> Result<(), NetError> {
         match how {
             Cut::Down => {
@@ -333,7 +333,7 @@ impl Network {
         Ok(())
     }
 
-    /// What both networks are like from now on, in both directions: parameters of netem.
+    /// Sets the conditions of both networks, in both directions: parameters of netem.
     pub fn shape(&mut self, netem: &'static [&'static str]) -> Result<(), NetError> {
         self.netem = netem;
         Link::BOTH

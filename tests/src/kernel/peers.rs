@@ -1,4 +1,4 @@
-//! Programs that speak bare SCTP over UDP: ours, and one of another make.
+//! Programs that speak bare SCTP over UDP: ours, and usrsctp.
 
 use std::path::Path;
 use std::thread;
@@ -8,7 +8,7 @@ use super::net::{Link, Network};
 use super::process::{self, Ended, Running};
 use super::{CaseError, Programs, demand, limits};
 
-/// Who made a peer.
+/// The stack of a peer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Make {
     /// `towpath-sctp`.
@@ -38,13 +38,13 @@ impl std::fmt::Display for Make {
 /// What a client sends, in the form of its command line.
 #[derive(Debug, Clone, Copy)]
 pub struct Traffic {
-    /// How many messages.
+    /// Number of messages.
     pub messages: u64,
     /// Bytes of each.
     pub size: u64,
     /// Streams that they take in turn.
     pub streams: u64,
-    /// Messages under way at once.
+    /// Messages in flight.
     pub window: u64,
 }
 
@@ -138,7 +138,7 @@ impl<'a> Peers<'a> {
         })
     }
 
-    /// Waits until the server has said `count` lines that begin with `start`.
+    /// Waits until the server has printed `count` lines that begin with `start`.
     pub fn await_line(&mut self, start: &str, count: usize) -> Result<(), CaseError> {
         let waiting = Instant::now();
         loop {
@@ -164,7 +164,7 @@ impl<'a> Peers<'a> {
         }
     }
 
-    /// All that the server has said so far.
+    /// The server's output so far.
     #[must_use]
     pub fn server_said(&self) -> String {
         self.server.said().0
@@ -173,7 +173,7 @@ impl<'a> Peers<'a> {
 
 /// A number in `done … NAME=NUMBER …`.
 #[must_use]
-pub fn figure(output: &str, name: &str) -> Option<f64> {
+pub fn number(output: &str, name: &str) -> Option<f64> {
     let line = output.lines().find(|line| line.starts_with("done "))?;
     line.split(' ')
         .find_map(|word| word.strip_prefix(name)?.strip_prefix('='))?
@@ -188,9 +188,9 @@ mod tests {
     #[test]
     fn figures_are_read_from_the_line_that_has_them() {
         let output = "up in=1 out=1\ndone messages=5 seconds=0.250 longest_stall_ms=12\n";
-        assert_eq!(figure(output, "seconds"), Some(0.25));
-        assert_eq!(figure(output, "longest_stall_ms"), Some(12.0));
-        assert_eq!(figure(output, "in"), None);
-        assert_eq!(figure(output, "stall"), None);
+        assert_eq!(number(output, "seconds"), Some(0.25));
+        assert_eq!(number(output, "longest_stall_ms"), Some(12.0));
+        assert_eq!(number(output, "in"), None);
+        assert_eq!(number(output, "stall"), None);
     }
 }

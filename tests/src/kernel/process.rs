@@ -22,7 +22,7 @@ pub enum ProcessError {
         /// The system's reason.
         source: std::io::Error,
     },
-    /// It ran longer than it may.
+    /// It exceeded its time limit.
     #[error("{line}: did not end within {} s\n{output}", limit.as_secs())]
     TimedOut {
         /// The command.
@@ -54,7 +54,7 @@ pub struct Running {
     started: Instant,
 }
 
-/// How a program ended and what it said.
+/// Exit status and output of a program.
 #[derive(Debug, Clone)]
 pub struct Ended {
     /// The command.
@@ -65,7 +65,7 @@ pub struct Ended {
     pub output: String,
     /// Standard error.
     pub errors: String,
-    /// From start to end.
+    /// Run time.
     pub duration: Duration,
     /// When it ended.
     pub at: Instant,
@@ -112,7 +112,7 @@ impl Running {
             })
     }
 
-    /// What it has said so far: standard output, then standard error.
+    /// Its output so far: standard output, then standard error.
     #[must_use]
     pub fn said(&self) -> (String, String) {
         let read = |path: &Path| {
@@ -124,7 +124,7 @@ impl Running {
         (read(&self.output), read(&self.errors))
     }
 
-    /// Since its start.
+    /// Time since its start.
     #[must_use]
     pub fn elapsed(&self) -> Duration {
         self.started.elapsed()
@@ -179,7 +179,7 @@ impl Running {
 }
 
 impl Drop for Running {
-    /// No case leaves a program behind.
+    /// Kills the program if it still runs.
     fn drop(&mut self) {
         if matches!(self.child.try_wait(), Ok(None)) {
             self.kill();

@@ -1,4 +1,4 @@
-//! What was done, with figures, and the verdict on each case.
+//! The report: actions, measurements, and the verdict on each case.
 
 use std::fs::File;
 use std::io::Write;
@@ -26,7 +26,7 @@ impl Report {
         })
     }
 
-    /// Says what is being done.
+    /// Reports an action.
     pub fn say(&mut self, text: impl AsRef<str>) {
         let text = text.as_ref();
         let Some(file) = &mut self.file else {
@@ -41,7 +41,7 @@ impl Report {
         }
     }
 
-    /// Runs one case and says how it ended.
+    /// Runs one case and reports how it ended.
     pub fn case(&mut self, name: &str, work: impl FnOnce(&mut Self) -> Result<(), CaseError>) {
         self.say(format!("\ncase {name}"));
         let started = Instant::now();
@@ -59,7 +59,7 @@ impl Report {
         }
     }
 
-    /// Says the summary; whether something ran and nothing failed.
+    /// Prints the summary; true if a case ran and none failed.
     #[must_use]
     pub fn conclude(&mut self) -> bool {
         for name in self.failed.clone() {
@@ -96,12 +96,12 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let mut report = Report::to_file(Some(file.path())).unwrap();
         report.case("good", |report| {
-            report.say("a figure");
+            report.say("a number");
             Ok(())
         });
         assert!(report.conclude());
         let text = std::fs::read_to_string(file.path()).unwrap();
-        assert!(text.contains("a figure\nPASS good"), "{text}");
+        assert!(text.contains("a number\nPASS good"), "{text}");
         assert!(
             text.ends_with("kernel suite: 1 passed, 0 failed\n"),
             "{text}"

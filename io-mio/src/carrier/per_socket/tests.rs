@@ -276,7 +276,7 @@ fn closing_in_order_sends_the_queue_first_and_waits_for_the_peer() {
     let (mut endpoint, id, script, _poll) = connected();
     let now = Instant::now();
     endpoint
-        .send(id, 1, Bytes::from_static(b"last words"), now)
+        .send(id, 1, Bytes::from_static(b"last message"), now)
         .unwrap();
     endpoint.close(id, CloseMode::Graceful, now);
     assert!(!script.lock().unwrap().shut, "the queue is not empty");

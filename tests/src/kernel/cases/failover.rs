@@ -10,9 +10,9 @@ use crate::kernel::report::Report;
 use crate::kernel::stats::{self, Stats};
 use crate::kernel::{CaseError, Programs, demand, limits};
 
-/// Part of the file that has gone when the link goes.
+/// Fraction of the file that is transferred when the network fails.
 const CUT_AT: f64 = 0.4;
-/// When it comes back, in the case where it does.
+/// Fraction at which the network is restored, in the case where it is.
 const MEND_AT: f64 = 0.5;
 
 /// A pace at which one processor has time for both ends, the kernel and the cut: 25 MB/s.
@@ -21,13 +21,13 @@ const PACE: &[&str] = &["rate", "200mbit"];
 /// What is transferred over which networks, and how one of them is lost.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Trial {
-    /// What carries it.
+    /// Transport.
     pub(super) carriers: Carriers,
     /// Bytes of the file.
     pub(super) size: u64,
-    /// How the network in use is lost.
+    /// How the network in use fails.
     pub(super) cut: Cut,
-    /// What both networks are like.
+    /// Conditions of both networks.
     pub(super) netem: &'static [&'static str],
     /// The longest stall that passes.
     pub(super) stall: Duration,
@@ -50,7 +50,7 @@ pub(super) fn down(programs: &Programs, report: &mut Report) -> Result<(), CaseE
     both_directions(programs, report, &Trial { cut, ..Trial::BIG })
 }
 
-/// A black hole, each direction.
+/// A network that drops all packets, each direction.
 pub(super) fn black_hole(programs: &Programs, report: &mut Report) -> Result<(), CaseError> {
     both_directions(programs, report, &Trial::BIG)
 }
@@ -65,7 +65,7 @@ pub(super) fn lossy(programs: &Programs, report: &mut Report) -> Result<(), Case
     both_directions(programs, report, &trial)
 }
 
-/// Puts a file and gets it again; each time the network in use is lost on the way.
+/// Puts a file and gets it; the network in use fails during each transfer.
 pub(super) fn both_directions(
     programs: &Programs,
     report: &mut Report,
@@ -137,7 +137,7 @@ pub(super) fn link_returns(programs: &Programs, report: &mut Report) -> Result<(
     site.stop()
 }
 
-/// Makes both networks what they are to be, and says so.
+/// Sets the conditions of both networks, and reports them.
 pub(super) fn shape(
     site: &mut Site,
     report: &mut Report,
@@ -148,12 +148,12 @@ pub(super) fn shape(
     Ok(())
 }
 
-/// What happens to the network in use.
+/// A change of the network in use.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Change {
-    /// It is lost.
+    /// It fails.
     Cut(Cut),
-    /// What was lost that way comes back.
+    /// It is restored.
     Mend(Cut),
 }
 

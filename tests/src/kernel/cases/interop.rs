@@ -1,4 +1,4 @@
-//! SCTP in UDP: the kernel's and ours on either side, and what ours makes of a lost path.
+//! SCTP in UDP: the kernel's and ours on either side, and our stall when a path fails.
 
 use super::failover::{self, Change, Trial};
 use crate::kernel::hosts::{self, Carrier, Carriers, Site};
@@ -12,7 +12,7 @@ const OURS: Carriers = Carriers {
     client: Carrier::Ours,
 };
 
-/// Part of the file that has gone when the network in use is lost, and when it comes back.
+/// Fractions of the file at which the network in use fails, and is restored.
 const LOST: (f64, f64) = (0.2, 0.4);
 
 /// The kernel at both ends.
@@ -60,7 +60,7 @@ pub(super) fn one_address(programs: &Programs, report: &mut Report) -> Result<()
     lost_and_found(programs, report, Network::with_one_server_address(1500)?)
 }
 
-/// A file is received while the network in use becomes a black hole and heals again: the wait is
+/// A file is received while the network in use drops all packets and is restored: the wait is
 /// short, and the network is used again.
 fn lost_and_found(
     programs: &Programs,

@@ -7,7 +7,7 @@ use crate::kernel::peers::{self, Make, Peers, Traffic};
 use crate::kernel::report::Report;
 use crate::kernel::{CaseError, Programs, demand, limits};
 
-/// Who serves whom.
+/// Server and client stack.
 const DIRECTIONS: [(Make, Make); 2] = [(Make::Ours, Make::Usrsctp), (Make::Usrsctp, Make::Ours)];
 
 /// Many in one packet, some in one packet, one in many packets.
@@ -32,7 +32,7 @@ const SIZES: [Traffic; 3] = [
     },
 ];
 
-/// What is under way when the association is ended by one side.
+/// Traffic in progress when one side ends the association.
 const SOME: Traffic = Traffic {
     messages: 1_000,
     size: 10_000,
@@ -40,7 +40,7 @@ const SOME: Traffic = Traffic {
     window: 32,
 };
 
-/// What is under way when a path goes.
+/// Traffic in progress when a path fails.
 const LONG: Traffic = Traffic {
     messages: 600,
     size: 65_553,
@@ -62,7 +62,7 @@ pub(super) fn transfer(programs: &Programs, report: &mut Report) -> Result<(), C
             says(&ended.output, "end shut down")?;
             peers.await_line("shutdown complete", done + 1)?;
             peers.await_line(&format!("end after {} messages", traffic.messages), 1)?;
-            let seconds = figure(&ended.output, "seconds")?;
+            let seconds = number(&ended.output, "seconds")?;
             report.say(format!(
                 "  server {server}, client {client}: {traffic}, echoed in {seconds:.2} s, shut down"
             ));
@@ -111,7 +111,7 @@ pub(super) fn ends(programs: &Programs, report: &mut Report) -> Result<(), CaseE
     Ok(())
 }
 
-/// The path in use becomes a black hole in mid-transfer.
+/// The path in use drops all packets during a transfer.
 pub(super) fn cut(programs: &Programs, report: &mut Report) -> Result<(), CaseError> {
     for pair in DIRECTIONS {
         let (server, client) = pair;
@@ -146,7 +146,7 @@ pub(super) fn cut(programs: &Programs, report: &mut Report) -> Result<(), CaseEr
         let ended = peers.ended(running, 0)?;
         says(&ended.output, "end shut down")?;
         peers.await_line("shutdown complete", 1)?;
-        let stall = figure(&ended.output, "longest_stall_ms")?;
+        let stall = number(&ended.output, "longest_stall_ms")?;
         report.say(format!(
             "  server {server}, client {client}: {LONG}, the {link} network lost after {} MiB, longest stall {stall} ms",
             before >> 20
@@ -173,7 +173,7 @@ fn says(output: &str, start: &str) -> Result<(), CaseError> {
     Ok(())
 }
 
-fn figure(output: &str, name: &str) -> Result<f64, CaseError> {
-    peers::figure(output, name)
-        .ok_or_else(|| CaseError::Wrong(format!("no figure {name} in:\n{output}")))
+fn number(output: &str, name: &str) -> Result<f64, CaseError> {
+    peers::number(output, name)
+        .ok_or_else(|| CaseError::Wrong(format!("no number {name} in:\n{output}")))
 }
