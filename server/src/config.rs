@@ -41,6 +41,8 @@ pub struct Config {
     /// MiB of the disk that uploads leave free for deletions, logins and the log; one percent of
     /// it, 1 to 256 MiB, when absent.
     pub reserve_mib: Option<u64>,
+    /// MiB of `server.log` before a new file is begun.
+    pub log_mib: u64,
     /// bcrypt cost of password hashes, 10 to 16; hashes of another cost are renewed at login.
     pub bcrypt_cost: u32,
     /// Maximum of concurrent sessions; further ones are refused.
@@ -60,6 +62,7 @@ impl Default for Config {
             udp_port: UDP_PORT,
             recipients: Vec::new(),
             reserve_mib: None,
+            log_mib: 64,
             bcrypt_cost: 12,
             max_sessions: 1024,
             workers: 0,
@@ -117,6 +120,13 @@ impl Config {
             return Err(format!(
                 "reserve_mib must be at most {}",
                 limits::MAX_RESERVE_MIB
+            ));
+        }
+        if !(1..=limits::MAX_LOG_MIB).contains(&self.log_mib) {
+            return Err(format!(
+                "log_mib is {}, and must be from 1 to {}",
+                self.log_mib,
+                limits::MAX_LOG_MIB
             ));
         }
         if self.max_sessions == 0 {
@@ -229,6 +239,8 @@ mod tests {
             ("transport = \"pigeon\"", "line 1"),
             ("port = 70000", "line 1"),
             ("max_sessions = 0", "max_sessions"),
+            ("log_mib = 0", "log_mib"),
+            ("log_mib = 65537", "log_mib"),
             ("workers = 10000", "workers"),
             ("reserve_mib = 1048577", "reserve_mib"),
             ("reserve_mib = -1", "line 1"),

@@ -39,6 +39,9 @@ pub(crate) const THROTTLE_MEMORY: Duration = Duration::from_secs(15 * 60);
 /// Largest reserve of the disk that is taken, in MiB: a larger value is probably in a wrong unit.
 pub(crate) const MAX_RESERVE_MIB: u64 = 1024 * 1024;
 
+/// Largest file of the log, in MiB: a larger value is probably in a wrong unit.
+pub(crate) const MAX_LOG_MIB: u64 = 64 * 1024;
+
 /// Longest configuration file, in bytes.
 pub(crate) const CONFIG_BYTES: u64 = 64 * 1024;
 

@@ -306,7 +306,8 @@ fn open_store(directory: &ServerDirectory, config: &Config) -> Result<Store, Run
 
 fn start_log(directory: &ServerDirectory, config: &Config) -> Result<(), RunError> {
     let level = config.log_level.parse().unwrap_or(LevelFilter::INFO);
-    ServerLog::open(&directory.log())?.install(level)?;
+    let log = ServerLog::open(&directory.log())?;
+    log.rotated_at(config.log_mib << 20).install(level)?;
     Ok(())
 }
 

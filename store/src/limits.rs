@@ -100,5 +100,8 @@ pub(crate) const LOCK_PATIENCE: Duration = Duration::from_secs(2);
 /// How often it is tried meanwhile.
 pub(crate) const LOCK_RETRY: Duration = Duration::from_millis(5);
 
+/// Old files of `server.log` that are kept, `.1` the newest.
+pub(crate) const OLD_LOGS: usize = 4;
+
 /// Bytes of one line of `server.log`: a path of 1,024 bytes, fully escaped, with its other fields.
 pub const MAX_LOG_LINE: usize = 16 * 1024;

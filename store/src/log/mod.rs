@@ -58,6 +58,14 @@ impl ServerLog {
         Ok(Self { file })
     }
 
+    /// Begins a new file when the current one would grow beyond `longest` bytes; four old ones are
+    /// kept, as `server.log.1` to `.4`.
+    #[must_use]
+    pub fn rotated_at(mut self, longest: u64) -> Self {
+        self.file.longest = longest;
+        self
+    }
+
     /// Makes it the process's subscriber for events up to `level`.
     ///
     /// # Errors

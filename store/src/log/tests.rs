@@ -195,3 +195,40 @@ fn a_clock_far_off_is_no_panic() {
         assert_eq!(line.trim_end_matches('\n'), text);
     }
 }
+
+#[test]
+fn a_log_that_is_written_without_end_stays_bounded_and_keeps_the_newest() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("server.log");
+    let log = ServerLog::open(&path).unwrap().rotated_at(1_000);
+    let subscriber = tracing_subscriber::registry().with(log);
+    tracing::subscriber::with_default(subscriber, || {
+        for number in 0..500 {
+            tracing::info!(number, "login refused");
+        }
+    });
+    let mut files: Vec<_> = fs::read_dir(dir.path())
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .collect();
+    files.sort();
+    assert_eq!(files.len(), 1 + crate::limits::OLD_LOGS, "{files:?}");
+    for file in &files {
+        let metadata = fs::metadata(file).unwrap();
+        assert!(metadata.len() <= 1_000, "{} bytes", metadata.len());
+        assert_eq!(metadata.mode() & 0o777, 0o600);
+    }
+    // The newest lines are there, without a gap.
+    let text: String = files[1..]
+        .iter()
+        .rev()
+        .chain([&path])
+        .map(|file| fs::read_to_string(file).unwrap())
+        .collect();
+    let numbers: Vec<usize> = text
+        .lines()
+        .map(|line| line.split_once("number=").unwrap().1.parse().unwrap())
+        .collect();
+    assert!(numbers.windows(2).all(|pair| pair[0] + 1 == pair[1]));
+    assert_eq!(numbers.last(), Some(&499));
+}
