@@ -36,7 +36,7 @@ pub enum Request {
     },
     /// The newest manifest at a path, of a deleted file too.
     Stat {
-        /// The path.
+        /// Path in the store.
         path: FilePath,
     },
     /// Publish a manifest that says "deleted".
@@ -48,7 +48,7 @@ pub enum Request {
     Users,
     /// The keys of a user.
     Keys {
-        /// The user.
+        /// Name of the user.
         user: UserName,
     },
     /// Append a statement to the key log of the user.
@@ -240,7 +240,7 @@ pub struct UserEntry {
 /// A key of a user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KeyEntry {
-    /// The key.
+    /// Ed25519 public key.
     pub key: PublicKey,
     /// What the user calls it; at most [`MAX_COMMENT_LEN`](crate::limits::MAX_COMMENT_LEN) bytes.
     /// Untrusted: show it with [`Escaped`](crate::Escaped).

@@ -61,7 +61,7 @@ pub(crate) const STRANGERS_SITE: usize = 128;
 /// network: several round trips and a job.
 pub(crate) const STRANGER_TIME: Duration = Duration::from_secs(2);
 
-/// One user gets at most one in this many of the sessions, so that nobody takes them all.
+/// One user gets at most one in this many of the sessions.
 pub(crate) const USER_SHARE: usize = 4;
 
 /// Time for running transfers to finish after a stop.

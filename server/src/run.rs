@@ -59,7 +59,7 @@ pub enum RunError {
     /// Listening failed.
     #[error("cannot listen on {place}: {source}{}", hint(source))]
     Listen {
-        /// Where.
+        /// The address and transport.
         place: String,
         /// The error of the system call.
         source: io::Error,

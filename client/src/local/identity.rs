@@ -100,7 +100,7 @@ impl IdentitySource {
 /// The message when there is no key.
 fn no_key(path: &Path) -> Error {
     Error::local(format!(
-        "there is no key at {}: files are signed by the person who uploads or deletes them. Make one with `towpath keys new` and register it with `towpath keys add towpath://NAME@HOST/`, or name one with --identity",
+        "there is no key at {}: files are signed by the user who uploads or deletes them. Generate one with `towpath keys new` and register it with `towpath keys add towpath://NAME@HOST/`, or name one with --identity",
         path.display()
     ))
 }

@@ -43,7 +43,7 @@ pub(crate) enum Standing {
     },
     /// An address is known to belong to another store.
     OtherStore {
-        /// The address.
+        /// Address, as recorded.
         address: String,
         /// The recorded store.
         recorded: StoreId,

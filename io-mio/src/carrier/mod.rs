@@ -48,7 +48,7 @@ impl fmt::Display for Peer {
 pub enum CarrierEvent {
     /// A peer connected. The driver reads from the association or closes it.
     Accepted {
-        /// The peer.
+        /// Address of the peer.
         peer: Peer,
     },
     /// The association may have something for [`Carrier::receive`], or room to send again.

@@ -304,7 +304,7 @@ impl Server {
     }
 }
 
-/// Clients of tests stop turning their loops when they have what they want: nobody may be there to
+/// Clients of tests stop turning their loops when they have what they want: there may be no peer to
 /// answer a shutdown.
 pub(crate) fn impatient() -> LoopConfig {
     LoopConfig {

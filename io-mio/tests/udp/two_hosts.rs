@@ -152,7 +152,7 @@ fn two_interfaces_are_two_paths_to_a_server_with_one_address() {
     hosts.swallow(1);
     more(&mut driver, &server);
     let (_, stall) = server.counters.gap.lock().unwrap().unwrap();
-    println!("two interfaces to one address, one goes silent: stalled for {stall:?}");
+    println!("two interfaces to one address, one is cut: stalled for {stall:?}");
     // Half a second is the aim; the rest is for a busy machine.
     assert!(stall < Duration::from_secs(1), "{stall:?}");
     drop(driver);

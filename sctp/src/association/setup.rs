@@ -430,7 +430,8 @@ impl Association {
 
     fn established(&mut self, accepted: bool, now: Instant) {
         self.state = State::Established;
-        // What the application named and nobody has proven is no longer known to be the peer's.
+        // Addresses named by the application and not confirmed are no longer assumed to be the
+        // peer's.
         self.addresses_changed = true;
         self.errors = 0;
         self.events.push_back(Event::Connected {

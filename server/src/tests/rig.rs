@@ -99,7 +99,7 @@ impl Server {
         self.config.store
     }
 
-    /// A connected client that nobody is logged in on.
+    /// A connected client before login.
     pub(super) fn connect(&self, host: u8) -> Link {
         let now = Instant::now();
         let address = SocketAddr::from(([10, 0, 0, host], 40_000));

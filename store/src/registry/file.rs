@@ -20,7 +20,7 @@ pub(super) struct RegistryFile {
     path: PathBuf,
     cached: RwLock<Cached>,
     /// Held by those who change the file, and shared by those who must not see it change: a change
-    /// waits for them, mere readers wait for nobody.
+    /// waits for them; readers do not wait.
     gate: RwLock<()>,
     /// The file that was last found malformed, so that it is logged once.
     reported: Mutex<Option<Stat>>,
@@ -105,7 +105,7 @@ impl RegistryFile {
         })
     }
 
-    /// Calls `f` while nobody can change the file.
+    /// Calls `f` under a shared lock, so that the file does not change.
     pub(super) fn read_locked<T>(
         &self,
         f: impl FnOnce(&Users) -> Result<T, RegistryError>,
@@ -224,8 +224,8 @@ impl RegistryFile {
         }
     }
 
-    /// Removes what a killed process left, unless another one is just changing the file. What
-    /// cannot be removed harms nobody but whose password hashes are in it: it has mode 0600.
+    /// Removes what a killed process left, unless another one is just changing the file. A file
+    /// that cannot be removed has mode 0600, like the registry.
     pub(super) fn tidy(&self) {
         if !matches!(self.files.stat(&self.new_name()), Ok(Some(_))) {
             return;

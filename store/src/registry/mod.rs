@@ -112,8 +112,8 @@ impl Registry {
         self.file.current().retired.clone()
     }
 
-    /// Calls `f` with the user as they are now, and lets nobody change them until it returns: the
-    /// check of a role at a commit, and the commit.
+    /// Calls `f` with the current user, who is not changed until it returns: for the check of a
+    /// role at a commit, and the commit.
     ///
     /// Such calls do not wait for each other, only changes do. `f` must not change the registry:
     /// that would wait for itself.
@@ -276,10 +276,10 @@ impl Registry {
         })
     }
 
-    /// The user of that name, if `password` is theirs; `None` is a name that nobody can have.
+    /// The user of that name, if `password` is theirs; `None` is an invalid name.
     ///
     /// Takes the time of one hash for unknown users, for users without a password and for old
-    /// hashes alike; only a password that nobody can have (empty, over 71 bytes, with a NUL) is
+    /// hashes alike; only an invalid password (empty, over 71 bytes, with a NUL) is
     /// refused at once, whoever the user. A hash of a lower cost than configured is renewed.
     #[must_use]
     pub fn verify_password(&self, name: Option<&UserName>, password: &[u8]) -> Option<User> {

@@ -42,7 +42,7 @@ pub(super) fn keep_an_admin(users: &Users, at: usize) -> Result<(), RegistryErro
     Ok(())
 }
 
-/// A random uid that nobody has or had.
+/// A random uid that is not in use and was not used before.
 pub(super) fn fresh_uid(
     users: &Users,
     mut random: impl FnMut(&mut [u8]) -> Result<(), getrandom::Error>,

@@ -39,7 +39,7 @@ impl User {
 /// A key of a user.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct UserKey {
-    /// The key.
+    /// Ed25519 public key.
     pub key: PublicKey,
     /// What the user calls it.
     pub comment: String,
@@ -52,7 +52,7 @@ pub struct UserKey {
 /// A key to be added.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewKey {
-    /// The key.
+    /// Ed25519 public key.
     pub key: PublicKey,
     /// At most [`MAX_COMMENT`](crate::limits::MAX_COMMENT) bytes, no control characters.
     pub comment: String,

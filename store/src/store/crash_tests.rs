@@ -254,7 +254,7 @@ fn a_failed_operation_leaves_the_running_store_whole() {
             break;
         }
         match store.read(&path("d/a")) {
-            // After a directory was not synced, nobody knows which version a crash would leave, so
+            // After a directory was not synced, it is unknown which version a crash would leave, so
             // none is served.
             Err(StoreError::ReadOnly) => {
                 assert!(!done);

@@ -151,7 +151,7 @@ impl Client {
         if self.received == self.messages {
             for path in self.wire.endpoint.paths(self.handle) {
                 println!(
-                    "figures {} state={:?} srtt_us={} rto_ms={} cwnd={} sent={} received={} retransmissions={} timeouts={}",
+                    "statistics {} state={:?} srtt_us={} rto_ms={} cwnd={} sent={} received={} retransmissions={} timeouts={}",
                     path.path,
                     path.state,
                     path.srtt.unwrap_or_default().as_micros(),

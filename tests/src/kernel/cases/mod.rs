@@ -36,7 +36,7 @@ pub const ALL: &[Case] = &[
     },
     Case {
         name: "cut-link-down",
-        about: "put and get 200 MiB, the first network's cable pulled in mid-transfer",
+        about: "put and get 200 MiB, the first network's link taken down during the transfer",
         run: failover::down,
     },
     Case {
@@ -46,7 +46,7 @@ pub const ALL: &[Case] = &[
     },
     Case {
         name: "cut-lossy",
-        about: "put and get 200 MiB at 1 % loss and 1 ms delay, the first network's cable pulled",
+        about: "put and get 200 MiB at 1 % loss and 1 ms delay, the first network's link taken down",
         run: failover::lossy,
     },
     Case {
