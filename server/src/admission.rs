@@ -434,7 +434,8 @@ mod tests {
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(32))]
 
-        /// Against a list of admitted sessions: the limits hold, and the evicted session is the oldest of the network with most of them.
+        /// Against a list of admitted sessions: the limits hold, and the evicted session is the
+        /// oldest of the network with most of them.
         #[test]
         fn as_a_list_of_everybody_inside(steps in prop::collection::vec(step(), 1..1_500)) {
             let mut admission = Admission::new(16);
