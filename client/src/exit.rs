@@ -59,9 +59,9 @@ impl Exit {
     #[must_use]
     pub fn meaning(self) -> &'static str {
         match self {
-            Self::Success => "everything was done",
+            Self::Success => "success",
             Self::Partial => {
-                "several things were asked for and some failed (each is named on standard error)"
+                "some of several operations failed (each is reported on standard error)"
             }
             Self::Failed(kind) => match kind {
                 ErrorKind::Usage => "usage error",
@@ -77,7 +77,7 @@ impl Exit {
                 }
                 ErrorKind::Local => "local I/O error",
                 ErrorKind::Conflict => "another client changed the file meanwhile",
-                ErrorKind::Server => "the server could not do it (space, load, size or a fault)",
+                ErrorKind::Server => "the server failed (space, load, size or an internal error)",
                 ErrorKind::Interrupted => "interrupted",
             },
         }
