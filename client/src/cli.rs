@@ -260,7 +260,7 @@ pub enum Keys {
 /// `towpath keys new`
 #[derive(Debug, Args)]
 pub struct KeysNew {
-    /// Comment of the key [default: USER@towpath]
+    /// Comment of the key (default: USER@towpath)
     #[arg(long)]
     pub comment: Option<String>,
     /// Store it without a passphrase, without asking
