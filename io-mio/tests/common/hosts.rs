@@ -95,17 +95,6 @@ impl Hosts {
         }
     }
 
-    /// Makes a network work again after [`swallow`](Self::swallow).
-    pub(crate) fn restore(&self, net: u8) {
-        for (host, peer) in [(&self.a, 2), (&self.b, 1)] {
-            for address in [1, 2].map(|of| format!("10.{of}.0.{peer}")) {
-                run(&format!(
-                    "ip -n {host} neighbour del {address} dev net{net}"
-                ));
-            }
-        }
-    }
-
     pub(crate) fn addresses(number: u8, port: u16) -> Vec<SocketAddr> {
         [1, 2]
             .map(|net| SocketAddr::from(([10, net, 0, number], port)))
